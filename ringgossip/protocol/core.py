@@ -1,0 +1,294 @@
+"""What does a machine look like, and what may it ask of the world?
+
+A machine gets inputs (messages, results, verbs) together with `now` and
+returns a list of effects. It never waits, never raises for what a peer said,
+and draws randomness only from the generator it was given, so that the same
+inputs give the same effects, byte for byte, in production and in simulation.
+
+The world performs effects in order and awaits none of them. What is slow comes
+back as an input of `PeerCore`:
+
+    Dial(address, peer)          link_opened(link, peer, address, dialled, now) | dial_failed(address, peer, reason, now)
+    (a link ends)                link_broken(link, reason, now)
+    Send(to, message, lane)      at the other side: receive(message, sender, source, now)
+    SendPages(...)               (the world answers with Page messages itself)
+    SendChunk(...)               chunk_sent(peer, request, index, length, now)
+                                 | chunk_unreadable(peer, request, root, index, reason, now)
+    (first piece of a body)      body_arrives(peer, request, index, length, now) -> AcceptBody or DiscardBody
+    AcceptBody(...)              chunk_stored(peer, request, root, index, length, now)
+                                 | chunk_bad(peer, request, root, index, reason, now)
+    VerifyRecords(batch, ...)    records_verified(batch, reasons, now): None for a good one
+    Persist(record)              record_persisted(record, now): on disk | persist_failed(record, reason, now)
+    Reserve(record)              reserved(root, manifest or None, now) | reserve_refused(root, reason, now)
+    FindPages(root, pages)       pages_found(root, found, now): {page hash: bytes}
+    BeginPartial(record, m)      partial_ready(root, have, copying, now), then while `copying` is not empty:
+                                 chunks_copied(root, copied, failed, now)
+    Finalise(record, ...)        finalised(record, path, now) | rejected(record, reason, now)
+
+Sets of chunk indices are Python integers used as bit sets: bit i is chunk i.
+Effects about a peer use its current link; without one they are dropped, since
+`link_broken` has told the machines or is about to.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType, Protocol
+
+from ringgossip.content.manifest import Manifest
+from ringgossip.content.record import Record
+from ringgossip.events import Event
+from ringgossip.identity import Address, PeerId
+from ringgossip.wire.messages import Message
+
+LinkId = NewType("LinkId", int)  # given by the world, never used twice in one boot
+
+NEVER = float("inf")
+
+
+class Lane(Enum):
+    """How a message travels, named by what is promised."""
+
+    DATAGRAM = "datagram"  # may be lost, doubled, late
+    LINK = "link"  # whole and in order until the link breaks
+
+
+DATAGRAM = Lane.DATAGRAM
+LINK = Lane.LINK
+
+
+# --- talking --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a link to `address`; `peer` is whom we expect there, None for a seed."""
+
+    address: Address
+    peer: PeerId | None
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """End a link; no `link_broken` follows."""
+
+    link: LinkId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """DATAGRAM goes to an address, LINK to the peer at the other end."""
+
+    to: PeerId | Address
+    message: Message
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class SendPages:
+    """Read manifest pages `(level, index)` of `root` and send each as a `Page`, or one `NoChunks`."""
+
+    peer: PeerId
+    request: int
+    root: bytes
+    pages: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendChunk:
+    """Read one chunk (a user's file is hashed before it is sent) and send its body in pieces."""
+
+    peer: PeerId
+    request: int
+    root: bytes
+    index: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropChunks:
+    """Forget chunks of `request` that were granted to `peer` but not begun."""
+
+    peer: PeerId
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptBody:
+    """Receive the announced body, check it against `hash`, write it to its place in the partial file."""
+
+    peer: PeerId
+    request: int
+    root: bytes
+    index: int
+    length: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardBody:
+    """Read the announced body and throw it away."""
+
+    peer: PeerId
+    request: int
+    index: int
+    length: int
+
+
+# --- keeping ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRecords:
+    """Check signatures in worker threads; every record comes with the DER certificate that signed it."""
+
+    batch: int
+    records: tuple[tuple[Record, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write a record to the index. For our own records the answer means: synced to disk."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class PersistCertificate:
+    """Keep a certificate (DER) that the authority signed. Nothing comes back."""
+
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Set space aside for a whole new file. A manifest that is already on disk comes back with the answer."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class FindPages:
+    """Look for manifest pages that some older version already gave us: `(level, index, hash)` each."""
+
+    root: bytes
+    pages: tuple[tuple[int, int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BeginPartial:
+    """Open or resume the partial file; start copying chunks that lie elsewhere in our store."""
+
+    record: Record
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Give the reservation back and close the partial file; keep what is verified if `keep`."""
+
+    root: bytes
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finalise:
+    """Sync, check the kind's structure, rename into place, sync the folder.
+
+    With `keep_predecessor` the version that was visible stays as `name@sequence`, pinned.
+    """
+
+    record: Record
+    keep_predecessor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Delete a superseded version that nobody pulls any more (never the user's file, never a pinned one)."""
+
+    record: Record
+
+
+# --- telling ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Give an event to the application."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """This peer must not go on; the world stops it with this one line."""
+
+    reason: str
+
+
+Effect = (
+    Dial
+    | CloseLink
+    | Send
+    | SendPages
+    | SendChunk
+    | DropChunks
+    | AcceptBody
+    | DiscardBody
+    | VerifyRecords
+    | Persist
+    | PersistCertificate
+    | Reserve
+    | FindPages
+    | BeginPartial
+    | Abandon
+    | Finalise
+    | Drop
+    | Tell
+    | Stop
+)
+
+
+class Machine(Protocol):
+    """The shape all machines share; their other inputs are named verb_object(..., now)."""
+
+    def receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> list[Effect]:
+        """Handle a message; `source` is the datagram's address, or the link it came on."""
+        ...
+
+    def wake(self, now: float) -> list[Effect]:
+        """Do what is due. Waking early finds nothing due."""
+        ...
+
+    def next_wakeup(self) -> float:
+        """Return when to be woken, on the clock of `now`; `NEVER` if there is nothing to wait for."""
+        ...
+
+
+class Draw(Protocol):
+    """The part of `random.Random` that machines use: stable across Python versions."""
+
+    def random(self) -> float:
+        """Return a float in [0, 1)."""
+        ...
+
+    def getrandbits(self, k: int, /) -> int:
+        """Return an integer of `k` random bits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a store remembers when its peer starts.
+
+    `holdings` are the versions of which this store has a verified, visible copy
+    (the user's own file counts); `certificates` are DER.
+    """
+
+    store: bytes
+    fresh: bool
+    records: tuple[Record, ...]
+    certificates: tuple[bytes, ...]
+    holdings: tuple[Record, ...]
+    paths: Mapping[tuple[str, str, str, int], str]

@@ -1,0 +1,1 @@
+"""HOW it is said: the only room that touches bytes from strangers."""

@@ -1,0 +1,304 @@
+"""What can be said? Every message, its tag and its limits, in one table.
+
+A message is a frozen dataclass; on the wire it is the msgpack array
+`[tag, field, ...]`. Fields are plain: int, float, bool, str, bytes, tuples of
+these, and `None` where a field is optional. Limits stand in the annotations
+and are checked by `codec` before memory is taken. Lists of hashes travel as flat
+bytes; records, cards and certificates as the bytes that their author packed.
+
+A new message gets a new tag; a new field goes to the end with a default. Tags
+are never used again for something else. Peers skip and count tags they do not
+know, and ignore fields beyond those they know.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+PROTOCOL_VERSION = 1
+
+MAX_DATAGRAM_PLAINTEXT = 1300  # 1400 with seal and header: below every path MTU met in practice
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """Limits of a bytes field; `multiple` says that flat items of that size are joined."""
+
+    max: int
+    min: int = 0
+    multiple: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Limit of a str field, in UTF-8 bytes."""
+
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Limits of an int field."""
+
+    max: int = 2**63 - 1
+    min: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """How many items a tuple field may have."""
+
+    max: int
+
+
+Peer = Annotated[bytes, Bytes(16, 16)]
+Hash = Annotated[bytes, Bytes(32, 32)]
+Short = Annotated[bytes, Bytes(8, 8)]
+Count = Annotated[int, Whole()]
+Request = Annotated[int, Whole(2**32 - 1)]
+Packed = Annotated[bytes, Bytes(1000)]  # one record
+Card = Annotated[bytes, Bytes(1200)]  # one member's signed card
+Certificate = Annotated[bytes, Bytes(1024)]  # DER
+Indices = Annotated[tuple[Count, ...], Items(1024)]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The root of all messages."""
+
+
+# --- links: first words -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Message):
+    """The first message in each direction of a link."""
+
+    version: Annotated[int, Whole(2**16)]
+    boot: Count
+    nonce: Short
+    card: Card
+
+
+# --- rumors -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class News(Message):
+    """Records that are new to the teller; either lane."""
+
+    records: Annotated[tuple[Packed, ...], Items(64)]
+
+
+@dataclass(frozen=True, slots=True)
+class NewsKnown(Message):
+    """Feedback: these record hashes (first 8 bytes each) were no news to us."""
+
+    hashes: Annotated[bytes, Bytes(64 * 8, multiple=8)]
+
+
+# --- anti-entropy (links only) ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DigestStep(Message):
+    """One step of a walk over the digests of one set; `payload` is content.digest's."""
+
+    walk: Request
+    set: Annotated[str, Text(32)]
+    payload: Annotated[bytes, Bytes(70_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsWanted(Message):
+    """Key hashes, joined, of records that we lack or hold older."""
+
+    set: Annotated[str, Text(32)]
+    keys: Annotated[bytes, Bytes(32 * 1000, multiple=32)]
+
+
+@dataclass(frozen=True, slots=True)
+class Records(Message):
+    """Records somebody asked for, or that the walk showed the other side to lack."""
+
+    records: Annotated[tuple[Packed, ...], Items(500)]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesWanted(Message):
+    """Peer ids, joined, whose certificates we need to judge records or cards."""
+
+    peers: Annotated[bytes, Bytes(16 * 200, multiple=16)]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates(Message):
+    """Certificates, each proven by the authority's signature in it."""
+
+    certificates: Annotated[tuple[Certificate, ...], Items(200)]
+
+
+# --- who holds what (links only) -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Holding(Message):
+    """Versions of which the sender now has, or no longer has, a verified and synced copy.
+
+    Each entry is a key hash (32), the sequence (8, big endian) and the root (32).
+    """
+
+    added: Annotated[bytes, Bytes(72 * 4000, multiple=72)]
+    dropped: Annotated[bytes, Bytes(72 * 4000, multiple=72)]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingsDigest(Message):
+    """How many versions the sender holds, and the exclusive or of the hashes of their entries."""
+
+    count: Count
+    xor: Annotated[bytes, Bytes(16, 16)]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingsWanted(Message):
+    """Tell me all your holdings; our books differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingsList(Message):
+    """All holdings of the sender, in parts; `first` empties the book, `last` closes it."""
+
+    first: bool
+    last: bool
+    entries: Annotated[bytes, Bytes(72 * 4000, multiple=72)]
+
+
+# --- transfer (links only) -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Interest(Message):
+    """The sender pulls this root (or no longer does): answer with `Have` and tell progress."""
+
+    root: Hash
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Have(Message):
+    """What the sender has of a root: 0 nothing, 1 the chunks in `bitmap`, 2 all.
+
+    `offset` is the chunk index of the bitmap's first bit (a multiple of 8), least significant bit first.
+    """
+
+    root: Hash
+    state: Annotated[int, Whole(2)]
+    offset: Count
+    bitmap: Annotated[bytes, Bytes(900_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class HaveMore(Message):
+    """Chunks the sender verified since its last word about this root."""
+
+    root: Hash
+    indices: Indices
+
+
+@dataclass(frozen=True, slots=True)
+class GetPages(Message):
+    """Manifest pages wanted: levels and indices side by side."""
+
+    request: Request
+    root: Hash
+    levels: Annotated[tuple[Annotated[int, Whole(16)], ...], Items(64)]
+    indices: Annotated[tuple[Count, ...], Items(64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Message):
+    """One manifest page."""
+
+    request: Request
+    root: Hash
+    level: Annotated[int, Whole(16)]
+    index: Count
+    data: Annotated[bytes, Bytes(32 * 1024)]
+
+
+@dataclass(frozen=True, slots=True)
+class GetChunks(Message):
+    """Chunks wanted; each comes as a body of its own, in this order if nothing hinders."""
+
+    request: Request
+    root: Hash
+    indices: Annotated[tuple[Count, ...], Items(64)]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPiece(Message):
+    """Header of a piece of a chunk's body: `length` raw bytes follow on the stream.
+
+    Made and read by the runtime's links alone; machines see `body_arrives`.
+    """
+
+    request: Request
+    index: Count
+    total: Annotated[int, Whole(2**24)]
+    offset: Annotated[int, Whole(2**24)]
+    length: Annotated[int, Whole(2**24, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelChunks(Message):
+    """Chunks of a request that are no longer needed, if not yet begun."""
+
+    request: Request
+    indices: Annotated[tuple[Count, ...], Items(64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Busy(Message):
+    """All serving slots are taken: ask again after so many seconds."""
+
+    request: Request
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoChunks(Message):
+    """What was asked for under `request` is not to be had here; `indices` empty means all of it."""
+
+    request: Request
+    root: Hash
+    indices: Annotated[tuple[Count, ...], Items(64)]
+    reason: Annotated[str, Text(200)]
+
+
+# Tag -> message. Membership owns 10 to 19.
+MESSAGES: dict[int, type[Message]] = {
+    1: Hello,
+    20: News,
+    21: NewsKnown,
+    30: DigestStep,
+    31: RecordsWanted,
+    32: Records,
+    33: CertificatesWanted,
+    34: Certificates,
+    40: Holding,
+    41: HoldingsDigest,
+    42: HoldingsWanted,
+    43: HoldingsList,
+    50: Interest,
+    51: Have,
+    52: HaveMore,
+    53: GetPages,
+    54: Page,
+    55: GetChunks,
+    56: ChunkPiece,
+    57: CancelChunks,
+    58: Busy,
+    59: NoChunks,
+}
+
+TAGS: dict[type[Message], int] = {message: tag for tag, message in MESSAGES.items()}
