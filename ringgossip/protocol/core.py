@@ -39,6 +39,7 @@ from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import Record
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
+from ringgossip.identity.certificate import NodeCertificate
 from ringgossip.wire.messages import Message
 
 LinkId = NewType("LinkId", int)  # given by the world, never used twice in one boot
@@ -250,14 +251,80 @@ Effect = (
 )
 
 
+# --- notices: effects that the switchboard keeps for the other machines; the world never sees them ---
+
+
+@dataclass(frozen=True, slots=True)
+class NeedLink:
+    """A machine has something to say to `peer` on a link; `link_opened` answers, or nothing does."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class MemberUp:
+    """A member became reachable: joined, came back, or restarted (`boot` tells)."""
+
+    peer: PeerId
+    boot: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberDown:
+    """A member left (`left`) or was declared dead. Its data may still be fetched if a link works."""
+
+    peer: PeerId
+    left: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PulseHeard:
+    """A probe or its answer carried the root of the sender's catalog (8 bytes)."""
+
+    peer: PeerId
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NeedCertificate:
+    """A card or record was signed by somebody whose certificate we lack; `from_peer` relayed it."""
+
+    signer: PeerId
+    from_peer: PeerId
+
+
+Notice = NeedLink | MemberUp | MemberDown | PulseHeard | NeedCertificate
+
+
+class Notary(Protocol):
+    """Everything a machine may ask of cryptography: real keys in production, free ones in simulation."""
+
+    @property
+    def certificate(self) -> NodeCertificate:
+        """Our own certificate."""
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign with our node key."""
+        ...
+
+    def read_certificate(self, der: bytes) -> NodeCertificate:
+        """Return a certificate that our authority signed for our cluster, or raise `PeerMisbehaved`."""
+        ...
+
+    def verify(self, certificate: NodeCertificate, signature: bytes, data: bytes) -> bool:
+        """Tell whether the holder of `certificate` signed `data` (about 100 us: cards only; records go to workers)."""
+        ...
+
+
 class Machine(Protocol):
     """The shape all machines share; their other inputs are named verb_object(..., now)."""
 
-    def receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> list[Effect]:
+    def receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> list[Effect | Notice]:
         """Handle a message; `source` is the datagram's address, or the link it came on."""
         ...
 
-    def wake(self, now: float) -> list[Effect]:
+    def wake(self, now: float) -> list[Effect | Notice]:
         """Do what is due. Waking early finds nothing due."""
         ...
 
