@@ -1,0 +1,99 @@
+"""Which environment variables set which key? One table.
+
+Every key that is one value, or a list of words, is read from `RINGGOSSIP_<KEY>`;
+the names that users of the reference already export are read under their own
+prefix and ours. Explicit YAML wins over all of them, they win over defaults.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _number(text: str) -> Any:
+    # What is no number stays text: the schema then says what the key wants.
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _switch(text: str) -> Any:
+    return True if text.lower() in _TRUE else False if text.lower() in _FALSE else text
+
+
+_KEYS: dict[str, Callable[[str], Any]] = {
+    "cluster": str,
+    "node": str,
+    "role": str,
+    "ephemeral": _switch,
+    "provider": str,
+    "storage_group": str,
+    "data": str,
+    "credentials": str,
+    "listen": str,
+    "advertise": _words,
+    "seeds": _words,
+    "patience": _number,
+    "strategy": str,
+    "want": _words,
+    "receive": _words,
+    "copies": _number,
+    "interval_seconds": _number,
+    "gossip_interval_seconds": _number,
+    "sync_timeout_seconds": _number,
+    "max_concurrent_syncs": _number,
+    "drain_seconds": _number,
+    "status": str,
+    "chunks": str,
+}
+
+# Names of the reference, without prefix.
+_REFERENCE_NAMES = {
+    "NODE_ID": "node",
+    "DATA_SYNC_INTERVAL": "interval_seconds",
+    "FAST_SYNC_INTERVAL": "gossip_interval_seconds",
+    "SYNC_TIMEOUT": "sync_timeout_seconds",
+    "AUTO_SYNC_MAX_CONCURRENT": "max_concurrent_syncs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FromEnvironment:
+    """A value that a variable gives to a key."""
+
+    variable: str
+    value: Any
+
+
+def variables_of(key: str) -> tuple[str, ...]:
+    """Return the variables that may set `key`; the first that is set counts. May be none."""
+    if key not in _KEYS:
+        return ()
+    reference = [name for name, theirs in _REFERENCE_NAMES.items() if theirs == key]
+    return (
+        f"RINGGOSSIP_{key.upper()}",
+        *(f"RINGGOSSIP_{name}" for name in reference),
+        *(f"RINGRIFT_{name}" for name in reference),
+    )
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, FromEnvironment]:
+    """Return key -> value for every key that `environment` sets; an empty variable sets nothing."""
+    found: dict[str, FromEnvironment] = {}
+    for key, read in _KEYS.items():
+        for variable in variables_of(key):
+            text = environment.get(variable, "").strip()
+            if text:
+                found[key] = FromEnvironment(variable, read(text))
+                break
+    return found

@@ -1,0 +1,152 @@
+"""What does this node.yaml say? Read it, check it, and remember who set each key.
+
+All errors come at once, one line each: `file:line:column: key: what is wrong`.
+Explicit YAML wins over the environment, which wins over the default. Relative
+paths in the file are relative to its folder; in the environment, to where the
+process runs.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringgossip.config.environment import FromEnvironment, from_environment, variables_of
+from ringgossip.config.settings import Bandwidth, Memory, PeerConfig, ShareFolder, knobs
+from ringgossip.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from ringgossip.config.schema import NodeFile
+    from ringgossip.config.yaml_nodes import Document, KeyPath, Problem
+
+_NOT_SAID = {
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "list_type": "must be a list, for example [a, b]",
+    "model_type": "must be a block of keys and values",
+    "too_long": "has too many entries",
+}
+
+
+def load_config(path: Path | str, environment: Mapping[str, str] | None = None) -> PeerConfig:
+    """Return the configuration in the file at `path`, completed by `environment` and defaults.
+
+    `environment` is the process's own if not given. Raises `ConfigError` with
+    one line for every problem in the file and in the environment.
+    """
+    from pydantic import ValidationError
+
+    from ringgossip.config.schema import NodeFile
+    from ringgossip.config.yaml_nodes import read_document
+
+    path = Path(path)
+    document = read_document(path)
+    given = document.value
+    if given is None:
+        given = {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"{path}:1:1: must be keys and values, for example `node: gpu-1`")
+    around = from_environment(os.environ if environment is None else environment)
+    # A key with nothing behind it says nothing, except where null itself says "none".
+    silent = [key for key, value in given.items() if value is None and not _null_says_none(key)]
+    merged = {key: value for key, value in given.items() if key not in silent}
+    used = {key: found for key, found in around.items() if key not in merged}
+    for key, found in used.items():
+        merged[key] = str(Path(found.value).absolute()) if key in ("data", "credentials") else found.value
+    try:
+        parsed = NodeFile.model_validate(merged, context=path.absolute().parent)
+    except ValidationError as error:
+        lines = _lines(path, document, used, error.errors())
+        raise ConfigError("\n".join(lines)) from None
+    if document.problems:
+        raise ConfigError("\n".join(_sorted_lines(path, document.problems)))
+    origins = _origins(path, document, used, given)
+    return _settings(path, parsed, merged, origins)
+
+
+def _null_says_none(key: str) -> bool:
+    return any(knob.key == key and not knob.required and knob.default is None for knob in knobs())
+
+
+def _settings(
+    path: Path, parsed: "NodeFile", merged: Mapping[str, Any], origins: dict[str, str]
+) -> PeerConfig:
+    """Return the settings; a key nobody set is left to the dataclass's default."""
+    values = {key: getattr(parsed, key) for key in merged if getattr(parsed, key, None) is not None}
+    # An explicit null is a value where it means "none".
+    values |= {key: None for key, value in merged.items() if value is None}
+    for key in ("advertise", "seeds", "want", "receive"):
+        if values.get(key) is not None:
+            values[key] = tuple(values[key])
+    if parsed.share is not None:
+        values["share"] = tuple(ShareFolder(**entry.model_dump(exclude_none=True)) for entry in parsed.share)
+    if parsed.bandwidth is not None:
+        values["bandwidth"] = Bandwidth(**parsed.bandwidth.model_dump(exclude_none=True))
+    if parsed.memory is not None and parsed.memory.in_flight_bytes is not None:
+        values["memory"] = Memory(in_flight_bytes=int(parsed.memory.in_flight_bytes))
+    values.setdefault("credentials", path.absolute().parent)
+    return PeerConfig(**values, origins=origins)
+
+
+def _origins(
+    path: Path, document: "Document", used: Mapping[str, FromEnvironment], given: Mapping[str, Any]
+) -> dict[str, str]:
+    origins: dict[str, str] = {}
+    for knob in knobs():
+        top, _, inner = knob.key.partition(".")
+        here: KeyPath = (top, inner) if inner else (top,)
+        if top in used:
+            origins[knob.key] = f"environment {used[top].variable}"
+        elif here in document.keys and (given[top] is not None or _null_says_none(top)):
+            origins[knob.key] = f"{path.name}:{document.keys[here].line}"
+        else:
+            origins[knob.key] = "default"
+    return origins
+
+
+def _lines(
+    path: Path, document: "Document", used: Mapping[str, FromEnvironment], errors: "list[ErrorDetails]"
+) -> list[str]:
+    from ringgossip.config.yaml_nodes import Problem, dotted
+
+    problems, outside = list(document.problems), []
+    for error in errors:
+        where: KeyPath = tuple(error["loc"])
+        text = _sentence(error, where)
+        if where[0] in used:
+            outside.append(f"environment {used[str(where[0])].variable}: {dotted(where)}: {text}")
+            continue
+        unknown = error["type"] == "extra_forbidden"
+        place = document.keys[where] if unknown else document.place_of(where)
+        problems.append(Problem(place, dotted(where), text))
+    return _sorted_lines(path, problems) + outside
+
+
+def _sorted_lines(path: Path, problems: "list[Problem]") -> list[str]:
+    return [problem.line(str(path)) for problem in sorted(problems, key=lambda each: each.place)]
+
+
+def _sentence(error: "ErrorDetails", where: "KeyPath") -> str:
+    """Return what is wrong in our own words; pydantic's speak of its types."""
+    from ringgossip.config.schema import block_fields, did_you_mean
+
+    kind = error["type"]
+    if kind == "missing":
+        variables = variables_of(str(where[-1])) if len(where) == 1 else ()
+        return "is missing" + (f"; write it here or set {variables[0]}" if variables else "")
+    if kind == "extra_forbidden":
+        return f"is no key{did_you_mean(str(where[-1]), block_fields(where))}"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind in _NOT_SAID:
+        return f"{_NOT_SAID[kind]}, not {_short(error['input'])}"
+    return f"{error['msg'].replace('Input should', 'must')}, not {_short(error['input'])}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
