@@ -64,11 +64,11 @@ class Document:
 
 
 def dotted(path: KeyPath) -> str:
-    """Return `path` as people write it: `share[0].kind`."""
+    """Return `path` as people write it, `share[0].kind`, on one line whatever the keys are."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text
+    return text if text.isprintable() and len(text) <= 100 else repr(text[:100])
 
 
 class _Loader(yaml.SafeLoader):
@@ -126,7 +126,7 @@ def read_document(path: Path) -> Document:
         raise ConfigError(f"{path}:{line}:{column}: a control character is not allowed in YAML") from None
     except _TooMuch:
         raise ConfigError(
-            f"{path}: holds more than {MOST_VALUES} values; is it a configuration file?"
+            f"{path}: holds too many values; is it a configuration file?"
         ) from None
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply; is it a configuration file?") from None
