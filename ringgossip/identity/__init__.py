@@ -4,6 +4,6 @@
 so import them where they are needed.
 """
 
-from ringgossip.identity.names import PEER_ID_BYTES, Address, PeerId, check_node_name
+from ringgossip.identity.names import PEER_ID_BYTES, Address, PeerId, check_cluster_name, check_node_name
 
-__all__ = ["PEER_ID_BYTES", "Address", "PeerId", "check_node_name"]
+__all__ = ["PEER_ID_BYTES", "Address", "PeerId", "check_cluster_name", "check_node_name"]

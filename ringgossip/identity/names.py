@@ -33,6 +33,19 @@ def check_node_name(name: str) -> str:
     return name
 
 
+def check_cluster_name(name: str) -> str:
+    """Return `name` if it may name a cluster, else raise `UsageError`.
+
+    The rule of node names: it stands in certificates, and in what is signed.
+    """
+    if not _NODE_NAME.match(name) or ".." in name:
+        raise UsageError(
+            f"{name!r} is no cluster name: use 1 to 64 letters, digits, '.', '_' or '-', "
+            "with a letter or digit at both ends and no '..'"
+        )
+    return name
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
     """A host (name or IP literal) and a port; UDP and TCP share it."""
