@@ -16,10 +16,9 @@ from ringgossip.config.settings import (
     LONGEST_PATIENCE,
     ROLES,
     STRATEGIES,
-    check_cluster_name,
     plural_kind,
 )
-from ringgossip.identity.names import Address, check_node_name
+from ringgossip.identity.names import Address, check_cluster_name, check_node_name
 
 _ANY_INTERFACE = ("0.0.0.0", "::")
 _SIZES = {"B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ringgossip.errors import UsageError
-from ringgossip.identity.names import Address, check_node_name
+from ringgossip.identity.names import Address, check_cluster_name, check_node_name
 
 KINDS = ("games", "models", "npz")
 ROLES = ("selfplay", "training", "coordinator")
@@ -22,9 +22,6 @@ DEFAULT_PORT = 7946
 
 # Words for kinds that are in use; stored and sent is always the plural.
 _KIND_WORDS = {"game": "games", "model": "models", "checkpoint": "models", "checkpoints": "models"}
-
-# A name of a cluster is authenticated in every datagram: short, and printable everywhere.
-LONGEST_CLUSTER_NAME = 64
 
 LONGEST_PATIENCE = 60.0
 
@@ -42,15 +39,6 @@ def plural_kind(word: str) -> str:
     if kind not in KINDS:
         raise UsageError(f"{word!r} is no kind of artifact: use one of {', '.join(KINDS)}")
     return kind
-
-
-def check_cluster_name(name: str) -> str:
-    """Return `name` if it may name a cluster, else raise `UsageError`."""
-    if not 1 <= len(name.encode("utf-8", "replace")) <= LONGEST_CLUSTER_NAME or not name.isprintable():
-        raise UsageError(
-            f"{name!r} is no cluster name: use 1 to {LONGEST_CLUSTER_NAME} bytes of printable text"
-        )
-    return name
 
 
 def provider_of(node: str) -> str:
