@@ -1,0 +1,37 @@
+"""Which options do all commands share, and what do they mean?"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+json_option: _Decorator = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on standard output, nothing else."
+)
+
+# For commands that talk to the local peer: the folder that names its control socket.
+data_option: _Decorator = click.option(
+    "--data",
+    envvar="RINGGOSSIP_DATA",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The local peer's data folder (or RINGGOSSIP_DATA).",
+)
+
+# Scripts give --data to every command; these need no peer, so it is accepted and means nothing.
+unused_data_option: _Decorator = click.option(
+    "--data", type=click.Path(path_type=Path), hidden=True, expose_value=False
+)
+
+config_option: _Decorator = click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    default=Path("node.yaml"),
+    show_default=True,
+    help="The node's configuration.",
+)
