@@ -16,16 +16,23 @@ back as an input of `PeerCore`:
                                  | chunk_unreadable(peer, request, root, index, reason, now)
     (first piece of a body)      body_arrives(peer, request, index, length, now) -> AcceptBody or DiscardBody
     AcceptBody(...)              chunk_stored(peer, request, root, index, length, now)
-                                 | chunk_bad(peer, request, root, index, reason, now)
+                                 | chunk_bad(peer, request, root, index, reason, now): its sender is to blame
+                                 | chunk_unstored(peer, request, root, index, reason, now): our disk is
     VerifyRecords(batch, ...)    records_verified(batch, reasons, now): None for a good one
     Persist(record)              record_persisted(record, now): on disk | persist_failed(record, reason, now)
     Reserve(record)              reserved(root, manifest or None, now) | reserve_refused(root, reason, now)
     FindPages(root, pages)       pages_found(root, found, now): {page hash: bytes}
     BeginPartial(record, m)      partial_ready(root, have, copying, now), then while `copying` is not empty:
                                  chunks_copied(root, copied, failed, now)
-    Finalise(record, ...)        finalised(record, path, now) | rejected(record, reason, now)
+    Finalise(record, ...)        finalised(record, path, now) | rejected(record, reason, final, now):
+                                 `final` when the content is to blame, not the disk
+    (a held copy is damaged)     copy_lost(record, reason, now)
 
-Sets of chunk indices are Python integers used as bit sets: bit i is chunk i.
+    (a publication)              Published(ticket, record, unchanged) | PublishRefused(ticket, reason)
+
+The current link of a peer is the last one opened that is not closed or broken:
+the world makes a link current before it calls `link_opened`, and falls back to
+the older one if the core closes the new. Sets of chunk indices are Python integers used as bit sets: bit i is chunk i.
 Effects about a peer use its current link; without one they are dropped, since
 `link_broken` has told the machines or is about to.
 """
@@ -211,6 +218,23 @@ class Drop:
     record: Record
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The publication that came with `ticket` is this record, durable and told to others; or it existed already."""
+
+    ticket: int
+    record: Record
+    unchanged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRefused:
+    """The publication that came with `ticket` was not made."""
+
+    ticket: int
+    reason: str
+
+
 # --- telling ------------------------------------------------------------------------
 
 
@@ -246,6 +270,8 @@ Effect = (
     | Abandon
     | Finalise
     | Drop
+    | Published
+    | PublishRefused
     | Tell
     | Stop
 )
@@ -343,6 +369,19 @@ class Draw(Protocol):
     def getrandbits(self, k: int, /) -> int:
         """Return an integer of `k` random bits."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Content that is ready to be published: hashed, checked, its manifest in the index."""
+
+    ticket: int
+    kind: str
+    name: str
+    size: int
+    chunk_size: int
+    root: bytes
+    metadata: Mapping[str, str | int | float | bool | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,18 @@ class Hello(Message):
     card: Card
 
 
+@dataclass(frozen=True, slots=True)
+class DialMe(Message):
+    """The sender wants a link and cannot open one: please dial it (datagram)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogRoot(Message):
+    """The root of the sender's catalog, when a link opens and after a comparison."""
+
+    root: Short
+
+
 # --- rumors -------------------------------------------------------------------------
 
 
@@ -278,6 +290,8 @@ class NoChunks(Message):
 # Tag -> message. Membership owns 10 to 19.
 MESSAGES: dict[int, type[Message]] = {
     1: Hello,
+    2: DialMe,
+    3: CatalogRoot,
     20: News,
     21: NewsKnown,
     30: DigestStep,

@@ -1,0 +1,329 @@
+"""Give chunks to those who ask: who is next, how much at once, and tell progress.
+
+Every asker has a queue. A place on the uplink goes to the asker that was given
+least lately (so one cannot starve another), and among its requests to the
+kind that goes first and then to the chunk that we sent least often: while a
+file spreads from one holder, distinct chunks leave it first.
+
+Little is granted ahead: two chunks, or what the link moves in 20 ms, so that
+the choice stays open and control messages never wait behind a queue of bodies.
+"""
+
+from bisect import insort
+from dataclasses import dataclass, field
+
+from ringgossip.content.chunking import chunk_count, chunk_length
+from ringgossip.identity import Address, PeerId
+from ringgossip.protocol.core import LINK, NEVER, DropChunks, Effect, LinkId, Notice, Send, SendChunk, SendPages
+from ringgossip.protocol.pacing import TokenBucket
+from ringgossip.protocol.shelf import Shelf
+from ringgossip.wire.messages import (
+    Busy,
+    CancelChunks,
+    GetChunks,
+    GetPages,
+    Have,
+    HaveMore,
+    Interest,
+    Message,
+    NoChunks,
+)
+
+Out = list[Effect | Notice]
+
+KIND_RANK = {"models": 0, "npz": 1, "games": 1}
+_LOOK_AHEAD = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSettings:
+    """How giving behaves; seconds and bytes."""
+
+    queue: int = 512  # chunks one asker may have waiting; beyond it hears "busy"
+    total_queue: int = 8192
+    ahead_seconds: float = 0.02
+    ahead_least: int = 2  # chunks
+    ahead_most: int = 16 * 2**20
+    progress_interval: float = 0.02  # verified chunks are told in batches of this age
+    interests: int = 4096  # roots one peer may be interested in
+    retry_after: float = 1.0
+    send_bytes_per_second: float | None = None
+
+
+@dataclass(slots=True)
+class _Wanted:
+    request: int
+    root: bytes
+    index: int
+    length: int
+    rank: int
+
+
+def _rank_of(wanted: _Wanted) -> int:
+    return wanted.rank
+
+
+@dataclass(slots=True)
+class _Asker:
+    peer: PeerId
+    queue: list[_Wanted] = field(default_factory=list)
+    granted: dict[tuple[int, int], int] = field(default_factory=dict)  # (request, index) -> bytes
+    granted_bytes: int = 0
+    given: float = 0.0  # bytes, decayed: who was given least is next
+    rate: float = 0.0
+    sample_start: float = 0.0
+    sample_bytes: int = 0
+    interests: dict[bytes, None] = field(default_factory=dict)
+
+
+class Serving:
+    """The machine that gives."""
+
+    def __init__(self, settings: ServingSettings, shelf: Shelf, now: float) -> None:
+        self._settings = settings
+        self._shelf = shelf
+        self._bucket = TokenBucket(settings.send_bytes_per_second, now)
+        self._askers: dict[PeerId, _Asker] = {}
+        self._interested: dict[bytes, dict[PeerId, None]] = {}
+        self._sent: dict[bytes, dict[int, int]] = {}  # root -> chunk -> times sent
+        self._news: dict[bytes, list[int]] = {}
+        self._tell_at = NEVER
+        self._grant_at = NEVER
+        self.chunk_bytes_sent = 0
+
+    # --- links -----------------------------------------------------------------------
+
+    def link_opened(self, peer: PeerId, now: float) -> Out:
+        """Somebody may ask now."""
+        least = min((asker.given for asker in self._askers.values()), default=0.0)
+        self._askers[peer] = _Asker(peer, given=least, sample_start=now)
+        return []
+
+    def link_broken(self, peer: PeerId, now: float) -> Out:
+        """Forget what it asked for."""
+        asker = self._askers.pop(peer, None)
+        if asker is not None:
+            for root in asker.interests:
+                self._lose_interest(root, peer)
+        return self._grant(now)
+
+    def _lose_interest(self, root: bytes, peer: PeerId) -> None:
+        others = self._interested.get(root)
+        if others is not None:
+            others.pop(peer, None)
+            if not others:
+                del self._interested[root]
+                self._sent.pop(root, None)
+
+    # --- messages ----------------------------------------------------------------------
+
+    def receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> Out:
+        """Handle what pullers say."""
+        asker = self._askers.get(sender)
+        if asker is None:
+            return []
+        match message:
+            case Interest():
+                return self._heard_interest(asker, message)
+            case GetPages():
+                return self._heard_get_pages(asker, message)
+            case GetChunks():
+                return self._heard_get_chunks(asker, message) + self._grant(now)
+            case CancelChunks():
+                return self._heard_cancel(asker, message) + self._grant(now)
+        return []
+
+    def _heard_interest(self, asker: _Asker, message: Interest) -> Out:
+        root = message.root
+        if not message.wanted:
+            asker.interests.pop(root, None)
+            self._lose_interest(root, asker.peer)
+            return []
+        if len(asker.interests) >= self._settings.interests and root not in asker.interests:
+            return []
+        asker.interests[root] = None
+        self._interested.setdefault(root, {})[asker.peer] = None
+        return [self._have(root, asker.peer)]
+
+    def _have(self, root: bytes, peer: PeerId) -> Send:
+        known = self._shelf.available(root)
+        if known is None:
+            return Send(peer, Have(root, 0, 0, b""), LINK)
+        record, chunks = known
+        if chunks is None:
+            return Send(peer, Have(root, 2, 0, b""), LINK)
+        count = chunk_count(record.size, record.chunk_size)
+        # Beyond seven million chunks the rest is told as it is verified again; nothing breaks.
+        bitmap = (chunks & ((1 << 7_200_000) - 1)).to_bytes((min(count, 7_200_000) + 7) // 8, "little")
+        return Send(peer, Have(root, 1 if chunks else 0, 0, bitmap if chunks else b""), LINK)
+
+    def _heard_get_pages(self, asker: _Asker, message: GetPages) -> Out:
+        if len(message.levels) != len(message.indices) or self._shelf.complete(message.root) is None:
+            return [Send(asker.peer, NoChunks(message.request, message.root, (), "no whole copy here"), LINK)]
+        pages = tuple(zip(message.levels, message.indices, strict=True))
+        return [SendPages(asker.peer, message.request, message.root, pages)]
+
+    def _heard_get_chunks(self, asker: _Asker, message: GetChunks) -> Out:
+        known = self._shelf.available(message.root)
+        if known is None:
+            return [Send(asker.peer, NoChunks(message.request, message.root, (), "not here"), LINK)]
+        waiting = sum(len(other.queue) for other in self._askers.values())
+        settings = self._settings
+        more = len(message.indices)
+        if len(asker.queue) + more > settings.queue or waiting + more > settings.total_queue:
+            return [Send(asker.peer, Busy(message.request, settings.retry_after), LINK)]
+        record, chunks = known
+        count = chunk_count(record.size, record.chunk_size)
+        rank = KIND_RANK.get(record.kind, 1)
+        absent = []
+        for index in message.indices:
+            if index >= count or (chunks is not None and not chunks >> index & 1):
+                absent.append(index)
+                continue
+            length = chunk_length(index, record.size, record.chunk_size)
+            wanted = _Wanted(message.request, message.root, index, length, rank)
+            if asker.queue and asker.queue[-1].rank > rank:
+                insort(asker.queue, wanted, key=_rank_of)
+            else:
+                asker.queue.append(wanted)
+        if not absent:
+            return []
+        return [Send(asker.peer, NoChunks(message.request, message.root, tuple(absent), "not here"), LINK)]
+
+    def _heard_cancel(self, asker: _Asker, message: CancelChunks) -> Out:
+        gone = set(message.indices)
+        asker.queue = [
+            wanted
+            for wanted in asker.queue
+            if wanted.request != message.request or wanted.index not in gone
+        ]
+        return []
+
+    # --- giving -----------------------------------------------------------------------------
+
+    def _grant(self, now: float) -> Out:
+        """Grant whole chunks while links and bucket have room."""
+        out: Out = []
+        self._grant_at = NEVER
+        while True:
+            ready = [asker for asker in self._askers.values() if asker.queue and self._has_room(asker)]
+            if not ready:
+                return out
+            if not self._bucket.may_take(now):
+                self._grant_at = self._bucket.ready_at(now)
+                return out
+            asker = min(ready, key=lambda candidate: (candidate.queue[0].rank, candidate.given))
+            wanted = self._next(asker)
+            if not asker.granted:
+                asker.sample_start, asker.sample_bytes = now, 0
+            asker.granted[wanted.request, wanted.index] = wanted.length
+            asker.granted_bytes += wanted.length
+            asker.given += wanted.length
+            self._bucket.take(wanted.length, now)
+            if wanted.root in self._interested:
+                times = self._sent.setdefault(wanted.root, {})
+                times[wanted.index] = times.get(wanted.index, 0) + 1
+            out.append(SendChunk(asker.peer, wanted.request, wanted.root, wanted.index, wanted.length))
+
+    def _has_room(self, asker: _Asker) -> bool:
+        settings = self._settings
+        if len(asker.granted) < settings.ahead_least:
+            return True
+        return asker.granted_bytes < min(settings.ahead_most, asker.rate * settings.ahead_seconds)
+
+    def _next(self, asker: _Asker) -> _Wanted:
+        first = asker.queue[0]
+        times = self._sent.get(first.root)
+        if not times:
+            return asker.queue.pop(0)
+
+        def order(place: int) -> tuple[bool, int, int]:
+            wanted = asker.queue[place]
+            return wanted.root != first.root, times.get(wanted.index, 0), place
+
+        # A look ahead that is bounded: this runs for every chunk.
+        return asker.queue.pop(min(range(min(_LOOK_AHEAD, len(asker.queue))), key=order))
+
+    def chunk_sent(self, peer: PeerId, request: int, index: int, length: int, now: float) -> Out:
+        """A body left us entirely."""
+        self.chunk_bytes_sent += length
+        asker = self._askers.get(peer)
+        if asker is None:
+            return self._grant(now)
+        self._settle(asker, request, index)
+        asker.sample_bytes += length
+        seconds = now - asker.sample_start
+        if seconds >= 0.05:
+            sample = asker.sample_bytes / seconds
+            asker.rate = sample if not asker.rate else 0.5 * (asker.rate + sample)
+            asker.sample_start, asker.sample_bytes = now, 0
+        return self._grant(now)
+
+    def chunk_unreadable(
+        self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
+    ) -> Out:
+        """We could not read it, or it is no longer what was published."""
+        asker = self._askers.get(peer)
+        if asker is not None:
+            self._settle(asker, request, index)
+        refusal = Send(peer, NoChunks(request, root, (index,), reason[:120]), LINK)
+        return [refusal, *self._grant(now)]
+
+    def _settle(self, asker: _Asker, request: int, index: int) -> None:
+        asker.granted_bytes -= asker.granted.pop((request, index), 0)
+
+    # --- progress -----------------------------------------------------------------------------
+
+    def chunk_held(self, root: bytes, index: int, now: float) -> Out:
+        """We verified one more chunk: tell those who are interested, a few at a time."""
+        if root in self._interested:
+            self._news.setdefault(root, []).append(index)
+            if self._tell_at == NEVER:
+                self._tell_at = now + self._settings.progress_interval
+        return []
+
+    def root_completed(self, root: bytes, now: float) -> Out:
+        """We hold all of it."""
+        self._news.pop(root, None)
+        return [self._have(root, peer) for peer in self._interested.get(root, {})]
+
+    def root_lost(self, root: bytes, now: float) -> Out:
+        """We no longer hold it: refuse what is queued."""
+        out: Out = []
+        for asker in self._askers.values():
+            requests = sorted({wanted.request for wanted in asker.queue if wanted.root == root})
+            asker.queue = [wanted for wanted in asker.queue if wanted.root != root]
+            for request in requests:
+                out.append(DropChunks(asker.peer, request))
+                out.append(Send(asker.peer, NoChunks(request, root, (), "no longer here"), LINK))
+        return out
+
+    def is_pulled(self, root: bytes) -> bool:
+        """Tell whether a linked peer pulls this root now."""
+        return root in self._interested or any(
+            wanted.root == root for asker in self._askers.values() for wanted in asker.queue
+        )
+
+    def wake(self, now: float) -> Out:
+        """Tell progress that is due; grant what the bucket allows."""
+        out: Out = []
+        if now >= self._tell_at:
+            self._tell_at = NEVER
+            for root, indices in self._news.items():
+                for start in range(0, len(indices), 1024):
+                    message = HaveMore(root, tuple(indices[start : start + 1024]))
+                    out += [Send(peer, message, LINK) for peer in self._interested.get(root, {})]
+            self._news.clear()
+        return out + self._grant(now)
+
+    def next_wakeup(self) -> float:
+        """Return the nearest deadline."""
+        return min(self._tell_at, self._grant_at)
+
+    def queue_depth(self) -> int:
+        """Return how many chunks are asked of us and not yet granted."""
+        return sum(len(asker.queue) for asker in self._askers.values())
+
+    def set_send_rate(self, rate: float | None, now: float) -> None:
+        """Change the limit of sending."""
+        self._bucket.set_rate(rate, now)
