@@ -8,6 +8,7 @@
         StoreError       the owner of the disk
         CredentialsError the person who enrolled this node
         TimedOut         nobody yet: it may still come true
+        SnapshotPostponed  nobody yet: the database is locked, or its writer would be blocked
         PeerGone         the caller: the peer was closed or is not running
       PeerMisbehaved     another machine: never leaves the wire; counted and told as an event
 
@@ -49,6 +50,10 @@ class CredentialsError(OperationFailed):
 
 class TimedOut(OperationFailed):
     """Not true yet when the time was over."""
+
+
+class SnapshotPostponed(OperationFailed):
+    """A live database was not copied now; the text says why, and what the owner of its writer can do."""
 
 
 class PeerGone(OperationFailed):

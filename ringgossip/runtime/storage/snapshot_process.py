@@ -1,0 +1,214 @@
+"""What runs in the snapshot helper process? Requests in, one at a time; immutable snapshots out.
+
+A process of its own, because opening a database file and closing any descriptor
+of it drops the POSIX locks of the process that does so: a program with an
+embedded peer would lose the locks of its own database.
+
+A request is one line of JSON on standard input; an answer is one line of JSON on
+standard output, followed by as many raw bytes as its `blob` says. The process
+ends when its input ends or its parent changes, also in the middle of a copy, so
+that it never outlives a peer that was killed. It leaves no locks behind, and what
+it leaves in the destination is the store's to clear.
+"""
+
+import io
+import json
+import os
+import select
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+from ringgossip.content.chunking import hash_stream
+from ringgossip.content.kinds.games import GameCounts, count_games, uri_of
+from ringgossip.errors import ArtifactRefused, RinggossipError, StoreError
+from ringgossip.runtime.storage.snapshot_source import copy_database, fingerprint
+
+# A forked child of the peer may keep our input open after the peer died; so look at our parent too.
+PARENT_CHECK_SECONDS = 5.0
+MAX_REQUEST_BYTES = 1 << 20
+
+Answer = tuple[dict[str, Any], bytes]
+
+
+def take_snapshot(
+    source: str, destination: str, chunk_size: int, max_stall: float, lock_timeout: float, check_up_to: int
+) -> Answer:
+    """Write one committed state of `source` to the new file `destination`, synced, and describe it."""
+    started = time.monotonic()
+    signature = fingerprint(Path(source))
+    target = Path(destination)
+    _reserve(Path(source), target)
+    try:
+        copied = copy_database(Path(source), target, max_stall, lock_timeout)
+        size = _stand_alone(target)
+        note = _check(Path(source), target) if size <= check_up_to else "not checked: it is large"
+        counts = _count(Path(source), target)
+        hashes = _sync_and_hash(target, size, chunk_size)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    facts = {
+        "size": size,
+        "games_total": counts.total,
+        "games_completed": counts.completed,
+        "count_note": counts.note,
+        "check_note": note,
+        "journal_mode": copied.journal_mode,
+        "writer_stall": copied.writer_stall,
+        "seconds": time.monotonic() - started,
+        "source_signature": signature.hex(),
+    }
+    return facts, hashes
+
+
+def take_fingerprint(source: str) -> Answer:
+    """Describe what changes with every commit to `source`."""
+    return {}, fingerprint(Path(source))
+
+
+OPERATIONS: dict[str, Callable[..., Answer]] = {"snapshot": take_snapshot, "fingerprint": take_fingerprint}
+
+
+def _reserve(source: Path, target: Path) -> None:
+    """Create `target`, which must not exist, if its disk has room for a copy."""
+    try:
+        needed = sum(
+            part.stat().st_size for part in (source, Path(f"{source}-wal")) if part == source or part.exists()
+        )
+        room = os.statvfs(target.parent)
+        if room.f_bavail * room.f_frsize < needed:
+            raise StoreError(
+                f"a snapshot of {source} needs {needed} bytes: {target.parent} has not that much free"
+            )
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+    except OSError as problem:
+        raise StoreError(f"{target} cannot be made: {problem.strerror}") from None
+
+
+def _stand_alone(target: Path) -> int:
+    """Mark the copy as being in rollback mode, so that reading it makes no sidecars; return its size.
+
+    A backup takes over bytes 18 and 19 of a database in WAL mode, but its WAL is already checked in.
+    Source: SQLite's file format, section 1.3.3.
+    """
+    with target.open("r+b", buffering=0) as file:
+        file.seek(18)
+        file.write(b"\x01\x01")
+        return file.seek(0, io.SEEK_END)
+
+
+def _open(target: Path) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(f"{uri_of(target)}?mode=ro&immutable=1", uri=True, isolation_level=None))
+
+
+def _check(source: Path, target: Path) -> str:
+    """Refuse a damaged database; a backup is only as whole as its source. Return what was found."""
+    try:
+        with _open(target) as database:
+            found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as problem:
+        _refuse_damaged(source, problem)
+        # It needs a function or module that we do not have: that is no damage.
+        return f"not checked: {problem}"
+    if found != "ok":
+        raise ArtifactRefused(f"{source} is damaged: {found.splitlines()[-1]}")
+    return "ok"
+
+
+def _count(source: Path, target: Path) -> GameCounts:
+    try:
+        with _open(target) as database:
+            return count_games(database)
+    except sqlite3.Error as problem:
+        _refuse_damaged(source, problem)
+        return GameCounts(None, None, f"its games are not counted: {problem}")
+
+
+def _refuse_damaged(source: Path, problem: sqlite3.Error) -> None:
+    if getattr(problem, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        raise ArtifactRefused(f"{source} is damaged: {problem}") from None
+
+
+def _sync_and_hash(target: Path, size: int, chunk_size: int) -> bytes:
+    """Return the chunk hashes, joined; the disk is waited for at the same time."""
+    failures: list[OSError] = []
+
+    def sync() -> None:
+        try:
+            os.fsync(file.fileno())
+        except OSError as problem:
+            failures.append(problem)
+
+    with target.open("rb", buffering=0) as file:
+        syncing = threading.Thread(target=sync)
+        syncing.start()
+        try:
+            hashes = hash_stream(file, size, chunk_size)
+        finally:
+            syncing.join()
+    if failures:
+        raise StoreError(f"{target} could not be synced: {failures[0].strerror}")
+    return hashes
+
+
+def answer(line: bytes) -> Answer:
+    """Perform one request; what goes wrong becomes an answer too."""
+    try:
+        request = json.loads(line)
+        return OPERATIONS[request.pop("operation")](**request)
+    except RinggossipError as problem:
+        return {"error": type(problem).__name__, "text": str(problem)}, b""
+    except OSError as problem:
+        return {"error": "StoreError", "text": f"snapshot failed: {problem}"}, b""
+    except Exception as problem:
+        return {"error": "StoreError", "text": f"snapshot failed: {type(problem).__name__}: {problem}"}, b""
+
+
+def read_requests(source: BinaryIO, requests: "SimpleQueue[bytes]") -> None:
+    """Pass lines on until the input ends or another process became our parent; then end this process."""
+    parent = os.getppid()
+    descriptor = source.fileno()
+    pending = b""
+    while len(pending) <= MAX_REQUEST_BYTES:
+        ready, _, _ = select.select([descriptor], [], [], PARENT_CHECK_SECONDS)
+        if os.getppid() != parent:
+            break
+        if not ready:
+            continue
+        got = os.read(descriptor, 1 << 16)
+        if not got:
+            break
+        *lines, pending = (pending + got).split(b"\n")
+        for line in lines:
+            requests.put(line)
+    # At once: the main thread may be deep in a copy that nobody waits for any more.
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve the process that started us until it is gone."""
+    # Ctrl-C and a service manager reach the whole group; the peer decides when we are done.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "wb")
+    # Whatever prints must not get between our answers.
+    os.dup2(2, 1)
+    requests: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=read_requests, args=(sys.stdin.buffer, requests), daemon=True).start()
+    while True:
+        facts, blob = answer(requests.get())
+        out.write(json.dumps({**facts, "blob": len(blob)}).encode() + b"\n")
+        out.write(blob)
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""How does a peer get an immutable snapshot of a database that is being written?
+
+It asks a helper process (`snapshot_process.py` says why it is one), which is
+started at the first question, restarted when it dies, and ends with the peer,
+however the peer ends. All calls here block: make them from worker threads.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import ringgossip
+from ringgossip.content.kinds.games import GameCounts, inspection_of
+from ringgossip.content.kinds.sources import Inspection
+from ringgossip.errors import ArtifactRefused, OperationFailed, PeerGone, SnapshotPostponed, StoreError
+
+MAX_STALL = 2.0  # Design, section 7: longer is deferred and told.
+LOCK_TIMEOUT = 5.0  # What Python's sqlite3 itself waits for a lock.
+SHARE_OF_TIME = 0.1  # Design, section 7: snapshots take at most 10 % of the time.
+# quick_check reads 0.2-1.5 GB/s, so up to here it costs about a second. Above, the chunks are
+# still proven to be what SQLite gave us; that SQLite's own file was whole is then its owner's word.
+CHECK_UP_TO = 256 << 20
+STOP_SECONDS = 2.0
+
+_ERRORS: dict[str, type[OperationFailed]] = {
+    error.__name__: error for error in (ArtifactRefused, SnapshotPostponed, StoreError)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    """One committed state of a database, in a file of ours, synced. Seconds and bytes."""
+
+    size: int
+    hashes: bytes  # BLAKE3 of each chunk, 32 bytes each, joined.
+    games_total: int | None
+    games_completed: int | None
+    count_note: str  # Why something was not counted, or nothing.
+    check_note: str  # "ok" after quick_check, or why it was not run.
+    journal_mode: str  # Of the source: "wal" or "rollback".
+    seconds: float
+    writer_stall: float  # How long the source's writer could not have committed.
+    source_signature: bytes  # The fingerprint of the source just before.
+
+    def inspection(self) -> Inspection:
+        """Return the facts for the record's metadata, and what its author should know."""
+        found = inspection_of(GameCounts(self.games_total, self.games_completed, self.count_note))
+        if self.check_note == "ok":
+            return found
+        return Inspection(found.facts, (*found.warnings, f"integrity {self.check_note}"))
+
+
+class SnapshotPacer:
+    """Snapshots of one source take at most a tenth of the time. Pure: `now` goes in."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = float("-inf")
+
+    def allowed(self, now: float) -> bool:
+        """Whether a snapshot may begin."""
+        return now >= self._next
+
+    def next_time(self) -> float:
+        """Return when the next snapshot may begin, `-inf` before the first."""
+        return self._next
+
+    def finished(self, now: float, seconds: float) -> None:
+        """Note that a snapshot, or an attempt at one, ended `now` and took `seconds`."""
+        self._next = now + seconds * (1 / SHARE_OF_TIME - 1)
+
+
+class SnapshotHelper:
+    """The helper process, as seen by the peer. Thread-safe; one request at a time."""
+
+    def __init__(self, python: str = sys.executable) -> None:
+        self._python = python
+        self._turn = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """The helper's process id while it runs."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def snapshot(
+        self,
+        source: Path,
+        destination: Path,
+        *,
+        chunk_size: int,
+        max_stall: float = MAX_STALL,
+        lock_timeout: float = LOCK_TIMEOUT,
+        check_up_to: int = CHECK_UP_TO,
+    ) -> SnapshotTaken:
+        """Write one committed state of `source` to `destination`, a new file, and sync it.
+
+        The caller syncs the folder. Nothing is left at `destination` when this
+        raises: `ArtifactRefused` (no database, damaged, unreadable),
+        `SnapshotPostponed` (locked, or a rollback writer would be blocked beyond
+        `max_stall` seconds), `StoreError` (our disk), `PeerGone` (closed).
+        """
+        request = {
+            "operation": "snapshot",
+            "source": str(source.absolute()),
+            "destination": str(destination.absolute()),
+            "chunk_size": chunk_size,
+            "max_stall": max_stall,
+            "lock_timeout": lock_timeout,
+            "check_up_to": check_up_to,
+        }
+        facts, hashes = self._ask(request, destination)
+        signature = bytes.fromhex(facts.pop("source_signature"))
+        return SnapshotTaken(hashes=hashes, source_signature=signature, **facts)
+
+    def fingerprint(self, source: Path) -> bytes:
+        """Return 32 bytes that differ after any commit to the database at `source`; cheap.
+
+        Equal to a snapshot's `source_signature`: nothing was committed since.
+        Raises `ArtifactRefused` when it cannot be read.
+        """
+        return self._ask({"operation": "fingerprint", "source": str(source.absolute())}, None)[1]
+
+    def close(self) -> None:
+        """End the helper, in the middle of a copy if need be; later calls raise `PeerGone`."""
+        self._closed = True
+        process = self._process
+        if process is None or self._owner != os.getpid():
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def __enter__(self) -> "SnapshotHelper":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, request: dict[str, Any], made: Path | None) -> tuple[dict[str, Any], bytes]:
+        """Return the helper's answer, starting it anew once if it died; `made` is then removed."""
+        with self._turn:
+            for _attempt in (1, 2):
+                if self._closed:
+                    break
+                # Only what this request makes is ours to remove after a death.
+                fresh = made is not None and not os.path.lexists(made)
+                answer = self._exchange(json.dumps(request).encode() + b"\n")
+                if answer is not None:
+                    return answer
+                if fresh and made is not None:
+                    for suffix in ("", "-wal", "-journal"):
+                        Path(f"{made}{suffix}").unlink(missing_ok=True)
+        if self._closed:
+            raise PeerGone("the snapshot helper was closed")
+        raise StoreError("the snapshot helper process died twice: is this machine out of memory?")
+
+    def _exchange(self, line: bytes) -> tuple[dict[str, Any], bytes] | None:
+        """Send one request and return its answer, or None if the helper died."""
+        process = self._running()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(line)
+            process.stdin.flush()
+            head = process.stdout.readline()
+            if not head.endswith(b"\n"):
+                return None
+            facts: dict[str, Any] = json.loads(head)
+            blob = _read_exactly(process.stdout, facts.pop("blob"))
+        except (OSError, ValueError):
+            # A broken pipe, or one that `close` closed under us.
+            return None
+        if blob is None:
+            return None
+        if "error" in facts:
+            raise _ERRORS.get(facts["error"], StoreError)(facts["text"])
+        return facts, blob
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        """Return the helper, started if it does not run. After a fork the child gets one of its own."""
+        process = self._process
+        if process is not None and self._owner == os.getpid() and process.poll() is None:
+            return process
+        # -P: a folder that happens to hold a `json.py` must not be imported from.
+        package = str(Path(ringgossip.__file__).resolve().parents[1])
+        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+        try:
+            self._process = subprocess.Popen(
+                [self._python, "-P", "-m", "ringgossip.runtime.storage.snapshot_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                cwd="/",
+            )
+        except OSError as problem:
+            raise StoreError(f"the snapshot helper cannot be started: {problem.strerror}") from None
+        self._owner = os.getpid()
+        return self._process
+
+
+def _read_exactly(stream: IO[bytes], length: int) -> bytes | None:
+    got = stream.read(length)
+    return got if len(got) == length else None
