@@ -1,0 +1,155 @@
+"""What happens next, and what does chance say? Virtual time, one queue of events, seeded generators.
+
+Rules of this room: an event is a plain tuple in one heap; nobody looks at a
+real clock; nobody iterates over a set; only `random()` and `getrandbits()` are
+drawn, because Python keeps those two alike between its versions.
+
+Every purpose draws from a generator of its own, derived from the master seed
+by a hash of its labels: taking one fault out of a plan does not roll the rest
+again, so a failing plan can be cut down.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable
+from heapq import heappop, heappush
+from random import Random
+from typing import Any
+
+NEVER = float("inf")
+
+ANY_BOOT = -1  # An event that outlives the process it is for: a packet, a disk that wakes up.
+NOBODY = 0xFFFFFFFF  # The owner of events that belong to no peer.
+
+# Kinds of events, for the run's hash and its trace.
+ALARM, DATAGRAM, STREAM, DISK, FAULT, VERB, TOLD, OTHER = range(8)
+KIND_NAMES = ("alarm", "datagram", "stream", "disk", "fault", "verb", "told", "other")
+
+_ENTRY = struct.Struct("<dIBq").pack
+
+Action = Callable[..., object]
+TraceLine = tuple[float, int, int, int, str]
+
+
+def derive(seed: int, *labels: object) -> int:
+    """Return 128 bits that depend on the seed and on every label, in order."""
+    text = "\x1f".join([str(seed), *(str(label) for label in labels)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
+
+
+class Kernel:
+    """Virtual time and the queue of everything that will happen in it."""
+
+    __slots__ = (
+        "_alarms", "_boots", "_hash", "_heap", "_order", "_pending", "_shuffle", "_wanted",
+        "events", "now", "seed", "trace",
+    )  # fmt: skip
+
+    def __init__(self, seed: int, *, shuffle: bool = False, trace: list[TraceLine] | None = None) -> None:
+        """Start at time 0; with `shuffle`, events of one instant happen in an order drawn from the seed."""
+        self.seed = seed
+        self.now = 0.0
+        self.events = 0
+        self.trace = trace
+        self._heap: list[tuple[float, int, int, int, Action, tuple[Any, ...]]] = []
+        self._order = 0
+        self._shuffle = Random(derive(seed, "shuffle")) if shuffle else None
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._boots: list[int] = []
+        self._alarms: list[Action | None] = []
+        self._wanted: list[float] = []
+        self._pending: list[float] = []
+
+    def generator(self, *labels: object) -> Random:
+        """Return the generator of one purpose: the same labels start the same sequence."""
+        return Random(derive(self.seed, *labels))
+
+    # --- who events belong to ---------------------------------------------------
+
+    def add_owner(self) -> int:
+        """Make room for one more peer and return its number."""
+        self._boots.append(0)
+        self._alarms.append(None)
+        self._wanted.append(NEVER)
+        self._pending.append(NEVER)
+        return len(self._boots) - 1
+
+    def reboot(self, owner: int, alarm: Action | None) -> int:
+        """Begin a new boot of `owner` (None: it is down): what was queued for the old one never happens."""
+        self._boots[owner] += 1
+        self._alarms[owner] = alarm
+        self._wanted[owner] = self._pending[owner] = NEVER
+        return self._boots[owner]
+
+    def boot(self, owner: int) -> int:
+        """Return the number of this owner's current boot."""
+        return self._boots[owner]
+
+    # --- what will happen ---------------------------------------------------------
+
+    def at(self, when: float, owner: int, boot: int, action: Action, *arguments: Any) -> None:
+        """Call `action(*arguments)` at `when` if `owner` is then still in `boot` (or `ANY_BOOT`)."""
+        self._order += 1
+        order = self._order
+        if self._shuffle is not None:
+            order |= self._shuffle.getrandbits(32) << 48
+        heappush(self._heap, (when if when > self.now else self.now, order, owner, boot, action, arguments))
+
+    def after(self, delay: float, action: Action, *arguments: Any) -> None:
+        """Call an action that belongs to no peer after `delay` seconds."""
+        self.at(self.now + delay, NOBODY, ANY_BOOT, action, *arguments)
+
+    def set_alarm(self, owner: int, when: float) -> None:
+        """Wake `owner` at `when`; a later call replaces an earlier one."""
+        self._wanted[owner] = when
+        if when < self._pending[owner]:
+            self._pending[owner] = when
+            self.at(when, owner, self._boots[owner], self._ring, owner, when)
+
+    def _ring(self, owner: int, when: float) -> None:
+        if self._pending[owner] != when:
+            return  # An earlier alarm was set since and has done this one's work.
+        self._pending[owner] = NEVER
+        wanted = self._wanted[owner]
+        if wanted > when and wanted > self.now:
+            self.set_alarm(owner, wanted)
+            return
+        self._wanted[owner] = NEVER
+        self.note(owner, ALARM)
+        alarm = self._alarms[owner]
+        if alarm is not None:
+            alarm()
+
+    # --- making it happen -----------------------------------------------------------
+
+    def run(self, until: float) -> None:
+        """Let everything happen that is due up to and including `until`."""
+        heap, boots = self._heap, self._boots
+        while heap and heap[0][0] <= until:
+            when, _, owner, boot, action, arguments = heappop(heap)
+            if boot != ANY_BOOT and boots[owner] != boot:
+                continue
+            self.now = when
+            self.events += 1
+            action(*arguments)
+        if until > self.now and until != NEVER:
+            self.now = until
+
+    def next_time(self) -> float:
+        """Return when the next event is due; `NEVER` if nothing is."""
+        return self._heap[0][0] if self._heap else NEVER
+
+    # --- remembering it ---------------------------------------------------------------
+
+    def note(self, owner: int, kind: int, detail: int = 0, text: str = "") -> None:
+        """Add what happened now to the run's hash, and to its trace if one is kept."""
+        self._hash.update(_ENTRY(self.now, owner, kind, detail))
+        if text:
+            self._hash.update(text.encode())
+        if self.trace is not None:
+            self.trace.append((self.now, owner, kind, detail, text))
+
+    @property
+    def run_hash(self) -> str:
+        """A hash over everything that happened so far: equal runs have equal ones."""
+        return self._hash.hexdigest()
