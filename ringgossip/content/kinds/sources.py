@@ -37,10 +37,11 @@ def open_steady(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0))
     except OSError as problem:
         raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
+    before = os.fstat(descriptor)
+    if not stat.S_ISREG(before.st_mode):
+        os.close(descriptor)
+        raise ArtifactRefused(f"{path} is no regular file")
     with os.fdopen(descriptor, "rb") as file:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise ArtifactRefused(f"{path} is no regular file")
         try:
             yield file, before.st_size
         except OSError as problem:
