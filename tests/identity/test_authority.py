@@ -33,6 +33,14 @@ def test_a_cluster_folder_and_its_key_belong_to_their_owner_alone(tmp_path: Path
     assert mode(folder / "gossip.keys") == 0o600
 
 
+def test_an_empty_folder_that_others_could_enter_is_closed(tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    folder.chmod(0o755)
+    create_cluster(folder, "ringrift")
+    assert mode(folder) == 0o700
+
+
 def test_a_folder_that_holds_anything_is_no_place_for_a_new_cluster(tmp_path: Path) -> None:
     folder = tmp_path / "cluster"
     create_cluster(folder, "ringrift")

@@ -179,6 +179,18 @@ def test_no_byte_of_a_certificate_can_be_changed(cluster, place: int, change: in
     assert cluster.authority.verify(parsed) is not None
 
 
+def test_what_no_signature_covers_has_one_spelling(cluster) -> None:
+    der = certificate_in(cluster.alice).der
+    algorithm = bytes.fromhex("300506032b6570")
+    body, signature = der[3 : der.rindex(algorithm)], der[der.rindex(algorithm) + len(algorithm) :]
+    assert der[:2] == b"\x30\x81"
+    content = body + bytes.fromhex("300706032b65700500") + signature
+    with pytest.raises(PeerMisbehaved):
+        NodeCertificate.parse(b"\x30\x81" + bytes([len(content)]) + content)
+    with pytest.raises(PeerMisbehaved):
+        NodeCertificate.parse(b"\x30\x82\x00" + der[2:])
+
+
 def test_nothing_can_be_added_to_a_certificate(cluster) -> None:
     der = certificate_in(cluster.alice).der
     with pytest.raises(PeerMisbehaved):

@@ -250,6 +250,11 @@ def wire(message: type[Message], *fields: Any) -> bytes:
         (wire(News, {}), "News.records is dict, not tuple"),
         (wire(News, {1: 2}), "max_map_len"),
         (wire(News, [msgpack.ExtType(5, b"")]), "News.records has an item"),
+        (wire(News, [msgpack.ExtType(5, b"x")]), "max_ext_len"),
+        (wire(News, [b""] * 200), "max_array_len"),
+        (wire(Records, [b""] * 3000), "Records has more than"),
+        (wire(Records, [bytes(1000)] * 3, [[[[[[[1]]]]]]]), "Records is nested more than 6 deep"),
+        (wire(Records, [bytes(1000)] * 3, {}), "Records holds a map"),
         (wire(GetChunks, -1, bytes(32), []), "GetChunks.request is -1, out of its range"),
         (wire(GetChunks, 2**32, bytes(32), []), "GetChunks.request is 4294967296, out of its range"),
         (wire(GetChunks, 1, bytes(32), [True]), "GetChunks.indices has an item"),
@@ -279,13 +284,14 @@ def test_a_number_without_a_fraction_may_be_written_as_one() -> None:
     [
         b"\x94" + bytes([TAGS[Have]]) + b"\xdd\x00\x0d\x00\x00" + b"\x90" * 850_000,
         b"\x92" + bytes([TAGS[Records]]) + (b"\xdc\x01\xf4" + b"\x91" * 500) * 800,
+        b"\x92" + bytes([TAGS[Records]]) + b"\xdc\x01\xf4" + (b"\xdc\x01\xf4" + b"\x01" * 500) * 500,
         b"\x92" + bytes([TAGS[Records]]) + b"\xdc\x01\xf4" * 160_000,
         b"\x92" + bytes([TAGS[Records]]) + b"\x91" * 480_000,
         b"\x92" + bytes([TAGS[Records]]) + b"\x81\x01" * 200_000,
         b"\x92" + bytes([TAGS[Records]]) + b"\x92\xdf\xff\xff\xff\xff" + bytes(100_000),
         b"\x92" + bytes([TAGS[Records]]) + b"\xc6\xff\xff\xff\xff" + bytes(100_000),
     ],
-    ids=["wide", "nested wide", "nested claims", "deep", "maps", "a claimed map", "a claimed length"],
+    ids=["wide", "nested wide", "a table", "nested claims", "deep", "maps", "a map", "a length"],
 )
 def test_a_bomb_is_refused_before_it_takes_memory(bomb: bytes) -> None:
     assert len(bomb) <= MAX_FRAME_BYTES

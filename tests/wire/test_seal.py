@@ -11,6 +11,7 @@ from ringgossip.wire.messages import MAX_DATAGRAM_PLAINTEXT
 from ringgossip.wire.seal import (
     MAX_PACKET_BYTES,
     MAX_PLAINTEXT_BYTES,
+    MAX_SUBKEYS,
     OVERHEAD_BYTES,
     WINDOW,
     Opened,
@@ -159,6 +160,28 @@ def test_a_gossip_key_is_changed_without_losing_a_packet() -> None:
     theirs.remove(key_id(OLD))
     assert "unknown gossip key" in refused(door, late)
     assert "heard before" in refused(door, packet)
+
+
+def test_a_key_that_replaces_one_of_the_same_id_is_another_key() -> None:
+    number = next(n for n in range(1, 10**6) if key_id(n.to_bytes(32, "big")) == key_id(OLD))
+    twin = number.to_bytes(32, "big")
+    ring = KeyRing([NEW, OLD])
+    door = Opener("ringrift", ring)
+    alice = sealer()
+    door.open(alice.seal(b"under the old key"))
+    ring.remove(key_id(OLD))
+    ring.add(twin)
+    assert "damaged" in refused(door, alice.seal(b"under the old key still"))
+    assert door.open(sealer(BOB, key=twin).seal(b"under its twin")).sender == BOB
+
+
+def test_subkeys_are_bounded_and_derived_again() -> None:
+    door, alice = opener(max_windows=5000), sealer()
+    door.open(alice.seal(b""))
+    for number in range(MAX_SUBKEYS):
+        door.open(sealer(BOB, boot=b"%8d" % number).seal(b""))
+    assert len(door._subkeys) == MAX_SUBKEYS
+    assert door.open(alice.seal(b"still heard")).plaintext == b"still heard"
 
 
 def test_tables_are_bounded_and_whoever_talks_is_not_forgotten() -> None:
