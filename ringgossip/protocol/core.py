@@ -8,7 +8,8 @@ inputs give the same effects, byte for byte, in production and in simulation.
 The world performs effects in order and awaits none of them. What is slow comes
 back as an input of `PeerCore`:
 
-    Dial(address, peer)          link_opened(link, peer, address, dialled, now) | dial_failed(address, peer, reason, now)
+    Dial(address, peer)          link_opened(link, peer, certificate, address, dialled, now)
+                                 | dial_failed(address, peer, reason, now)
     (a link ends)                link_broken(link, reason, now)
     Send(to, message, lane)      at the other side: receive(message, sender, source, now)
     SendPages(...)               (the world answers with Page messages itself)
@@ -32,22 +33,25 @@ back as an input of `PeerCore`:
 
 The current link of a peer is the last one opened that is not closed or broken:
 the world makes a link current before it calls `link_opened`, and falls back to
-the older one if the core closes the new. Sets of chunk indices are Python integers used as bit sets: bit i is chunk i.
-Effects about a peer use its current link; without one they are dropped, since
-`link_broken` has told the machines or is about to.
+the older one if the core closes the new. Sets of chunk indices are Python
+integers used as bit sets: bit i is chunk i. Effects about a peer use its current
+link; without one they are dropped, since `link_broken` has told the machines or
+is about to.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import NewType, Protocol
+from typing import TYPE_CHECKING, NewType, Protocol
 
 from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import Record
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
-from ringgossip.identity.certificate import NodeCertificate
 from ringgossip.wire.messages import Message
+
+if TYPE_CHECKING:
+    from ringgossip.identity.certificate import NodeCertificate
 
 LinkId = NewType("LinkId", int)  # given by the world, never used twice in one boot
 
@@ -220,7 +224,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The publication that came with `ticket` is this record, durable and told to others; or it existed already."""
+    """The publication that came with `ticket` is this record: durable and told, or known already."""
 
     ticket: int
     record: Record
@@ -326,7 +330,7 @@ class Notary(Protocol):
     """Everything a machine may ask of cryptography: real keys in production, free ones in simulation."""
 
     @property
-    def certificate(self) -> NodeCertificate:
+    def certificate(self) -> "NodeCertificate":
         """Our own certificate."""
         ...
 
@@ -334,19 +338,21 @@ class Notary(Protocol):
         """Sign with our node key."""
         ...
 
-    def read_certificate(self, der: bytes) -> NodeCertificate:
+    def read_certificate(self, der: bytes) -> "NodeCertificate":
         """Return a certificate that our authority signed for our cluster, or raise `PeerMisbehaved`."""
         ...
 
-    def verify(self, certificate: NodeCertificate, signature: bytes, data: bytes) -> bool:
-        """Tell whether the holder of `certificate` signed `data` (about 100 us: cards only; records go to workers)."""
+    def verify(self, certificate: "NodeCertificate", signature: bytes, data: bytes) -> bool:
+        """Tell whether the holder of `certificate` signed `data` (about 100 us: records go to workers)."""
         ...
 
 
 class Machine(Protocol):
     """The shape all machines share; their other inputs are named verb_object(..., now)."""
 
-    def receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> list[Effect | Notice]:
+    def receive(
+        self, message: Message, sender: PeerId, source: Address | LinkId, now: float
+    ) -> list[Effect | Notice]:
         """Handle a message; `source` is the datagram's address, or the link it came on."""
         ...
 

@@ -34,6 +34,11 @@ def entry_of(record: Record) -> bytes:
     return record.key.hash + record.sequence.to_bytes(8) + record.root
 
 
+def version_of(entry: bytes) -> tuple[int, bytes]:
+    """Return sequence and root of an entry."""
+    return int.from_bytes(entry[32:40]), entry[40:]
+
+
 def _fingerprint(entry: bytes) -> int:
     return int.from_bytes(hash_bytes(entry)[:16])
 

@@ -14,7 +14,17 @@ from dataclasses import dataclass, field
 
 from ringgossip.content.chunking import chunk_count, chunk_length
 from ringgossip.identity import Address, PeerId
-from ringgossip.protocol.core import LINK, NEVER, DropChunks, Effect, LinkId, Notice, Send, SendChunk, SendPages
+from ringgossip.protocol.core import (
+    LINK,
+    NEVER,
+    DropChunks,
+    Effect,
+    LinkId,
+    Notice,
+    Send,
+    SendChunk,
+    SendPages,
+)
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.shelf import Shelf
 from ringgossip.wire.messages import (

@@ -36,7 +36,7 @@ class Source:
     _sample_bytes: int = 0
 
     def window(self, chunk_size: int, seconds: float, largest: int) -> int:
-        """Return how many bytes may be outstanding: what the link brings in `seconds`, at least two chunks."""
+        """Return how many bytes may be outstanding: what `seconds` bring, at least two chunks."""
         least = max(2 * chunk_size, 2**21) if not self.rate else 2 * chunk_size
         return min(largest, max(least, int(self.rate * seconds)))
 

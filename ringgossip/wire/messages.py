@@ -113,11 +113,24 @@ class NewsKnown(Message):
 
 @dataclass(frozen=True, slots=True)
 class DigestStep(Message):
-    """One step of a walk over the digests of one set; `payload` is content.digest's."""
+    """One payload of a walk over the digests of one set; the last seven fields are content.walk's.
+
+    Every step of the opener is answered by one or more of the other side with the
+    same `walk` and `step`, all but the last with `more`.
+    """
 
     walk: Request
     set: Annotated[str, Text(32)]
-    payload: Annotated[bytes, Bytes(70_000)]
+    step: Request
+    opener: bool
+    more: bool
+    stage: Annotated[int, Whole(3)]
+    salt: Annotated[int, Whole(255)]
+    bits: Annotated[int, Whole(64)]
+    width: Annotated[int, Whole(8)]
+    nodes: Annotated[bytes, Bytes(32 * 1024)]
+    counts: Annotated[bytes, Bytes(32 * 1024)]
+    body: Annotated[bytes, Bytes(32 * 1024)]
 
 
 @dataclass(frozen=True, slots=True)

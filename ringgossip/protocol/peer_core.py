@@ -1,0 +1,365 @@
+"""One peer without I/O: every input returns the effects it asks for. See `core` for both.
+
+An input of the world goes to the machines it concerns. Nothing here raises for
+what a peer said: a broken rule becomes a counter and an event.
+"""
+
+
+from typing import TYPE_CHECKING
+
+from ringgossip.content.manifest import Manifest
+from ringgossip.content.record import ArtifactKey, Record
+from ringgossip.errors import PeerMisbehaved
+from ringgossip.events import (
+    ArtifactCompleted,
+    PeerProtocolError,
+    StrangerRefused,
+)
+from ringgossip.identity import Address, PeerId
+from ringgossip.protocol.cards import MemberFacts
+from ringgossip.protocol.core import (
+    LINK,
+    Draft,
+    Effect,
+    LinkId,
+    NeedLink,
+    Notice,
+    Persist,
+    PersistCertificate,
+    Published,
+    Send,
+    Tell,
+)
+from ringgossip.protocol.membership import Member
+from ringgossip.protocol.switchboard import CoreSettings, Switchboard
+from ringgossip.protocol.views import ArtifactView, ReceiptView, TransferView
+from ringgossip.wire.messages import (
+    PROTOCOL_VERSION,
+    CatalogRoot,
+    Certificates,
+    CertificatesWanted,
+    DialMe,
+    DigestStep,
+    Hello,
+    Holding,
+    HoldingsDigest,
+    HoldingsList,
+    HoldingsWanted,
+    Message,
+    News,
+    NewsKnown,
+    Records,
+    RecordsWanted,
+)
+
+__all__ = ["CoreSettings", "PeerCore"]
+
+if TYPE_CHECKING:
+    from ringgossip.identity.certificate import NodeCertificate
+
+Out = list[Effect | Notice]
+
+
+class PeerCore(Switchboard):
+    """The inputs of the world, and what may be seen from outside."""
+
+    # --- life ------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """Begin: join the cluster, and pull what we know of and lack."""
+        out: Out = [PersistCertificate(self._notary.certificate.der), *self.membership.start(now)]
+        for record in self.catalog.records():
+            if not self.shelf.holds(record):
+                out += self.transfer.want(record, now)
+        return self._settle(out, now)
+
+    def leave(self, now: float) -> list[Effect]:
+        """Say goodbye; the world stops soon after."""
+        return self._settle(self.membership.leave(now), now)
+
+    def wake(self, now: float) -> list[Effect]:
+        """Do what is due."""
+        out: Out = []
+        for machine in self._timed:
+            if machine.next_wakeup() <= now:
+                out += machine.wake(now)
+        dropped, gone = self.versions.drop_unpulled(now)
+        out += dropped
+        for record in gone:
+            out += self.receipts.dropped(record, now)
+        return self._settle(out, now)
+
+    def next_wakeup(self) -> float:
+        """Return when `wake` must be called at the latest."""
+        return min(self.versions.next_wakeup(), *[machine.next_wakeup() for machine in self._timed])
+
+    def change_facts(self, facts: MemberFacts, now: float) -> list[Effect]:
+        """Say something new about ourselves."""
+        return self._settle(self.membership.change_facts(facts, now), now)
+
+    # --- links -----------------------------------------------------------------------------------
+
+    def link_opened(
+        self,
+        link: LinkId,
+        peer: PeerId,
+        certificate: "NodeCertificate",
+        address: Address,
+        dialled: bool,
+        now: float,
+    ) -> list[Effect]:
+        """A link is open and both sides are verified."""
+        replaced = self.dialing.linked(peer)
+        out, in_use = self.dialing.link_opened(link, peer, dialled, now)
+        if not in_use:
+            return self._settle(out, now)
+        if replaced:
+            out += self._link_gone(peer, now)
+        out += self._certificate_arrived(certificate, now)
+        hello = Hello(PROTOCOL_VERSION, self._boot, self._nonce, self.membership.own_card)
+        out.append(Send(peer, hello, LINK))
+        out += self.membership.link_opened(peer, address, now)
+        out += self.serving.link_opened(peer, now)
+        out += self.receipts.link_opened(peer, now)
+        out += self.transfer.link_opened(peer, now)
+        out += self.anti_entropy.link_opened(peer, now)
+        return self._settle(out, now)
+
+    def _link_gone(self, peer: PeerId, now: float) -> Out:
+        out: Out = []
+        out += self.membership.link_broken(peer, now)
+        out += self.serving.link_broken(peer, now)
+        self.receipts.link_broken(peer)
+        out += self.transfer.link_broken(peer, now)
+        out += self.anti_entropy.link_broken(peer, now)
+        return out
+
+    def link_broken(self, link: LinkId, reason: str, now: float) -> list[Effect]:
+        """A link came to its end."""
+        peer = self.dialing.link_broken(link, now)
+        return [] if peer is None else self._settle(self._link_gone(peer, now), now)
+
+    def dial_failed(self, address: Address, peer: PeerId | None, reason: str, now: float) -> list[Effect]:
+        """Nobody answered there, or not the one we expected."""
+        out = self.dialing.dial_failed(address, peer, now)
+        return self._settle(out + self.membership.dial_failed(address, peer, now), now)
+
+    def packet_refused(self, address: str, reason: str, now: float) -> list[Effect]:
+        """A stranger's datagram or connection was turned away."""
+        self._count("strangers_refused")
+        host = address.rsplit(":", 1)[0]
+        return self._settle(self._troubles.tell(host + reason, StrangerRefused(address, reason), now), now)
+
+    # --- messages -----------------------------------------------------------------------------------
+
+    def receive(
+        self, message: Message, sender: PeerId, source: Address | LinkId, now: float
+    ) -> list[Effect]:
+        """Handle a message from a verified member."""
+        if not isinstance(source, Address) and self.dialing.peer_of(source) != sender:
+            return []  # the last words on a link that lost against another
+        try:
+            out = self._receive(message, sender, source, now)
+        except PeerMisbehaved as error:
+            return self.misbehaved(sender, str(error), now)
+        return self._settle(out, now)
+
+    def misbehaved(self, sender: PeerId, reason: str, now: float) -> list[Effect]:
+        """A member broke the protocol: counted, told once in a while."""
+        self._count("protocol_errors")
+        name = self.name_of(sender)
+        return self._settle(self._troubles.tell(name, PeerProtocolError(name, reason), now), now)
+
+    def _receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> Out:
+        match message:
+            case Hello():
+                if message.version < 1:
+                    raise PeerMisbehaved(f"speaks protocol version {message.version}")
+                return self.membership.card_heard(message.card, sender, now)
+            case DialMe():
+                return self.dialing.need(sender, now)
+            case News():
+                out, known = self.admission.offer(message.records, sender)
+                return out + self.rumors.heard(known, sender, source)
+            case NewsKnown():
+                return self.rumors.receive(message, sender, source, now)
+            case Records():
+                return self.admission.offer(message.records, sender)[0]
+            case Certificates():
+                out = []
+                for der in message.certificates:
+                    out += self._certificate_arrived(self._notary.read_certificate(der), now)
+                return out
+            case CatalogRoot() | DigestStep() | RecordsWanted() | CertificatesWanted():
+                return self._compared(self.anti_entropy.receive(message, sender, source, now), now)
+            case Holding() | HoldingsDigest() | HoldingsWanted() | HoldingsList():
+                out, added = self.receipts.receive(message, sender, source, now)
+                return out + self._copies_confirmed(sender, added, now)
+        # Each of these machines ignores what is not its own.
+        return [
+            *self.membership.receive(message, sender, source, now),
+            *self.serving.receive(message, sender, source, now),
+            *self.transfer.receive(message, sender, source, now),
+        ]
+
+    # --- the catalog grows -----------------------------------------------------------------------------
+
+    def records_verified(self, batch: int, reasons: tuple[str | None, ...], now: float) -> list[Effect]:
+        """Workers checked signatures."""
+        admitted = self.admission.records_verified(batch, reasons)
+        out = admitted.effects
+        for record, sender, before in admitted.records:
+            out.append(Persist(record))
+            out += self._entered(record, before, sender, now)
+        effects = self._settle(out, now)
+        for sender, reason in admitted.refused:
+            effects += self.misbehaved(sender, reason, now)
+        return effects
+
+    def publish(self, draft: Draft, now: float) -> list[Effect]:
+        """Publish content that the store has prepared; `Published` or `PublishRefused` answers."""
+        return self._settle(self.authorship.publish(draft, now), now)
+
+    def record_persisted(self, record: Record, now: float) -> list[Effect]:
+        """A record is on disk; one of ours may be told now."""
+        ticket = self.authorship.record_persisted(record)
+        if ticket is None:
+            return []
+        before = self.catalog.get(record.key)
+        self.catalog.admit(record)
+        out: Out = []
+        if self.catalog.get(record.key) == record:
+            # Link those who hear of it first, so that they pull at once.
+            out += [NeedLink(peer) for peer in self._partners(self._settings.push_fanout)]
+            out += self._became_visible(record, self.versions.shrinks(record), now)
+            out += self._entered(record, before, None, now)
+        out.append(Published(ticket, record, unchanged=False))
+        out += self.authorship.next_after(record.key)
+        return self._settle(out, now)
+
+    def persist_failed(self, record: Record, reason: str, now: float) -> list[Effect]:
+        """The disk did not take a record."""
+        return self._settle(self.authorship.persist_failed(record, reason), now)
+
+    # --- copies -------------------------------------------------------------------------------------------
+
+    def finalised(self, record: Record, path: str, now: float) -> list[Effect]:
+        """A verified copy is visible."""
+        out = self._became_visible(record, self.versions.shrinks(record), now)
+        self._count("artifacts_completed")
+        out.append(Tell(ArtifactCompleted(record.key.text, record.sequence, record.size, path)))
+        out += self.transfer.finalised(record, now)
+        return self._settle(out, now)
+
+    def rejected(self, record: Record, reason: str, final: bool, now: float) -> list[Effect]:
+        """It could not be made visible."""
+        return self._settle(self.transfer.rejected(record, reason, final, now), now)
+
+    def copy_lost(self, record: Record, reason: str, now: float) -> list[Effect]:
+        """A copy we held is damaged or changed: no longer served, pulled again if we want it."""
+        if not self.shelf.holds(record):
+            return []
+        self.versions.lost(record)
+        out = self.receipts.dropped(record, now) + self.serving.root_lost(record.root, now)
+        if self.catalog.get(record.key) == record and self.wants(record):
+            out += self.transfer.want(record, now)
+        return self._settle(out, now)
+
+    def reserved(self, root: bytes, manifest: Manifest | None, now: float) -> list[Effect]:
+        """Space is set aside."""
+        return self._settle(self.transfer.reserved(root, manifest, now), now)
+
+    def reserve_refused(self, root: bytes, reason: str, now: float) -> list[Effect]:
+        """There is no room."""
+        return self._settle(self.transfer.reserve_refused(root, reason, now), now)
+
+    def pages_found(self, root: bytes, found: dict[bytes, bytes], now: float) -> list[Effect]:
+        """Manifest pages that were here already."""
+        return self._settle(self.transfer.pages_found(root, found, now), now)
+
+    def partial_ready(self, root: bytes, have: int, copying: int, now: float) -> list[Effect]:
+        """The partial file is open."""
+        return self._settle(self.transfer.partial_ready(root, have, copying, now), now)
+
+    def chunks_copied(self, root: bytes, copied: int, failed: int, now: float) -> list[Effect]:
+        """Chunks were copied from elsewhere in our store."""
+        return self._settle(self.transfer.chunks_copied(root, copied, failed, now), now)
+
+    def body_arrives(self, peer: PeerId, request: int, index: int, length: int, now: float) -> list[Effect]:
+        """A chunk begins to arrive; exactly one effect says what to do with it."""
+        return self._settle(self.transfer.body_arrives(peer, request, index, length, now), now)
+
+    def chunk_stored(
+        self, peer: PeerId, request: int, root: bytes, index: int, length: int, now: float
+    ) -> list[Effect]:
+        """A chunk is verified and written."""
+        self._count("chunk_bytes_received", length)
+        out = self.transfer.chunk_stored(peer, request, root, index, length, now)
+        return self._settle(out + self.serving.chunk_held(root, index, now), now)
+
+    def chunk_bad(
+        self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
+    ) -> list[Effect]:
+        """A chunk was not what it should be."""
+        self._count("bad_chunks")
+        return self._settle(self.transfer.chunk_bad(peer, request, root, index, reason, now), now)
+
+    def chunk_unstored(
+        self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
+    ) -> list[Effect]:
+        """Our disk did not take a chunk."""
+        return self._settle(self.transfer.chunk_unstored(peer, request, root, index, reason, now), now)
+
+    def chunk_sent(self, peer: PeerId, request: int, index: int, length: int, now: float) -> list[Effect]:
+        """A body has left."""
+        self._count("chunk_bytes_sent", length)
+        return self._settle(self.serving.chunk_sent(peer, request, index, length, now), now)
+
+    def chunk_unreadable(
+        self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
+    ) -> list[Effect]:
+        """A chunk could not be read here."""
+        out = self.serving.chunk_unreadable(peer, request, root, index, reason, now)
+        return self._settle(out, now)
+
+    # --- looking at it ------------------------------------------------------------------------
+
+    def members(self) -> tuple[Member, ...]:
+        """Return everybody we know of, ourselves included."""
+        return self.membership.members()
+
+    def artifacts(self, kind: str | None = None) -> list[ArtifactView]:
+        """Return every artifact of the catalog."""
+        return [self.artifact_view(record) for record in self.catalog.records(kind)]
+
+    def artifact_view(self, record: Record) -> ArtifactView:
+        """Return one artifact with its holders."""
+        complete = self.shelf.holds(record)
+        holders = {self.name_of(peer) for peer in self.receipts.holders(record)}
+        if complete:
+            holders.add(self.name)
+        return ArtifactView(record, complete, tuple(sorted(holders)))
+
+    def receipt(self, key: ArtifactKey, record: Record) -> ReceiptView:
+        """Return who confirmed a copy of this or a later version."""
+        holders = {self.name_of(peer) for peer in self.receipts.confirmed(record) if peer != self.me}
+        return ReceiptView(record, tuple(sorted(holders)))
+
+    def transfers(self) -> list[TransferView]:
+        """Return what is being pulled."""
+        views = []
+        for pull in self.transfer.pulls():
+            sources = tuple(sorted(self.name_of(peer) for peer, chunks in pull.holders.items() if chunks))
+            views.append(
+                TransferView(
+                    pull.record.key.text,
+                    pull.record.sequence,
+                    pull.phase.value,
+                    sources,
+                    pull.bytes_done(),
+                    pull.record.size,
+                    pull.rate,
+                    0.0,
+                )
+            )
+        return views

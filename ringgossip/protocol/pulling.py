@@ -1,0 +1,334 @@
+"""The life of a pull: queued, reserved, its manifest, its chunks, its end.
+
+Rules of this room:
+- Models go first, ties at random; each kind has its own places.
+- A version that became old while it was pulled is finished while somebody
+  serves it; of the versions published meanwhile only the newest waits.
+- What our own disk refuses is parked and tried again, later each time; content
+  that is not what its kind demands is never tried again.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable
+
+from ringgossip.content.manifest import Manifest, ManifestBuilder
+from ringgossip.content.record import ArtifactKey, Record
+from ringgossip.events import ArtifactRejected, TransferStalled, TransferStarted
+from ringgossip.identity import PeerId
+from ringgossip.protocol.asking import Asking, TransferSettings
+from ringgossip.protocol.core import (
+    LINK,
+    Abandon,
+    BeginPartial,
+    Draw,
+    Effect,
+    Finalise,
+    FindPages,
+    NeedLink,
+    Notice,
+    Reserve,
+    Send,
+    Tell,
+)
+from ringgossip.protocol.pull import ALL, Phase, Pull
+from ringgossip.protocol.shelf import Shelf
+from ringgossip.wire.messages import (
+    CancelChunks,
+    Interest,
+)
+
+Out = list[Effect | Notice]
+
+
+# Which kind goes first. Checkpoints are small and everyone waits for them.
+KIND_RANK = {"models": 0, "npz": 1, "games": 1}
+
+
+class Pulling(Asking):
+    """The part of `Transfer` that decides what is pulled.
+
+    `holders` names peers known to have all of a record, linked or not.
+    """
+
+    def __init__(
+        self,
+        settings: TransferSettings,
+        shelf: Shelf,
+        rng: Draw,
+        holders: Callable[[Record], Iterable[PeerId]],
+        keep_predecessor: Callable[[Record], bool],
+        name_of: Callable[[PeerId], str],
+        now: float,
+    ) -> None:
+        super().__init__(settings, rng, now)
+        self._shelf = shelf
+        self._holders = holders
+        self._keep_predecessor = keep_predecessor
+        self._name_of = name_of
+        self._keys: dict[ArtifactKey, Pull] = {}
+        self._queue: list[tuple[int, int, int, Record]] = []
+        self._queued: dict[ArtifactKey, Record] = {}
+        self._parked: dict[ArtifactKey, tuple[float, Record]] = {}
+        self._retries: dict[ArtifactKey, int] = {}
+        self._hopeless: dict[bytes, str] = {}  # record hash -> why its content was rejected
+        self._active: dict[str, int] = {}
+        self._serial = 0
+        self.chunk_bytes_wasted = 0
+
+    # --- what we want -----------------------------------------------------------
+
+    def want(self, record: Record, now: float) -> Out:
+        """Pull this version unless it is here, on its way, or known to be bad."""
+        if record.hash in self._hopeless or self._shelf.holds(record):
+            return []
+        pull = self._keys.get(record.key)
+        if pull is not None:
+            # Of two records with one sequence the catalog has chosen; the one it names now is wanted.
+            newest = pull.newer or pull.record
+            if record != pull.record and record.sequence >= newest.sequence:
+                pull.newer = record
+            return []
+        waiting = self._queued.get(record.key)
+        if waiting is not None and waiting.sequence >= record.sequence:
+            return []
+        self._parked.pop(record.key, None)
+        self._enqueue(record)
+        return self._advance(now)
+
+    def unwant(self, key: ArtifactKey, now: float) -> Out:
+        """Stop pulling an artifact; what is verified stays for another time."""
+        self._queued.pop(key, None)
+        self._parked.pop(key, None)
+        pull = self._keys.get(key)
+        return [] if pull is None else self._drop(pull, keep=True, now=now)
+
+    def _enqueue(self, record: Record) -> None:
+        self._queued[record.key] = record
+        self._serial += 1
+        rank = KIND_RANK.get(record.kind, 1)
+        # Ties at random, or all peers would pull the same artifact from the same holder first.
+        heapq.heappush(self._queue, (rank, self._rng.getrandbits(16), self._serial, record))
+
+    def _advance(self, now: float) -> Out:
+        """Start pulls for which there is a place, then fill the windows."""
+        out: Out = []
+        postponed = []
+        while self._queue:
+            rank, tie, serial, record = heapq.heappop(self._queue)
+            if self._queued.get(record.key) is not record:
+                continue
+            if self._active.get(record.kind, 0) >= self._settings.active or record.root in self._pulls:
+                postponed.append((rank, tie, serial, record))
+                if len(postponed) > 64:
+                    break
+                continue
+            del self._queued[record.key]
+            out += self._start(record, rank, now)
+        for entry in postponed:
+            heapq.heappush(self._queue, entry)
+        return out + self._fill(now)
+
+    def _start(self, record: Record, rank: int, now: float) -> Out:
+        pull = Pull(record, rank, started_at=now, last_progress=now)
+        self._pulls[record.root] = pull
+        self._keys[record.key] = pull
+        self._active[record.kind] = self._active.get(record.kind, 0) + 1
+        if self._shelf.holds_content(record):
+            # Only the metadata is new: no chunk moves, not even on our own disk.
+            pull.phase = Phase.FINISHING
+            return [Finalise(record, keep_predecessor=False)]
+        return [Reserve(record)]
+
+    def _end(self, pull: Pull) -> None:
+        del self._pulls[pull.root]
+        del self._keys[pull.record.key]
+        self._active[pull.record.kind] -= 1
+        self._shelf.partial.pop(pull.root, None)
+        for source in self._sources.values():
+            for ask in [ask for ask in source.asks.values() if ask.root == pull.root]:
+                source.forget(ask)
+
+    def _drop(self, pull: Pull, keep: bool, now: float) -> Out:
+        out: Out = [Abandon(pull.root, keep)]
+        out += self._interest(pull, wanted=False)
+        for source in self._sources.values():
+            for ask in list(source.asks.values()):
+                if ask.root == pull.root and not ask.pages:
+                    out.append(Send(source.peer, CancelChunks(ask.request, tuple(ask.waiting)), LINK))
+        self._end(pull)
+        if pull.newer is not None:
+            self._enqueue(pull.newer)
+        return out + self._advance(now)
+
+    # --- our own disk answers ------------------------------------------------------
+
+    def reserved(self, root: bytes, manifest: Manifest | None, now: float) -> Out:
+        """There is room; a manifest that was fetched before spares us to fetch it again."""
+        pull = self._pulls.get(root)
+        if pull is None or pull.phase is not Phase.RESERVING:
+            return []
+        if manifest is not None:
+            return self._prepare(pull, manifest)
+        record = pull.record
+        pull.builder = ManifestBuilder(record.root, record.size, record.chunk_size)
+        if pull.builder.complete:  # an empty file has no pages
+            return self._prepare(pull, pull.builder.build())
+        pull.phase = Phase.MANIFEST
+        return self._look_for_holders(pull, now) + self._fill(now)
+
+    def reserve_refused(self, root: bytes, reason: str, now: float) -> Out:
+        """No room now; tried again later."""
+        pull = self._pulls.get(root)
+        return [] if pull is None else self._park(pull, reason, now)
+
+    def _park(self, pull: Pull, reason: str, now: float) -> Out:
+        key, record = pull.record.key, pull.newer or pull.record
+        pull.newer = None
+        tries = self._retries.get(key, 0)
+        self._retries[key] = tries + 1
+        delay = min(self._settings.longest_retry, self._settings.retry * 2**tries)
+        self._parked[key] = (now + delay * (0.75 + 0.5 * self._rng.random()), record)
+        out: Out = [Tell(TransferStalled(key.text, record.sequence, reason))]
+        return out + self._drop(pull, keep=True, now=now)
+
+    def pages_found(self, root: bytes, found: dict[bytes, bytes], now: float) -> Out:
+        """Manifest pages of older versions that this one shares."""
+        pull = self._pulls.get(root)
+        if pull is None or pull.builder is None or pull.phase is not Phase.FINDING_PAGES:
+            return []
+        for page in pull.builder.wanted(len(found) + 4096):
+            data = found.get(page.hash)
+            if data is not None:
+                pull.builder.add(page.level, page.index, data)
+        return self._manifest_progress(pull, now, searched=True)
+
+    def partial_ready(self, root: bytes, have: int, copying: int, now: float) -> Out:
+        """The partial file is open."""
+        pull = self._pulls.get(root)
+        if pull is None or pull.phase is not Phase.PREPARING:
+            return []
+        pull.begin(have, copying)
+        self._publish_progress(pull)
+        missing = pull.count - pull.have.bit_count()
+        record = pull.record
+        out: Out = [Tell(TransferStarted(record.key.text, record.sequence, record.size, missing))]
+        return out + self._continue(pull, now)
+
+    def chunks_copied(self, root: bytes, copied: int, failed: int, now: float) -> Out:
+        """Chunks from elsewhere in our store are in place, or could not be read there."""
+        pull = self._pulls.get(root)
+        if pull is None or pull.phase is not Phase.PULLING:
+            return []
+        pull.copied(copied, failed, now)
+        self._publish_progress(pull)
+        return self._continue(pull, now)
+
+    def _publish_progress(self, pull: Pull) -> None:
+        self._shelf.partial[pull.root] = (pull.record, pull.have)
+
+    def _continue(self, pull: Pull, now: float) -> Out:
+        if pull.complete:
+            pull.phase = Phase.FINISHING
+            return [Finalise(pull.record, self._keep_predecessor(pull.record)), *self._fill(now)]
+        return self._look_for_holders(pull, now) + self._fill(now)
+
+    def finalised(self, record: Record, now: float) -> Out:
+        """The version is visible; free its place."""
+        pull = self._keys.get(record.key)
+        if pull is None or pull.record != record:
+            return []
+        out = self._interest(pull, wanted=False)
+        self._retries.pop(record.key, None)
+        newer = pull.newer
+        self._end(pull)
+        if newer is not None:
+            self._enqueue(newer)
+        return out + self._advance(now)
+
+    def rejected(self, record: Record, reason: str, final: bool, now: float) -> Out:
+        """It could not be made visible: `final` if its content is to blame."""
+        pull = self._keys.get(record.key)
+        if pull is None or pull.record != record:
+            return []
+        if not final:
+            return self._park(pull, reason, now)
+        if len(self._hopeless) >= 10_000:
+            self._hopeless.pop(next(iter(self._hopeless)))
+        self._hopeless[record.hash] = reason
+        out: Out = [Tell(ArtifactRejected(record.key.text, record.sequence, reason))]
+        return out + self._drop(pull, keep=False, now=now)
+
+    # --- holders ---------------------------------------------------------------------------
+
+    def _is_swarm(self, pull: Pull) -> bool:
+        return pull.count >= self._settings.swarm_chunks
+
+    def _interest(self, pull: Pull, wanted: bool) -> Out:
+        if not self._is_swarm(pull):
+            return []
+        return [Send(peer, Interest(pull.root, wanted), LINK) for peer in self._sources]
+
+    def _look_for_holders(self, pull: Pull, now: float) -> Out:
+        """Make linked holders known to the pull; ask for links to some others."""
+        if pull.phase not in (Phase.MANIFEST, Phase.PULLING) or now < pull.look_at:
+            return []
+        first = pull.look_at < 0 and not pull.holders
+        pull.look_at = now + self._settings.look_interval
+        out: Out = self._interest(pull, wanted=True) if first else []
+        strangers = []
+        for peer in self._holders(pull.record):
+            if peer in self._sources:
+                if pull.holders.get(peer) != ALL:
+                    pull.set_holder(peer, ALL)
+            else:
+                strangers.append(peer)
+        for _ in range(min(self._settings.new_links, len(strangers))):
+            out.append(NeedLink(strangers.pop(self._rng.getrandbits(16) * len(strangers) >> 16)))
+        return out
+
+    def _manifest_progress(self, pull: Pull, now: float, searched: bool) -> Out:
+        builder = pull.builder
+        assert builder is not None
+        if builder.complete:
+            return self._prepare(pull, builder.build())
+        if not searched:
+            # A page above the bottom names pages that an older version may have brought here.
+            pull.phase = Phase.FINDING_PAGES
+            wanted = builder.wanted(4096, pull.pages_asked)
+            return [FindPages(pull.root, tuple((page.level, page.index, page.hash) for page in wanted))]
+        pull.phase = Phase.MANIFEST
+        return self._fill(now)
+
+    def _prepare(self, pull: Pull, manifest: Manifest) -> Out:
+        pull.builder = None
+        pull.manifest = manifest
+        pull.phase = Phase.PREPARING
+        return [BeginPartial(pull.record, manifest)]
+
+
+    # --- looking at it ------------------------------------------------------------------------
+
+    def pulls(self) -> list[Pull]:
+        """Return the pulls under way, for `PeerCore` to make views of."""
+        return list(self._pulls.values())
+
+    def waiting(self) -> int:
+        """Return how many wanted versions have no place yet."""
+        return len(self._queued) + len(self._parked)
+
+    def outstanding(self) -> int:
+        """Return the bytes asked for and not yet stored."""
+        return sum(source.outstanding for source in self._sources.values())
+
+    def is_wanted(self, record: Record) -> bool:
+        """Tell whether this version is being pulled or waits for it."""
+        pull = self._keys.get(record.key)
+        return (
+            (pull is not None and record in (pull.record, pull.newer))
+            or self._queued.get(record.key) is record
+            or record.key in self._parked
+        )
+
+    def set_receive_rate(self, rate: float | None, now: float) -> None:
+        """Change the limit of receiving."""
+        self._bucket.set_rate(rate, now)

@@ -1,0 +1,293 @@
+"""The switchboard: introduces the machines to each other.
+
+Machines never import each other. They return effects for the world and notices
+for the switchboard, which gives each notice to the machines it concerns until
+only effects are left.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ringgossip.content.catalog import Catalog
+from ringgossip.content.record import Record
+from ringgossip.errors import PeerMisbehaved
+from ringgossip.events import (
+    ArtifactAnnounced,
+    ArtifactConflict,
+    ArtifactShrank,
+    CopyConfirmed,
+)
+from ringgossip.identity import Address, PeerId
+from ringgossip.protocol.admission import Admission
+from ringgossip.protocol.anti_entropy import AntiEntropy, AntiEntropySettings
+from ringgossip.protocol.authorship import Authorship
+from ringgossip.protocol.cards import MemberFacts
+from ringgossip.protocol.core import (
+    LINK,
+    Draw,
+    Effect,
+    MemberDown,
+    MemberUp,
+    NeedCertificate,
+    NeedLink,
+    Notary,
+    Notice,
+    PersistCertificate,
+    PulseHeard,
+    Restored,
+    Send,
+    Tell,
+)
+from ringgossip.protocol.dialing import Dialing, DialingSettings
+from ringgossip.protocol.membership import Membership, MembershipSettings
+from ringgossip.protocol.neighbours import Neighbours
+from ringgossip.protocol.receipts import Receipts, version_of
+from ringgossip.protocol.rumors import Rumors, RumorSettings
+from ringgossip.protocol.serving import Serving, ServingSettings
+from ringgossip.protocol.shelf import Shelf
+from ringgossip.protocol.transfer import Transfer, TransferSettings
+from ringgossip.protocol.troubles import Troubles
+from ringgossip.protocol.versions import Versions
+from ringgossip.wire.messages import (
+    CertificatesWanted,
+)
+
+if TYPE_CHECKING:
+    from ringgossip.identity.certificate import NodeCertificate
+
+Out = list[Effect | Notice]
+
+
+@dataclass(frozen=True, slots=True)
+class CoreSettings:
+    """The settings of every machine."""
+
+    membership: MembershipSettings = field(default_factory=MembershipSettings)
+    rumors: RumorSettings = field(default_factory=RumorSettings)
+    anti_entropy: AntiEntropySettings = field(default_factory=AntiEntropySettings)
+    dialing: DialingSettings = field(default_factory=DialingSettings)
+    transfer: TransferSettings = field(default_factory=TransferSettings)
+    serving: ServingSettings = field(default_factory=ServingSettings)
+    push_fanout: int = 3  # peers that are linked and told first when we publish
+
+
+class Switchboard:
+    """The machines of one peer, and what goes on between them. `PeerCore` adds the inputs of the world."""
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        notary: Notary,
+        facts: MemberFacts,
+        seeds: tuple[Address, ...],
+        settings: CoreSettings,
+        boot: int,
+        nonce: bytes,
+        restored: Restored,
+        rng: Draw,
+        now: float,
+    ) -> None:
+        self.me = notary.certificate.peer_id
+        self.name = notary.certificate.name
+        self.catalog = Catalog(cluster)
+        self.counters: dict[str, int] = {}
+        self._notary = notary
+        self._settings = settings
+        self._rng = rng
+        self._boot = boot
+        self._nonce = nonce
+        self._troubles = Troubles()
+        self._asked_certificates: dict[PeerId, float] = {}
+        self.shelf = Shelf()
+        self.membership = Membership(
+            cluster, notary, facts, seeds, boot, nonce, settings.membership, rng, self.catalog.certificate
+        )
+        self.dialing = Dialing(settings.dialing, self.me, rng, self.membership.addresses)
+        self.neighbours = Neighbours(self.me, rng, self.membership.alive, self.dialing.linked, now)
+        self.serving = Serving(settings.serving, self.shelf, now)
+        self.versions = Versions(self.shelf, self.serving.is_pulled)
+        self.receipts = Receipts(self.shelf, rng)
+        self.transfer = Transfer(
+            settings.transfer,
+            self.shelf,
+            rng,
+            self._holders,
+            lambda record: self.versions.shrinks(record) is not None,
+            self.name_of,
+            now,
+        )
+        self.rumors = Rumors(settings.rumors, rng, self._partners, self._route)
+        self.anti_entropy = AntiEntropy(settings.anti_entropy, self.catalog, rng, now)
+        self.admission = Admission(self.catalog)
+        self.authorship = Authorship(
+            cluster,
+            notary,
+            restored.store,
+            restored.fresh,
+            self.catalog,
+            self.shelf,
+            lambda: len(self.membership.alive()) <= 1,
+            now,
+        )
+        self._timed = (
+            self.membership,
+            self.dialing,
+            self.neighbours,
+            self.serving,
+            self.receipts,
+            self.transfer,
+            self.rumors,
+            self.anti_entropy,
+            self.authorship,
+        )
+        self._restore(restored)
+
+    def _restore(self, restored: Restored) -> None:
+        self.catalog.add_certificate(self._notary.certificate)
+        for der in restored.certificates:
+            try:
+                self.catalog.add_certificate(self._notary.read_certificate(der))
+            except PeerMisbehaved:
+                self._count("certificates_not_restored")
+        for record in restored.records:
+            self.catalog.admit(record)
+        self.versions.restore(restored.holdings)
+        self.receipts.restore()
+        self.membership.set_catalog_root(self.catalog.root)
+
+    # --- the switch --------------------------------------------------------------------------
+
+    def _settle(self, out: Out, now: float) -> list[Effect]:
+        """Let notices go round until only effects are left, in order."""
+        effects: list[Effect] = []
+        queue = deque(out)
+        while queue:
+            item = queue.popleft()
+            match item:
+                case NeedLink():
+                    more = self.dialing.need(item.peer, now)
+                case MemberUp():
+                    self.dialing.member_up(item.peer, now)
+                    self.neighbours.member_up(item.peer, now)
+                    more = []
+                case MemberDown():
+                    self.anti_entropy.member_down(item.peer)
+                    self.dialing.forget(item.peer)
+                    more = []
+                case PulseHeard():
+                    more = self._compared(self.anti_entropy.heard_root(item.peer, item.root, now), now)
+                case NeedCertificate():
+                    more = self._ask_certificate(item, now)
+                case _:
+                    effects.append(item)
+                    continue
+            queue.extendleft(reversed(more))
+        return effects
+
+    def _compared(self, out: Out, now: float) -> Out:
+        if self.anti_entropy.exchanges and not self.authorship.ready:
+            out = out + self.authorship.exchange_completed(now)
+        return out
+
+    def _ask_certificate(self, need: NeedCertificate, now: float) -> Out:
+        """Ask whoever relayed something for the certificate that proves it, once in a while."""
+        if self.catalog.certificate(need.signer) is not None:
+            return []
+        if now < self._asked_certificates.get(need.signer, now - 2.0) + 1.0:
+            return []
+        if len(self._asked_certificates) >= 4096:
+            self._asked_certificates.clear()
+        self._asked_certificates[need.signer] = now
+        question = CertificatesWanted(need.signer)
+        if self.dialing.linked(need.from_peer):
+            return [Send(need.from_peer, question, LINK)]
+        # The datagram lane cannot carry the answer; the certificate comes by comparison once linked.
+        return [NeedLink(need.from_peer)]
+
+    def _count(self, name: str, amount: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + amount
+
+    # --- what machines ask of each other ---------------------------------------------------------
+
+    def name_of(self, peer: PeerId) -> str:
+        """Return a peer's name, or the start of its id."""
+        member = self.membership.member(peer)
+        if member is not None:
+            return member.name
+        certificate = self.catalog.certificate(peer)
+        return certificate.name if certificate is not None else peer.hex()[:12]
+
+    def _partners(self, count: int) -> list[PeerId]:
+        others = [peer for peer in self.membership.alive() if peer != self.me]
+        for place in range(min(count, len(others))):
+            other = place + (self._rng.getrandbits(24) * (len(others) - place) >> 24)
+            others[place], others[other] = others[other], others[place]
+        return others[:count]
+
+    def _route(self, peer: PeerId) -> Address | bool | None:
+        if self.dialing.linked(peer):
+            return True
+        addresses = self.membership.addresses(peer)
+        return addresses[0] if addresses else None
+
+    def _holders(self, record: Record) -> list[PeerId]:
+        """Return who is known to hold all of a record: those who said so, and its origin."""
+        known = self.receipts.holders(record)
+        origin = self.membership.peer_named(record.origin)
+        if origin is not None and origin not in known:
+            known.append(origin)
+        return [peer for peer in known if peer != self.me]
+
+    def wants(self, record: Record) -> bool:
+        """Tell whether this peer pulls an artifact: until there are rules, every peer wants everything."""
+        return True
+
+    # --- what follows from what ------------------------------------------------------------
+
+    def _certificate_arrived(self, certificate: "NodeCertificate", now: float) -> Out:
+        if self.catalog.certificate(certificate.peer_id) is not None:
+            return []
+        self.catalog.add_certificate(certificate)
+        self.membership.set_catalog_root(self.catalog.root)
+        return [
+            PersistCertificate(certificate.der),
+            *self.membership.certificate_arrived(certificate, now),
+            *self.admission.certificate_arrived(certificate),
+        ]
+
+    def _copies_confirmed(self, holder: PeerId, entries: list[bytes], now: float) -> Out:
+        out: Out = []
+        for entry in entries:
+            sequence, root = version_of(entry)
+            out += self.transfer.holder_known(root, holder, now)
+            own = self.shelf.complete(root)
+            if own is not None and own.origin == self.name and own.sequence == sequence:
+                out.append(Tell(CopyConfirmed(own.key.text, sequence, self.name_of(holder))))
+        return out
+
+    def _entered(self, record: Record, before: Record | None, sender: PeerId | None, now: float) -> Out:
+        """A record is new in our catalog."""
+        self._count("records_admitted")
+        self.membership.set_catalog_root(self.catalog.root)
+        out: Out = [Tell(ArtifactAnnounced(record.key.text, record.sequence, record.size))]
+        out += self.rumors.tell(record, now, but=sender)
+        if record.origin == self.name:
+            out += self.authorship.met(record, before, now)
+        conflict = self.catalog.conflict(record.kind, record.name)
+        if conflict is not None and record in conflict:
+            winner, loser = conflict
+            out.append(Tell(ArtifactConflict(record.kind, record.name, winner.origin, loser.origin)))
+        if self.wants(record):
+            out += self.transfer.want(record, now)
+        return out
+
+    def _became_visible(self, record: Record, shrank: str | None, now: float) -> Out:
+        before = self.versions.visible(record.key)
+        self.versions.became_visible(record, shrank is not None, now)
+        out = self.receipts.held(record, now) + self.serving.root_completed(record.root, now)
+        if shrank is not None and before is not None:
+            kept_as = f"{record.name}@{before.sequence}"
+            out.append(Tell(ArtifactShrank(record.key.text, record.sequence, kept_as, shrank)))
+        return out

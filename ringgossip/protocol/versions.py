@@ -1,0 +1,90 @@
+"""Which version follows which here: what is kept when a newer one becomes visible.
+
+A superseded version is dropped once nobody pulls it. A version that does not
+follow from its predecessor (another store made it, or it has fewer completed
+games) does not replace it: the predecessor stays, pinned, under `name@sequence`.
+"""
+
+from collections.abc import Callable
+
+from ringgossip.content.record import ArtifactKey, Record
+from ringgossip.protocol.core import NEVER, Drop, Effect, Notice
+from ringgossip.protocol.shelf import Shelf
+
+MOST_SUPERSEDED = 2
+_LOOK = 5.0
+
+
+class Versions:
+    """The machine that lets old versions go."""
+
+    def __init__(self, shelf: Shelf, is_pulled: Callable[[bytes], bool]) -> None:
+        self._shelf = shelf
+        self._is_pulled = is_pulled
+        self._visible: dict[ArtifactKey, Record] = {}
+        self._superseded: dict[ArtifactKey, list[Record]] = {}
+        self._look_at = NEVER
+
+    def restore(self, holdings: tuple[Record, ...]) -> None:
+        """What the store held when the peer started: the newest of a key is visible, others are pinned."""
+        for record in holdings:
+            self._shelf.add(record)
+            known = self._visible.get(record.key)
+            if known is None or known.sequence < record.sequence:
+                self._visible[record.key] = record
+
+    def visible(self, key: ArtifactKey) -> Record | None:
+        """Return the newest whole version here."""
+        return self._visible.get(key)
+
+    def shrinks(self, record: Record) -> str | None:
+        """Return why this version does not follow from the visible one, or None if it does."""
+        before = self._visible.get(record.key)
+        if before is None or before.root == record.root:
+            return None
+        if before.store != record.store:
+            return "another store of its origin made it"
+        had, has = before.metadata.get("games_completed"), record.metadata.get("games_completed")
+        if isinstance(had, int) and (not isinstance(has, int) or has < had):
+            count = has if isinstance(has, int) else "an unknown number of"
+            return f"it has {count} completed games, not {had}"
+        return None
+
+    def became_visible(self, record: Record, pinned: bool, now: float) -> None:
+        """A whole version is here; the one before it is superseded, or pinned."""
+        before = self._visible.get(record.key)
+        self._shelf.add(record)
+        if before is not None and before.sequence > record.sequence:
+            return
+        self._visible[record.key] = record
+        if before is not None and before != record and not pinned:
+            self._superseded.setdefault(record.key, []).append(before)
+            self._look_at = now
+
+    def lost(self, record: Record) -> None:
+        """The copy is damaged or gone."""
+        self._shelf.remove(record)
+        if self._visible.get(record.key) == record:
+            del self._visible[record.key]
+
+    def drop_unpulled(self, now: float) -> tuple[list[Effect | Notice], list[Record]]:
+        """Drop superseded versions that nobody pulls; return effects and what is no longer held."""
+        if now < self._look_at:
+            return [], []
+        self._look_at = NEVER
+        gone: list[Record] = []
+        for key, versions in list(self._superseded.items()):
+            keep = [record for record in versions if self._is_pulled(record.root)][-MOST_SUPERSEDED:]
+            gone += [record for record in versions if record not in keep]
+            if keep:
+                self._superseded[key] = keep
+                self._look_at = now + _LOOK
+            else:
+                del self._superseded[key]
+        for record in gone:
+            self._shelf.remove(record)
+        return [Drop(record) for record in gone], gone
+
+    def next_wakeup(self) -> float:
+        """Return the nearest deadline."""
+        return self._look_at
