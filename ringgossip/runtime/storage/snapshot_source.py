@@ -38,7 +38,7 @@ from ringgossip.content.kinds.games import HEADER_BYTES, LIVE_READING, uri_of
 from ringgossip.errors import ArtifactRefused, SnapshotPostponed, StoreError
 
 STILL_SECONDS = 0.05
-ATTEMPTS = 5
+ATTEMPTS = 10
 # 2 MiB of 4 KiB pages a step: steps of this size cost nothing measurable and take about 3 ms.
 STEP_PAGES = 512
 # SQLite's lock bytes (os_unix.c): all readers share this range, also beside a WAL.

@@ -136,13 +136,18 @@ class SnapshotHelper:
         process = self._process
         if process is None or self._owner != os.getpid():
             return
-        if process.stdin is not None:
-            process.stdin.close()
+        try:
+            if process.stdin is not None:
+                process.stdin.close()
+        except OSError:
+            pass
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        with self._turn:
+            self._bury()
 
     def __enter__(self) -> "SnapshotHelper":
         return self
@@ -161,6 +166,7 @@ class SnapshotHelper:
                 answer = self._exchange(json.dumps(request).encode() + b"\n")
                 if answer is not None:
                     return answer
+                self._bury()
                 if fresh and made is not None:
                     for suffix in ("", "-wal", "-journal"):
                         Path(f"{made}{suffix}").unlink(missing_ok=True)
@@ -188,6 +194,21 @@ class SnapshotHelper:
         if "error" in facts:
             raise _ERRORS.get(facts["error"], StoreError)(facts["text"])
         return facts, blob
+
+    def _bury(self) -> None:
+        """Collect a helper that broke off, and its pipes."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:
+                # What was still to be written to it is of no interest any more.
+                pass
 
     def _running(self) -> subprocess.Popen[bytes]:
         """Return the helper, started if it does not run. After a fork the child gets one of its own."""

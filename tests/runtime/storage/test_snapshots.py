@@ -1,0 +1,210 @@
+"""Snapshots of databases that real writer processes fill meanwhile, in both journal modes."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from games import read_committed, start_writer, stop
+
+from ringgossip.content.chunking import hash_stream
+from ringgossip.content.kinds.games import check_arrival, check_sqlite_integrity, verify_game_count
+from ringgossip.errors import PeerGone, StoreError
+from ringgossip.runtime.storage.snapshots import SnapshotHelper, SnapshotPacer, SnapshotTaken
+
+CHUNK = 65536
+
+
+@pytest.fixture(scope="module")
+def helper() -> Iterator[SnapshotHelper]:
+    with SnapshotHelper() as one:
+        yield one
+
+
+def changed_chunks(old: SnapshotTaken, new: SnapshotTaken) -> int:
+    held = {old.hashes[at : at + 32] for at in range(0, len(old.hashes), 32)}
+    return sum(new.hashes[at : at + 32] not in held for at in range(0, len(new.hashes), 32))
+
+
+@pytest.mark.parametrize("journal_mode", ["wal", "delete"])
+def test_every_snapshot_beside_a_writer_is_whole_and_holds_a_state_that_was_committed(
+    helper: SnapshotHelper, tmp_path: Path, journal_mode: str
+) -> None:
+    source, log = tmp_path / "live" / "games.db", tmp_path / "log"
+    source.parent.mkdir()
+    writer = start_writer(source, log, journal_mode)
+    try:
+        taken = []
+        for number in range(12):
+            target = tmp_path / f"snapshot{number}"
+            taken.append(helper.snapshot(source, target, chunk_size=CHUNK))
+            assert taken[-1].writer_stall < 1.0
+            assert (taken[-1].writer_stall == 0.0) == (journal_mode == "wal")
+        assert writer.poll() is None
+        names = {entry.name for entry in source.parent.iterdir()}
+        assert names <= {"games.db", "games.db-wal", "games.db-shm", "games.db-journal"}
+    finally:
+        stop(writer)
+    with sqlite3.connect(source) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == (journal_mode,)
+        # A commit that the kill let through, but not the writer's note of it.
+        row = database.execute("SELECT count(*), sum(game_status <> 'active') FROM games").fetchone()
+    database.close()
+    committed = {*read_committed(log), row}
+    for number, snapshot in enumerate(taken):
+        target = tmp_path / f"snapshot{number}"
+        assert (snapshot.games_total, snapshot.games_completed) in committed
+        assert check_arrival(target) is None
+        assert check_sqlite_integrity(target)
+        assert verify_game_count(target, snapshot.games_total or -1)
+        assert target.stat().st_size == snapshot.size
+        with target.open("rb", buffering=0) as file:
+            assert hash_stream(file, snapshot.size, CHUNK) == snapshot.hashes
+        assert not list(tmp_path.glob(f"snapshot{number}-*"))
+    assert taken[0].games_total != taken[-1].games_total
+
+
+def test_a_snapshot_says_what_it_found_and_where(helper: SnapshotHelper, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    writer = start_writer(tmp_path / "games.db", log, "wal")
+    stop(writer)
+    taken = helper.snapshot(tmp_path / "games.db", tmp_path / "one", chunk_size=CHUNK)
+    assert (taken.journal_mode, taken.check_note, taken.count_note) == ("wal", "ok", "")
+    assert taken.inspection().warnings == ()
+    assert taken.inspection().facts == {
+        "games_total": taken.games_total,
+        "games_completed": taken.games_completed,
+    }
+    assert helper.fingerprint(tmp_path / "games.db") == taken.source_signature
+    large = helper.snapshot(tmp_path / "games.db", tmp_path / "two", chunk_size=CHUNK, check_up_to=100)
+    assert "not checked" in large.inspection().warnings[0]
+
+
+@pytest.mark.parametrize("journal_mode", ["wal", "delete"])
+def test_unchanged_databases_give_the_same_bytes_and_changed_ones_few_new_chunks(
+    helper: SnapshotHelper, tmp_path: Path, journal_mode: str
+) -> None:
+    source = tmp_path / "games.db"
+    with sqlite3.connect(source, isolation_level=None) as database:
+        database.execute(f"PRAGMA journal_mode={journal_mode}")
+        database.execute("CREATE TABLE games (id INTEGER PRIMARY KEY, b BLOB)")
+        database.execute("BEGIN")
+        database.executemany("INSERT INTO games (b) VALUES (randomblob(?))", [(4000,)] * 1000)
+        database.execute("COMMIT")
+        first = helper.snapshot(source, tmp_path / "first", chunk_size=CHUNK)
+        again = helper.snapshot(source, tmp_path / "again", chunk_size=CHUNK)
+        database.execute("UPDATE games SET b = randomblob(4000) WHERE id = 500")
+        changed = helper.snapshot(source, tmp_path / "changed", chunk_size=CHUNK)
+    database.close()
+    assert first.hashes == again.hashes
+    assert first.source_signature == again.source_signature
+    assert len(first.hashes) // 32 > 60
+    # The page, and the first one with its change counter.
+    assert 1 <= changed_chunks(first, changed) <= 3
+    assert changed.source_signature != first.source_signature
+
+
+@pytest.mark.parametrize("journal_mode", ["wal", "delete", "persist", "truncate"])
+def test_a_fingerprint_changes_with_every_commit_however_quick_and_small(
+    helper: SnapshotHelper, tmp_path: Path, journal_mode: str
+) -> None:
+    source = tmp_path / "games.db"
+    with sqlite3.connect(source, isolation_level=None) as database:
+        database.execute(f"PRAGMA journal_mode={journal_mode}")
+        database.execute("CREATE TABLE games (id INTEGER PRIMARY KEY, n)")
+        database.execute("INSERT INTO games VALUES (1, 0)")
+        seen = {helper.fingerprint(source)}
+        for n in range(200):
+            database.execute("UPDATE games SET n = ?", (n + 1,))
+            seen.add(helper.fingerprint(source))
+        assert len(seen) == 201
+        assert helper.fingerprint(source) == helper.fingerprint(source)
+    database.close()
+
+
+def test_the_helper_is_small_starts_at_the_first_question_and_serves_many_threads(tmp_path: Path) -> None:
+    with SnapshotHelper() as helper:
+        assert helper.pid is None
+        sources = [tmp_path / f"{n}.db" for n in range(8)]
+        for n, source in enumerate(sources):
+            with sqlite3.connect(source) as database:
+                database.execute("CREATE TABLE games (id)")
+                database.executemany("INSERT INTO games VALUES (?)", [(i,) for i in range(n)])
+            database.close()
+        with ThreadPoolExecutor(8) as threads:
+            taken = list(
+                threads.map(lambda s: helper.snapshot(s, s.with_suffix(".copy"), chunk_size=CHUNK), sources)
+            )
+        assert [snapshot.games_total for snapshot in taken] == list(range(8))
+        status = Path(f"/proc/{helper.pid}/status").read_text()
+        assert int(status.split("VmRSS:")[1].split()[0]) < 40_000
+    assert helper.pid is None
+    with pytest.raises(PeerGone):
+        helper.fingerprint(sources[0])
+
+
+def test_a_helper_that_dies_is_started_again(tmp_path: Path) -> None:
+    source = tmp_path / "games.db"
+    sqlite3.connect(source).execute("CREATE TABLE games (id)").connection.close()
+    with SnapshotHelper() as helper:
+        before, first = helper.fingerprint(source), helper.pid
+        assert helper._process is not None
+        helper._process.kill()
+        assert helper.fingerprint(source) == before
+        assert helper.pid not in (None, first)
+
+
+def test_a_helper_that_cannot_start_is_a_clear_error(tmp_path: Path) -> None:
+    with (
+        SnapshotHelper(python="/nonexistent/python") as helper,
+        pytest.raises(StoreError, match="cannot be started"),
+    ):
+        helper.fingerprint(tmp_path / "games.db")
+    for python, reason in (("/nonexistent/python", "cannot be started"), ("/bin/false", "died twice")):
+        with SnapshotHelper(python) as helper, pytest.raises(StoreError, match=reason):
+            helper.fingerprint(tmp_path / "games.db")
+
+
+def test_closing_ends_a_copy_under_way_and_leaves_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "games.db"
+    with sqlite3.connect(source) as database:
+        database.execute("CREATE TABLE games (b BLOB)")
+        database.execute("PRAGMA synchronous=OFF")
+        database.execute("INSERT INTO games VALUES (zeroblob(200000000))")
+    database.close()
+    helper = SnapshotHelper()
+    helper.fingerprint(source)
+    failures: list[BaseException] = []
+
+    def snapshot() -> None:
+        try:
+            helper.snapshot(source, tmp_path / "copy", chunk_size=CHUNK)
+        except PeerGone as gone:
+            failures.append(gone)
+
+    thread = threading.Thread(target=snapshot)
+    thread.start()
+    while not (tmp_path / "copy").exists():
+        time.sleep(0.001)
+    began = time.monotonic()
+    helper.close()
+    thread.join()
+    assert time.monotonic() - began < 1.0
+    assert len(failures) == 1
+    assert not (tmp_path / "copy").exists()
+
+
+def test_snapshots_take_at_most_a_tenth_of_the_time() -> None:
+    pacer = SnapshotPacer()
+    assert pacer.allowed(now=0.0)
+    busy, now = 0.0, 0.0
+    for seconds in (1.0, 30.0, 0.2, 5.0):
+        now = max(now, pacer.next_time())
+        assert pacer.allowed(now)
+        now, busy = now + seconds, busy + seconds
+        pacer.finished(now, seconds)
+        assert not pacer.allowed(now + 8.9 * seconds)
+    assert busy / pacer.next_time() <= 0.1 + 1e-9
