@@ -118,19 +118,28 @@ def test_one_flipped_bit_inside_a_member_is_found_at_the_origin(
         inspect(path)
 
 
+@pytest.mark.parametrize("looks_torn", [False, True])
 def test_a_file_that_grows_while_it_is_read_is_refused_as_still_being_written(
-    samples: Path, monkeypatch: pytest.MonkeyPatch
+    samples: Path, monkeypatch: pytest.MonkeyPatch, looks_torn: bool
 ) -> None:
     check = npz.check_members
 
     def check_while_somebody_appends(file: io.BufferedReader, members: list[zips.Member]) -> tuple[str, ...]:
         with samples.open("ab") as appending:
             appending.write(b"more")
+        if looks_torn:
+            raise ArtifactRefused("it looks torn")
         return check(file, members)
 
     monkeypatch.setattr(npz, "check_members", check_while_somebody_appends)
     with pytest.raises(ArtifactRefused, match="still being written"):
         npz.inspect_source(samples)
+
+
+def test_bytes_put_before_the_end_record_are_refused(samples: Path) -> None:
+    whole = samples.read_bytes()
+    samples.write_bytes(whole[:-22] + b"junk" + whole[-22:])
+    assert "bytes were lost or added" in str(npz.check_arrival(samples))
 
 
 def test_a_pipe_a_folder_and_a_missing_file_are_refused_without_waiting(tmp_path: Path) -> None:

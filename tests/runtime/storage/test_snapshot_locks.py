@@ -115,12 +115,25 @@ def test_the_helper_ends_when_its_peer_is_killed_even_amid_a_copy(tmp_path: Path
     while busy and not (tmp_path / "copy").exists():
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    os.kill(helper, signal.SIGTERM)  # What a service manager sends to the whole group is not for the helper.
     peer.kill()
     peer.communicate()
     while running(helper):
         assert time.monotonic() < deadline, "the helper outlived its peer"
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_a_service_manager_or_ctrl_c_sends_to_the_whole_group_is_not_for_the_helper(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    path = tmp_path / "games.db"
+    create_games_db(path).close()
+    with SnapshotHelper() as helper:
+        before, pid = helper.fingerprint(path), helper.pid
+        assert pid is not None
+        os.kill(pid, number)
+        assert helper.fingerprint(path) == before
+        assert helper.pid == pid
 
 
 def running(pid: int) -> bool:
