@@ -114,12 +114,15 @@ class Step:
 class Walk:
     """The opener's side of one walk: counts what it costs and stops at the bounds."""
 
-    __slots__ = ("_bytes", "_digest", "_nodes")
+    __slots__ = ("_bytes_left", "_digest", "_max_nodes", "_nodes")
 
-    def __init__(self, digest: Digest) -> None:
+    def __init__(
+        self, digest: Digest, max_nodes: int = MAX_NODES_PER_LEVEL, max_bytes: int = MAX_WALK_BYTES
+    ) -> None:
         self._digest = digest
+        self._max_nodes = max_nodes
         self._nodes: dict[tuple[int, int], int] = {}
-        self._bytes = 0
+        self._bytes_left = max_bytes
 
     def open(self, salt: int) -> list[Payload]:
         """Return what to send first; `salt` is fresh for every walk (`rng.getrandbits(8)`)."""
@@ -132,8 +135,9 @@ class Walk:
 
     def receive(self, payload: Payload) -> Step:
         """Take an answer; raises `PeerMisbehaved` as `answer` does."""
-        self._bytes += len(payload.nodes) + len(payload.counts) + len(payload.body)
-        if self._bytes > MAX_WALK_BYTES:
+        _check(payload)
+        self._bytes_left -= len(payload.nodes) + len(payload.counts) + len(payload.body)
+        if self._bytes_left < 0:
             return Step()
         step = answer(self._digest, payload)
         step.replies = [reply for reply in step.replies if self._affords(reply)]
@@ -144,7 +148,7 @@ class Walk:
             return True
         level = reply.stage, reply.bits
         nodes = self._nodes.get(level, 0) + _node_count(reply)
-        if nodes > MAX_NODES_PER_LEVEL:
+        if nodes > self._max_nodes:
             return False
         self._nodes[level] = nodes
         return True

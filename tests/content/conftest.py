@@ -74,7 +74,7 @@ class Author:
         return make_record(**{**fields, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def author() -> Callable[..., Author]:
     """Make an author: `author("node-1")`; a higher `generation` has another key under the same name."""
     return Author

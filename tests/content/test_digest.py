@@ -83,7 +83,7 @@ def test_the_empty_set_has_a_root_of_zeros_and_nothing_in_it() -> None:
     assert not digest.remove(bytes(32))
 
 
-@given(st.sampled_from([0, 5, 40, 700, 5000]), st.integers(0, 32).map(lambda half: 2 * half), st.data())
+@given(st.sampled_from([0, 5, 40, 700, 5000]), st.sampled_from([0, 2, 4, 6, 8, 10, 14, 64]), st.data())
 @settings(deadline=None)
 def test_a_hash_at_a_prefix_depends_on_the_entries_below_it_only(
     count: int, bits: int, data: st.DataObject

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from ringgossip.content.chunking import chunk_count
 from ringgossip.content.hashing import HASH_BYTES
-from ringgossip.content.manifest import HASHES_PER_PAGE, PAGE_BYTES, Manifest, ManifestBuilder, PageId
+from ringgossip.content.manifest import (
+    HASHES_PER_PAGE,
+    PAGE_BYTES,
+    Manifest,
+    ManifestBuilder,
+    PageId,
+    root_hash,
+)
 
 CHUNK = 4096
 
@@ -94,6 +101,12 @@ def test_a_false_size_takes_no_memory_and_never_completes() -> None:
     builder = ManifestBuilder(bytes(32), 2**53 - 1, CHUNK)
     assert builder.wanted(1000) == [PageId(4, 0, bytes(32))]
     assert not ManifestBuilder(bytes(32), 0, CHUNK).complete
+
+
+def test_a_root_over_a_page_of_the_wrong_length_never_completes() -> None:
+    signed_so = bytes(3 * HASH_BYTES)
+    builder = ManifestBuilder(root_hash(8192, CHUNK, signed_so), 8192, CHUNK)
+    assert not builder.add(0, 0, signed_so)
 
 
 def test_a_page_below_one_that_is_not_yet_proven_is_not_taken() -> None:

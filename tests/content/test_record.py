@@ -161,6 +161,15 @@ def test_damage_never_raises_anything_but_misbehaviour(garbage: bytes, at: int) 
             pass
 
 
+def test_a_record_that_is_too_long_or_has_a_third_part_is_refused(alice: Any) -> None:
+    record = alice.record()
+    body = msgpack.packb([*msgpack.unpackb(record.body), "x" * 900])
+    with pytest.raises(PeerMisbehaved, match="at most 1000"):
+        unpack_record(repack(record, body))
+    with pytest.raises(PeerMisbehaved, match="body and signature"):
+        unpack_record(msgpack.packb([record.body, record.signature, 1]))
+
+
 def test_bytes_after_a_record_are_refused(alice: Any) -> None:
     with pytest.raises(PeerMisbehaved):
         unpack_record(alice.record().packed + b"\x00")
@@ -183,6 +192,7 @@ def test_bytes_after_a_record_are_refused(alice: Any) -> None:
             "metadata": {"a": "x" * 506},
             "sequence": 2**52,
             "size": 2**40,
+            "chunk_size": 2**24,
             "stamp": 2**48,
             "origin": "o" * 64,
         },

@@ -158,8 +158,38 @@ def test_an_answer_is_bounded_whatever_is_asked() -> None:
     assert len(step.ours) == 2 * MAX_PAYLOAD_BYTES // 64
     no_node_like_yours = Payload(HASHES, 0, 0, 8, b"", b"", b"\x01" * 1024)
     assert len(answer(digest, no_node_like_yours, max_replies=1).replies) == 1
-    everything = Payload(WANTS, 0, 0, 0, b"", b"\x01", b"abcd")
-    assert answer(digest, everything).replies == []
+
+
+def test_an_entry_is_searched_only_where_few_are() -> None:
+    rng = random.Random(12)
+    entries = random_entries(400, rng)
+    one = make_digest(dict([next(iter(entries.items()))]))
+    (ids,) = Walk(one).open(0)
+    assert len(answer(one, ids._replace(stage=WANTS)).ours) == 1
+    assert answer(make_digest(entries), ids._replace(stage=WANTS)).ours == []
+
+
+def test_a_walk_descends_into_a_bounded_number_of_nodes_and_bytes() -> None:
+    rng = random.Random(13)
+    here, there = make_digest(random_entries(3000, rng)), make_digest(random_entries(3000, rng))
+    (first,) = Walk(here).open(0)
+    replies = answer(there, first).replies
+    assert {HASHES, IDS} & {reply.stage for reply in Walk(here).receive(replies[0]).replies}
+    assert {reply.stage for reply in Walk(here, max_nodes=0).receive(replies[0]).replies} <= {ENTRIES}
+    assert Walk(here, max_bytes=100).receive(replies[0]).replies == []
+
+
+def test_where_the_peer_has_nothing_whole_entries_are_sent_at_once() -> None:
+    entries = random_entries(50, random.Random(14))
+    nothing = Payload(HASHES, 0, 0, 2, b"", b"", bytes(16))
+    (reply,) = answer(make_digest(entries), nothing).replies
+    assert (reply.stage, reply.body) == (ENTRIES, b"".join(key + entries[key] for key in sorted(entries)))
+
+
+def test_entries_that_we_have_meanwhile_are_no_news() -> None:
+    digest = make_digest({bytes(32): bytes(32)})
+    news = Payload(ENTRIES, 0, 0, 0, b"", b"", bytes(64) + b"\x01" * 64)
+    assert answer(digest, news).theirs == [(b"\x01" * 32, b"\x01" * 32)]
 
 
 def test_the_set_may_change_between_two_messages() -> None:
@@ -226,14 +256,16 @@ GOOD = Payload(IDS, 0, 4, 0, b"\x10\x20", b"\x01\x00", b"abcd")
         Payload(HASHES, 0, 64, 2, bytes(8), b"", bytes(16)),
         Payload(HASHES, 0, 10, 2, b"\x10", b"", bytes(16)),
         Payload(ENTRIES, 0, 0, 0, b"", b"", bytes(65)),
+        Payload(ENTRIES, 0, 0, 0, b"", b"", bytes(MAX_PAYLOAD_BYTES + 64)),
         Payload(ENTRIES, 0, 4, 0, b"\x10", b"", bytes(64)),
     ],
 )
 def test_a_payload_that_breaks_a_rule_is_misbehaviour(payload: Any) -> None:
     digest = make_digest(random_entries(100, random.Random(9)))
     answer(digest, GOOD)
-    with pytest.raises(PeerMisbehaved):
-        answer(digest, payload)
+    for receive in (Walk(digest).receive, lambda received: answer(digest, received)):
+        with pytest.raises(PeerMisbehaved):
+            receive(payload)
 
 
 @given(

@@ -1,0 +1,248 @@
+"""Do all catalogs that were offered the same hold the same, whatever the order?"""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringgossip.content.catalog import SETS, Catalog, CatalogLimits, Outcome
+from ringgossip.content.record import ArtifactKey, Record, verify_record
+from ringgossip.errors import PeerMisbehaved
+from ringgossip.identity import PeerId
+
+CLUSTER = "ringrift"
+
+
+@pytest.fixture
+def catalog(alice: Any) -> Catalog:
+    """A catalog that knows alice."""
+    catalog = Catalog(CLUSTER)
+    catalog.add_certificate(alice)
+    return catalog
+
+
+def offer(catalog: Catalog, item: Any) -> None:
+    """Offer a record or a certificate as the protocol does: what waited is offered again."""
+    if isinstance(item, Record):
+        catalog.admit(item)
+        return
+    for waited in catalog.add_certificate(item):
+        if verify_record(waited, CLUSTER, item) is None:
+            catalog.admit(waited)
+
+
+def contents(catalog: Catalog, keys: list[ArtifactKey]) -> Any:
+    """Everything a catalog can be asked, in no particular order of arrival."""
+    return (
+        catalog.root,
+        [catalog.digest(set_).whole_root for set_ in SETS],
+        sorted(record.packed for record in catalog.records()),
+        sorted(certificate.der for certificate in catalog.certificates()),
+        [(catalog.get(key), catalog.proof(key), catalog.sequence_after(key)) for key in keys],
+        [(catalog.named(key.kind, key.name), catalog.conflict(key.kind, key.name)) for key in keys],
+        [catalog.stamp_after(key.kind, key.name) for key in keys],
+        catalog.missing_certificates(),
+    )
+
+
+@pytest.fixture(scope="session")
+def history(author: Callable[..., Any]) -> tuple[list[Any], list[ArtifactKey]]:
+    """Certificates and records of an eventful cluster: equivocation, forgery, conflict, new generations."""
+    alice, bob, carol, alice2 = author("alice"), author("bob"), author("carol"), author("alice", generation=2)
+    stranger = author("alice", cluster="other")
+    items: list[Any] = [alice, bob, carol, alice2]
+    for one in (alice, bob, alice2):
+        for sequence in (1, 2, 3):
+            items.append(one.record("best.pth", sequence=sequence, stamp=sequence))
+    items += [alice.record("torn.npz", kind="npz", content=bytes([number])) for number in range(4)]
+    items += [
+        alice.record("torn.npz", kind="npz", sequence=2, content=bytes([number])) for number in range(3)
+    ]
+    items += [carol.record("stolen.pth", origin="bob"), stranger.record("foreign.pth")]
+    items += [one.record("games.db", kind="games") for one in (alice, bob, carol)]
+    items += [carol.record(f"model-{number}.pth") for number in range(8)]
+    keys = list(dict.fromkeys(item.key for item in items if isinstance(item, Record)))
+    return items, keys
+
+
+@given(st.integers(0, 2**62), st.sampled_from([3, 6, 200_000]))
+@settings(max_examples=80, deadline=None)
+def test_catalogs_offered_the_same_in_any_order_are_the_same(
+    history: tuple[list[Any], list[ArtifactKey]], seed: int, limit: int
+) -> None:
+    items, keys = history
+    limits = CatalogLimits(records_per_origin=limit)
+    expected = Catalog(CLUSTER, limits)
+    for item in items:
+        offer(expected, item)
+    rng = random.Random(seed)
+    shuffled = items + [rng.choice(items) for _ in range(rng.randrange(10))]
+    rng.shuffle(shuffled)
+    other = Catalog(CLUSTER, limits)
+    for item in shuffled:
+        offer(other, item)
+    # A record of an unknown cluster's certificate waits for ever, in whatever order.
+    assert contents(other, keys) == contents(expected, keys)
+
+
+@pytest.mark.parametrize("limit", [4, 200_000])
+def test_catalogs_that_exchange_what_they_kept_become_the_same(
+    history: tuple[list[Any], list[ArtifactKey]], limit: int
+) -> None:
+    items, keys = history
+    for seed in range(20):
+        rng = random.Random(seed)
+        catalogs = [Catalog(CLUSTER, CatalogLimits(records_per_origin=limit)) for _ in range(3)]
+        for item in items:
+            for one in rng.sample(catalogs, rng.randint(1, 3)):
+                offer(one, item)
+        for giver in [*catalogs, *catalogs]:
+            for taker in catalogs:
+                for item in [*giver.certificates(), *giver.records()]:
+                    offer(taker, item)
+        assert len({one.root for one in catalogs}) == 1
+        for key in keys:
+            assert len({one.get(key) for one in catalogs}) == 1
+
+
+def test_each_outcome_says_what_happened(catalog: Catalog, alice: Any, author: Callable[..., Any]) -> None:
+    first, third = alice.record(), alice.record(sequence=3)
+    assert catalog.admit(first).outcome is Outcome.NEW
+    assert catalog.admit(first).outcome is Outcome.KNOWN
+    newer = catalog.admit(third)
+    assert (newer.outcome, newer.previous) == (Outcome.NEWER, first)
+    assert catalog.admit(alice.record(sequence=2)).outcome is Outcome.OLDER
+    assert catalog.admit(author("bob").record()).outcome is Outcome.WAITING
+    catalog.add_certificate(author("mallory"))
+    forged = catalog.admit(author("mallory").record(origin="alice"))
+    assert forged.outcome is Outcome.REFUSED
+    assert "only alice may publish" in (forged.reason or "")
+    assert catalog.get(first.key) == third
+    assert len(catalog) == 1
+
+
+def test_of_two_records_with_one_sequence_the_smaller_hash_is_kept_and_the_other_proves_it(
+    alice: Any, catalog: Catalog
+) -> None:
+    small, middle, large = sorted(
+        (alice.record(content=bytes([number])) for number in range(3)), key=lambda record: record.hash
+    )
+    catalog.admit(large)
+    assert catalog.admit(middle).outcome is Outcome.EQUIVOCATION
+    assert (catalog.get(small.key), catalog.proof(small.key)) == (middle, large)
+    assert catalog.admit(small).outcome is Outcome.EQUIVOCATION
+    assert (catalog.get(small.key), catalog.proof(small.key)) == (small, middle)
+    for again in (small, middle, large):
+        assert catalog.admit(again).outcome is Outcome.KNOWN
+    catalog.admit(alice.record(sequence=2))
+    assert catalog.proof(small.key) is None
+
+
+def test_a_record_waits_for_its_certificate_and_then_comes_back(author: Callable[..., Any]) -> None:
+    bob = author("bob")
+    catalog = Catalog(CLUSTER)
+    record = bob.record()
+    assert catalog.admit(record).outcome is Outcome.WAITING
+    assert catalog.admit(record).outcome is Outcome.WAITING
+    assert catalog.missing_certificates() == [bob.peer_id]
+    assert catalog.get(record.key) is None
+    assert catalog.add_certificate(bob) == [record]
+    assert catalog.missing_certificates() == []
+    assert catalog.add_certificate(bob) == []
+    assert catalog.admit(record).outcome is Outcome.NEW
+
+
+def test_the_table_of_waiting_records_is_bounded_and_the_oldest_goes(author: Callable[..., Any]) -> None:
+    bob, carol = author("bob"), author("carol")
+    catalog = Catalog(CLUSTER, CatalogLimits(waiting=10))
+    catalog.admit(carol.record())
+    for number in range(10):
+        assert catalog.missing_certificates()[0] == carol.peer_id
+        for _ in range(3):
+            catalog.admit(bob.record(f"{number}.pth"))
+    assert catalog.missing_certificates() == [bob.peer_id]
+    assert len(catalog.add_certificate(bob)) == 10
+    assert catalog.admit(carol.record()).outcome is Outcome.WAITING
+    assert catalog.add_certificate(carol) == [carol.record()]
+
+
+def test_a_certificate_of_another_cluster_is_misbehaviour(author: Callable[..., Any]) -> None:
+    with pytest.raises(PeerMisbehaved, match="other"):
+        Catalog(CLUSTER).add_certificate(author("eve", cluster="other"))
+
+
+def test_beyond_its_limit_an_origin_keeps_the_smallest_key_hashes(author: Callable[..., Any]) -> None:
+    alice, bob = author("alice"), author("bob")
+    records = sorted((alice.record(f"{number}.pth") for number in range(12)), key=lambda one: one.key.hash)
+    catalog = Catalog(CLUSTER, CatalogLimits(records_per_origin=5))
+    catalog.add_certificate(alice)
+    catalog.add_certificate(bob)
+    for record in reversed(records[3:]):
+        admission = catalog.admit(record)
+        assert admission.outcome is Outcome.NEW
+    assert admission.displaced == records[8]
+    assert catalog.latest("models", records[8].name) is None
+    assert not catalog.room_for(records[0].key)
+    assert catalog.room_for(records[3].key)
+    refused = catalog.admit(records[11])
+    assert (refused.outcome, refused.reason) == (Outcome.REFUSED, "alice has more than 5 artifacts")
+    assert catalog.admit(alice.record(records[4].name, sequence=2)).outcome is Outcome.NEWER
+    for record in records[:3]:
+        catalog.admit(record)
+    assert {one.name for one in catalog.records()} == {one.name for one in records[:5]}
+    assert catalog.admit(bob.record()).outcome is Outcome.NEW
+
+
+def test_the_latest_of_one_name_is_the_highest_stamp_then_the_smaller_origin(
+    catalog: Catalog, alice: Any, author: Callable[..., Any]
+) -> None:
+    bob = author("bob")
+    catalog.add_certificate(bob)
+    name = "best.pth"
+    assert catalog.latest("models", name) is None
+    assert catalog.stamp_after("models", name) == 1
+    catalog.admit(bob.record(name, stamp=4))
+    catalog.admit(alice.record(name, stamp=3))
+    assert catalog.latest("models", name) == bob.record(name, stamp=4)
+    assert catalog.conflict("models", name) is None
+    assert catalog.stamp_after("models", name) == 5
+    tied = alice.record(name, stamp=4, sequence=2)
+    catalog.admit(tied)
+    assert catalog.latest("models", name) == tied
+    assert catalog.conflict("models", name) == (tied, bob.record(name, stamp=4))
+    catalog.admit(bob.record(name, stamp=2**48, sequence=2))
+    assert catalog.stamp_after("models", name) == 2**48
+    assert catalog.conflict("models", name) is None
+
+
+def test_games_of_one_name_never_conflict(catalog: Catalog, alice: Any, author: Callable[..., Any]) -> None:
+    bob = author("bob")
+    catalog.add_certificate(bob)
+    catalog.admit(alice.record("games.db", kind="games"))
+    catalog.admit(bob.record("games.db", kind="games"))
+    assert len(catalog.named("games", "games.db")) == 2
+    assert catalog.conflict("games", "games.db") is None
+
+
+def test_a_fresh_store_starts_above_what_its_origin_published_before(catalog: Catalog, alice: Any) -> None:
+    key = alice.record().key
+    assert catalog.sequence_after(key) == 1
+    catalog.admit(alice.record(sequence=41))
+    assert catalog.sequence_after(key) == 42
+
+
+def test_what_digests_list_can_be_fetched_by_key_hash(catalog: Catalog, alice: Any) -> None:
+    record = alice.record()
+    catalog.admit(record)
+    (entry,) = catalog.digest("models").entries_at(0, 0)
+    assert catalog.by_hash("models", entry[:32]) == record
+    assert entry[32:] == record.hash
+    (entry,) = catalog.digest("certificates").entries_at(0, 0)
+    assert catalog.certificate_by_hash(entry[:32]) == alice
+    assert catalog.certificate_by_hash(bytes(32)) is None
+    assert catalog.certificate(PeerId(bytes(16))) is None
+    assert [one.kind for one in catalog.records("models")] == ["models"]
+    assert list(catalog.records("npz")) == []
