@@ -1,0 +1,324 @@
+"""Who is linked to us, and how do links come to be?
+
+One listening socket, one TLS connection per peer. Strangers cost a bounded
+amount: so many handshakes at a time, each of a few seconds, and a source whose
+handshakes fail waits longer and longer for the next (promise S7).
+"""
+
+import errno
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+
+import trio
+
+from ringgossip.errors import PeerMisbehaved
+from ringgossip.identity import Address, PeerId
+from ringgossip.identity.certificate import NodeCertificate
+from ringgossip.identity.credentials import Credentials, why_refused
+from ringgossip.protocol.core import Dial, LinkId, SendChunk
+from ringgossip.runtime.board import Board
+from ringgossip.runtime.buffers import BufferPool
+from ringgossip.runtime.gate import Gate
+from ringgossip.runtime.inbox import Inbox
+from ringgossip.runtime.link import Link
+from ringgossip.runtime.outbox import ChunkReader, Outbox
+from ringgossip.runtime.ports import plain_address
+from ringgossip.runtime.resolving import Resolver
+from ringgossip.runtime.tls import TlsStream
+from ringgossip.runtime.workers import Workers
+from ringgossip.wire.codec import encode
+from ringgossip.wire.frames import FrameReader, pack_frame
+from ringgossip.wire.messages import Message
+
+CONNECT_TIMEOUT = 5.0
+HANDSHAKE_TIMEOUT = 5.0
+MOST_DIALS = 64
+_WATCH_INTERVAL = 2.0
+# Out of descriptors: let some links end before the next is accepted.
+_NO_MORE_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Why there is no link; `stranger` if the other side is none of our cluster, or takes us for one."""
+
+    reason: str
+    stranger: bool
+
+
+class Links:
+    """All links of one peer. Methods other than `run` and `listen` never wait."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        board: Board,
+        resolver: Resolver,
+        inbox: Inbox,
+        reader: ChunkReader,
+        readers: Workers,
+        sending: BufferPool,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._credentials = credentials
+        self._board = board
+        self._resolver = resolver
+        self._inbox = inbox
+        self._reader = reader
+        self._readers = readers
+        self._sending = sending
+        self._nursery = nursery
+        self._last = 0
+        self._links: dict[LinkId, Link] = {}
+        # Of each peer the links in the order of opening; the last is current.
+        self._current: dict[PeerId, list[Link]] = {}
+        self._gate = Gate()
+        self._dials = trio.CapacityLimiter(MOST_DIALS)
+        self._framed: tuple[Message, bytes] | None = None
+
+    # --- effects ------------------------------------------------------------------------
+
+    def dial(self, effect: Dial) -> None:
+        """Open a link; `link_opened` or `dial_failed` answers."""
+        self._nursery.start_soon(self._dial, effect.address, effect.peer)
+
+    def send(self, message: Message, peer: PeerId) -> None:
+        """Queue a message on the peer's current link; dropped without one."""
+        link = self.current(peer)
+        if link is None:
+            return
+        # One message often goes to many peers, one after the other.
+        if self._framed is None or self._framed[0] is not message:
+            self._framed = (message, pack_frame(encode(message)))
+        link.send(self._framed[1])
+
+    def send_chunk(self, effect: SendChunk) -> None:
+        """Queue a body on the peer's current link."""
+        link = self.current(effect.peer)
+        if link is not None:
+            link.send_chunk(effect)
+
+    def drop_chunks(self, peer: PeerId, request: int) -> None:
+        """Forget bodies of a request that were not begun."""
+        link = self.current(peer)
+        if link is not None and link.outbox is not None:
+            link.outbox.drop(request)
+
+    def close(self, number: LinkId, reason: str) -> None:
+        """End a link; the core will not hear of it again."""
+        link = self._links.pop(number, None)
+        if link is not None:
+            self._uncurrent(link)
+            link.close(reason)
+
+    # --- questions --------------------------------------------------------------------------
+
+    def current(self, peer: PeerId) -> Link | None:
+        """Return the link that is used for this peer."""
+        links = self._current.get(peer)
+        return links[-1] if links else None
+
+    def all(self) -> list[Link]:
+        """Return the open links."""
+        return list(self._links.values())
+
+    def flushed(self) -> bool:
+        """Whether no control message waits to be sent on any link."""
+        return not any(link.has_control for link in self._links.values())
+
+    # --- accepting -----------------------------------------------------------------------------
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Accept links for ever."""
+        while True:
+            await self._gate.wait_for_room()
+            await trio.lowlevel.wait_readable(sock)
+            try:
+                accepted, place = sock.accept()
+            except OSError as error:
+                if error.errno in _NO_MORE_FILES:
+                    await trio.sleep(0.1)
+                continue
+            address = plain_address(place)
+            if not self._gate.enter(address.host, trio.current_time()):
+                accepted.close()
+                self._board.count("connections_turned_away")
+                continue
+            self._nursery.start_soon(self._accept, accepted, address)
+
+    async def _accept(self, sock: socket.socket, address: Address) -> None:
+        welcome = False
+        try:
+            opened = await self._shake_hands(sock, server=True)
+            welcome = not isinstance(opened, _Refused)
+        finally:
+            self._gate.leave(address.host, welcome, trio.current_time())
+        if isinstance(opened, _Refused):
+            # Whoever knocks and goes away is a stranger too: nothing proves the contrary.
+            self._refused(address, opened.reason)
+            return
+        stream, certificate = opened
+        await self._run_link(stream, FrameReader(), certificate, address, dialled=False)
+
+    async def _shake_hands(
+        self, sock: socket.socket, server: bool
+    ) -> tuple[TlsStream, NodeCertificate] | _Refused:
+        """Return the connection and whose it is, or why there is none."""
+        try:
+            stream = TlsStream(sock, self._credentials.ssl_context(server), server)
+        except (OSError, ValueError) as error:
+            sock.close()
+            return _Refused(why_refused(error), stranger=False)
+        done = False
+        try:
+            with trio.fail_after(HANDSHAKE_TIMEOUT):
+                await stream.handshake()
+            certificate = self._credentials.peer_certificate(stream.socket)
+            done = True
+        except trio.TooSlowError:
+            return _Refused("it did not complete the TLS handshake in time", stranger=False)
+        except PeerMisbehaved as error:
+            return _Refused(str(error), stranger=True)
+        except OSError as error:
+            return _Refused(why_refused(error), _is_verdict(error))
+        finally:
+            if not done:
+                stream.close()
+        return stream, certificate
+
+    # --- dialling ----------------------------------------------------------------------------------
+
+    async def _dial(self, address: Address, peer: PeerId | None) -> None:
+        async with self._dials:
+            opened = await self._connect(address)
+        if isinstance(opened, _Refused):
+            if opened.stranger:
+                self._refused(address, opened.reason)
+            self._board.perform(
+                self._board.core.dial_failed(address, peer, opened.reason, trio.current_time())
+            )
+            return
+        stream, reader, certificate = opened
+        if peer is not None and certificate.peer_id != peer:
+            reason = f"{certificate.name} answered there"
+            self._board.perform(self._board.core.dial_failed(address, peer, reason, trio.current_time()))
+        await self._run_link(stream, reader, certificate, address, dialled=True)
+
+    async def _connect(self, address: Address) -> tuple[TlsStream, FrameReader, NodeCertificate] | _Refused:
+        sock = None
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT):
+                place = await self._resolver.find(address)
+                family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                await _connect(sock, (place.host, place.port))
+        except trio.TooSlowError:
+            return _closed(sock, "nobody answers")
+        except (OSError, OverflowError, UnicodeError) as error:
+            return _closed(sock, getattr(error, "strerror", None) or str(error))
+        except BaseException:
+            _closed(sock, "")
+            raise
+        opened = await self._shake_hands(sock, server=False)
+        if isinstance(opened, _Refused):
+            return opened
+        stream, certificate = opened
+        reader = FrameReader()
+        return await self._await_welcome(stream, reader) or (stream, reader, certificate)
+
+    async def _await_welcome(self, stream: TlsStream, reader: FrameReader) -> _Refused | None:
+        """Wait for the other side's first words.
+
+        In TLS 1.3 the dialling side is done before the other has looked at its
+        certificate; whoever speaks to us has accepted it.
+        """
+        done = False
+        try:
+            with trio.fail_after(HANDSHAKE_TIMEOUT):
+                count = await stream.receive_into(reader.writable())
+            done = bool(count)
+        except trio.TooSlowError:
+            return _Refused("it said nothing after the TLS handshake", stranger=False)
+        except OSError as error:
+            return _Refused(why_refused(error), _is_verdict(error))
+        finally:
+            if not done:
+                stream.close()
+        reader.received(count)
+        return None if count else _Refused("it closed the link before its first word", stranger=False)
+
+    def _refused(self, address: Address, reason: str) -> None:
+        now = trio.current_time()
+        self._board.perform(self._board.core.packet_refused(str(address), reason, now))
+
+    # --- links ----------------------------------------------------------------------------------------
+
+    async def _run_link(
+        self,
+        stream: TlsStream,
+        reader: FrameReader,
+        certificate: NodeCertificate,
+        address: Address,
+        dialled: bool,
+    ) -> None:
+        self._last += 1
+        number = LinkId(self._last)
+        link = Link(number, stream, reader, certificate, address, dialled, self._board, self._inbox)
+        link.outbox = Outbox(self._reader, self._readers, self._sending, link.wake_sender)
+        self._links[number] = link
+        self._current.setdefault(link.peer, []).append(link)
+        self._board.perform(
+            self._board.core.link_opened(
+                number, link.peer, certificate, address, dialled, trio.current_time()
+            )
+        )
+        try:
+            reason = await link.run()
+        finally:
+            told = self._links.pop(number, None) is not None
+            self._uncurrent(link)
+        if told:
+            self._board.perform(self._board.core.link_broken(number, reason, trio.current_time()))
+
+    def _uncurrent(self, link: Link) -> None:
+        links = self._current.get(link.peer, [])
+        if link in links:
+            links.remove(link)
+        if not links:
+            self._current.pop(link.peer, None)
+
+    async def watch(self) -> None:
+        """Break off links that make no progress, for ever."""
+        while True:
+            await trio.sleep(_WATCH_INTERVAL)
+            now = trio.current_time()
+            for link in self.all():
+                link.watch(now)
+
+
+async def _connect(sock: socket.socket, place: tuple[str, int]) -> None:
+    sock.setblocking(False)
+    try:
+        sock.connect(place)
+    except BlockingIOError:
+        await trio.lowlevel.wait_writable(sock)
+        problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if problem:
+            raise OSError(problem, _words(problem)) from None
+
+
+def _words(problem: int) -> str:
+    return "nobody listens there" if problem == errno.ECONNREFUSED else os.strerror(problem)
+
+
+def _closed(sock: socket.socket | None, reason: str) -> _Refused:
+    if sock is not None:
+        sock.close()
+    return _Refused(reason, stranger=False)
+
+
+def _is_verdict(error: OSError) -> bool:
+    """Tell whether TLS judged the other side, rather than the connection having ended."""
+    return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)

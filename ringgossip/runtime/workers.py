@@ -1,0 +1,149 @@
+"""How does slow work leave trio's thread and come back without costing more than it does?
+
+Long-lived threads take jobs from queues. Results come back through one mailbox
+that wakes trio once for as many results as there are: a wake-up per chunk costs
+more than hashing the chunk (targets, section 1).
+"""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import trio
+
+from ringgossip.errors import PeerGone
+
+T = TypeVar("T")
+Call = Callable[[], None]
+
+
+class Mailbox:
+    """Calls that threads want made in trio's thread, in the order in which they were posted."""
+
+    def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._calls: deque[Call] = deque()
+        self._ringing = False
+        self._bell = trio.Event()
+
+    def post(self, call: Call) -> None:
+        """Have `call` made soon; from any thread. Dropped when trio has ended."""
+        self._calls.append(call)
+        if not self._ringing:
+            self._ringing = True
+            try:
+                self._token.run_sync_soon(self._ring)
+            except trio.RunFinishedError:
+                self._calls.clear()
+
+    def _ring(self) -> None:
+        self._bell.set()
+
+    async def run(self, around: Callable[[Call], None]) -> None:
+        """Make the calls for ever; each batch is one call of `around`, so that what follows is done once."""
+        while True:
+            await self._bell.wait()
+            self._bell = trio.Event()
+            # Before the calls are taken: whoever posts from now on rings again.
+            self._ringing = False
+            around(self.deliver)
+
+    def deliver(self) -> None:
+        """Make all calls that are there now, but none that these cause to be posted."""
+        for _ in range(len(self._calls)):
+            self._calls.popleft()()
+
+
+class Workers:
+    """Threads that share one queue. Started when first needed, at most `threads`."""
+
+    def __init__(self, name: str, threads: int, mailbox: Mailbox) -> None:
+        self._name = name
+        self._most = threads
+        self._mailbox = mailbox
+        self._jobs: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._waiting = 0  # jobs that were submitted and are not done; touched in trio's thread only
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs are not done yet."""
+        return self._waiting
+
+    def submit(
+        self, job: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]
+    ) -> None:
+        """Run `job` in a thread, then `done(result)` or `failed(error)` in trio's thread.
+
+        Jobs of one pool of one thread run in order.
+        """
+        if self._closed:
+            return
+        self._waiting += 1
+        if self._waiting > len(self._threads) < self._most:
+            self._start_thread()
+
+        def work() -> None:
+            try:
+                result = job()
+            except Exception as error:
+                self._mailbox.post(lambda error=error: self._finish(failed, error))  # type: ignore[misc]
+            else:
+                self._mailbox.post(lambda: self._finish(done, result))
+
+        self._jobs.put(work)
+
+    async def call(self, job: Callable[[], T]) -> T:
+        """Run `job` in a thread and return its result or raise its error.
+
+        A cancelled wait does not stop the job.
+        """
+        answer: list[Any] = []
+        ready = trio.Event()
+
+        def settle(good: bool, value: Any) -> None:
+            answer[:] = [good, value]
+            ready.set()
+
+        if self._closed:
+            raise PeerGone("this peer was closed")
+        self.submit(job, lambda result: settle(True, result), lambda error: settle(False, error))
+        await ready.wait()
+        good, value = answer
+        if not good:
+            raise value
+        result: T = value
+        return result
+
+    def _finish(self, deliver: Callable[[Any], None], value: Any) -> None:
+        self._waiting -= 1
+        deliver(value)
+
+    def _start_thread(self) -> None:
+        number = len(self._threads) + 1
+        # Daemons: a disk that hangs must not keep a program from ending.
+        thread = threading.Thread(target=self._run, name=f"ringgossip-{self._name}-{number}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            job()
+
+    def close(self) -> None:
+        """Let the threads end after the jobs they have; does not wait."""
+        self._closed = True
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the threads to end; blocks. Return whether they all did."""
+        for thread in self._threads:
+            thread.join(seconds)
+        return not any(thread.is_alive() for thread in self._threads)

@@ -1,0 +1,252 @@
+"""Links: who is let in, what goes first, what a misbehaving side costs."""
+
+import os
+import socket
+
+import pytest
+import trio
+from recording import Node, open_node
+
+from ringgossip.content.hashing import hash_bytes
+from ringgossip.identity import Address
+from ringgossip.protocol.core import LINK, CloseLink, Dial, DropChunks, LinkId, Send, SendChunk
+from ringgossip.runtime import link as link_module
+from ringgossip.wire.codec import encode
+from ringgossip.wire.frames import pack_frame
+from ringgossip.wire.messages import CatalogRoot, ChunkPiece, Hello
+
+pytestmark = pytest.mark.trio
+
+MEGABYTE = 1 << 20
+
+
+async def test_two_peers_are_linked_and_know_each_others_names(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        assert alice.core.told("link_opened") == [(1, bob.peer_id, "bob", True)]
+        assert bob.core.told("link_opened") == [(1, alice.peer_id, "alice", False)]
+        [heard] = await alice.core.until("receive")
+        assert isinstance(heard[0], Hello)
+
+
+async def test_both_sides_may_ask_whoever_dialled(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        bob.perform([Send(alice.peer_id, CatalogRoot(b"from bob"), LINK)])
+        alice.perform([Send(bob.peer_id, CatalogRoot(b"from ali"), LINK)])
+        assert (await alice.core.until("receive", 2))[1][0] == CatalogRoot(b"from bob")
+        assert (await bob.core.until("receive", 2))[1][0] == CatalogRoot(b"from ali")
+
+
+async def test_a_node_of_another_cluster_is_refused_by_both_sides(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.mallory) as mallory:
+        mallory.perform([Dial(alice.address, None)])
+        await mallory.core.until("dial_failed")
+        await alice.core.until("packet_refused")
+        assert not alice.core.told("link_opened")
+        assert not mallory.core.told("link_opened")
+
+
+async def test_plain_text_is_refused_with_one_clear_reason(nodes) -> None:
+    async with open_node(nodes.alice) as alice:
+        stream = await trio.open_tcp_stream("127.0.0.1", alice.address.port)
+        await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+        assert await alice.core.until("packet_refused") == [("it spoke plain HTTP, not TLS",)]
+        await stream.aclose()
+
+
+async def test_a_dial_to_nobody_fails_with_a_reason(nodes) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        nobody = Address("127.0.0.1", sock.getsockname()[1])
+        async with open_node(nodes.alice) as alice:
+            alice.perform([Dial(nobody, None)])
+            assert await alice.core.until("dial_failed") == [(nobody, "nobody listens there")]
+
+
+async def test_a_dial_to_an_unknown_name_fails_with_a_reason(nodes) -> None:
+    async with open_node(nodes.alice) as alice:
+        alice.perform([Dial(Address("no such host.invalid", 1), None)])
+        [(_, reason)] = await alice.core.until("dial_failed")
+        assert reason
+
+
+async def test_another_peer_than_expected_is_told_as_a_failed_dial(nodes) -> None:
+    async with (
+        open_node(nodes.alice) as alice,
+        open_node(nodes.bob) as bob,
+        open_node(nodes.carol) as carol,
+    ):
+        alice.perform([Dial(bob.address, carol.peer_id)])
+        assert await alice.core.until("dial_failed") == [(bob.address, "bob answered there")]
+        assert (await alice.core.until("link_opened"))[0][2] == "bob"
+
+
+async def test_silent_strangers_are_cut_off_and_members_still_get_in(nodes, monkeypatch) -> None:
+    monkeypatch.setattr("ringgossip.runtime.gate.FORGIVEN", 50.0)
+    monkeypatch.setattr("ringgossip.runtime.links.HANDSHAKE_TIMEOUT", 0.2)
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        strangers = [await trio.open_tcp_stream("127.0.0.1", alice.address.port) for _ in range(60)]
+        with trio.fail_after(5):
+            while (
+                len(alice.core.told("packet_refused")) + alice.counters.get("connections_turned_away", 0) < 60
+            ):
+                await trio.sleep(0.01)
+        assert alice.counters["connections_turned_away"] > 0
+        await bob.link(alice)
+        for stranger in strangers:
+            await stranger.aclose()
+
+
+async def test_a_chunk_travels_whole_and_is_told_on_both_sides(nodes) -> None:
+    body = os.urandom(3 * MEGABYTE + 17)
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        alice.perform([alice.give(bob, 7, 3, body)])
+        assert await bob.core.until("chunk_stored") == [(7, 3, len(body))]
+        assert await alice.core.until("chunk_sent") == [(7, 3, len(body))]
+        assert bob.chunks.written == {3: body}
+        assert bob.receiving.used == alice.sending.used == 0
+
+
+async def test_chunks_leave_in_the_order_in_which_they_were_granted(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        alice.perform([alice.give(bob, 1, index, os.urandom(65536)) for index in range(20)])
+        assert [index for _, index, _ in await alice.core.until("chunk_sent", 20)] == list(range(20))
+        await bob.core.until("chunk_stored", 20)
+        assert bob.chunks.written == alice.chunks.chunks
+
+
+async def test_dropped_chunks_do_not_leave(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        alice.perform([alice.give(bob, 1, index, bytes(MEGABYTE)) for index in range(8)])
+        alice.perform([DropChunks(bob.peer_id, 1), alice.give(bob, 2, 99, b"last")])
+        await bob.core.until("chunk_stored")
+        assert bob.core.told("chunk_stored") == [(2, 99, 4)]
+        assert alice.sending.used == 0
+
+
+async def test_control_messages_overtake_bodies(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        order = []
+
+        def note(told):
+            if told[0] in ("chunk_stored", "receive"):
+                order.append(told[0])
+            return []
+
+        bob.core.on_input = note
+        alice.perform([alice.give(bob, 1, index, bytes(4 * MEGABYTE)) for index in range(6)])
+        alice.perform([Send(bob.peer_id, CatalogRoot(b"8 octets"), LINK)])
+        await bob.core.until("chunk_stored", 6)
+        assert order.index("receive") <= 1
+
+
+async def test_bytes_with_another_hash_are_told_and_not_stored(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        grant = alice.give(bob, 1, 0, b"what was promised")
+        alice.chunks.chunks[0] = b"what never was so"
+        alice.perform([grant])
+        assert await bob.core.until("chunk_bad") == [(1, 0)]
+        assert bob.chunks.written == {}
+
+
+async def test_a_full_disk_is_told_as_ours(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        bob.chunks.full = True
+        alice.perform([alice.give(bob, 1, 0, b"body")])
+        assert await bob.core.until("chunk_unstored") == [(1, 0, "the disk is full")]
+        assert bob.receiving.used == 0
+
+
+async def test_a_chunk_that_cannot_be_read_is_told_and_the_next_goes_out(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        alice.perform([SendChunk(bob.peer_id, 1, b"r" * 32, 5, 10), alice.give(bob, 1, 6, b"body")])
+        assert await alice.core.until("chunk_unreadable") == [(1, 5, "chunk 5 is not here")]
+        await bob.core.until("chunk_stored")
+
+
+async def test_a_body_that_was_not_asked_for_is_read_away(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        grant = alice.give(bob, 1, 0, os.urandom(200_000))
+        bob.core.wanted.clear()
+        alice.perform([grant, alice.give(bob, 2, 1, b"wanted")])
+        assert await bob.core.until("chunk_stored") == [(2, 1, 6)]
+        assert bob.core.told("discarded") == [(1, 0)]
+
+
+async def test_a_closed_link_says_its_last_words_and_is_not_told_to_its_closer(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        alice.perform([Send(bob.peer_id, CatalogRoot(b"farewell"), LINK), CloseLink(LinkId(1), "done")])
+        assert await bob.core.until("link_broken") == [(1, "the other side closed it")]
+        assert bob.core.told("receive")[-1][0] == CatalogRoot(b"farewell")
+        assert not alice.core.told("link_broken")
+        assert alice.links.current(bob.peer_id) is None
+
+
+async def test_closing_the_newer_link_falls_back_to_the_older(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        bob.perform([Dial(alice.address, alice.peer_id)])
+        await alice.core.until("link_opened", 2)
+        alice.perform([CloseLink(LinkId(2), "one is enough")])
+        await bob.core.until("link_broken")
+        alice.perform([Send(bob.peer_id, CatalogRoot(b"still on"), LINK)])
+        with trio.fail_after(5):
+            while (CatalogRoot(b"still on"), alice.peer_id, 1) not in bob.core.told("receive"):
+                await trio.sleep(0.002)
+
+
+async def raw_words(alice: Node, bob: Node, words: bytes) -> str:
+    """Have alice say raw bytes on a link; return why bob ended it."""
+    await alice.link(bob)
+    [link] = alice.links.all()
+    link.send(words)
+    [(_, reason)] = await bob.core.until("link_broken")
+    return reason
+
+
+async def test_a_frame_that_is_no_message_ends_the_link(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        reason = await raw_words(alice, bob, pack_frame(b"\xff\xff\xff"))
+        assert bob.core.told("misbehaved") == [(alice.peer_id, reason)]
+
+
+async def test_a_piece_out_of_place_ends_the_link_and_frees_the_buffer(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        bob.core.wanted[1, 0] = hash_bytes(b"")
+        first = pack_frame(encode(ChunkPiece(1, 0, 100_000, 0, 10))) + bytes(10)
+        wrong = pack_frame(encode(ChunkPiece(1, 0, 100_000, 50, 10))) + bytes(10)
+        reason = await raw_words(alice, bob, first + wrong)
+        assert reason == "sent a piece that does not follow the one before"
+        assert bob.receiving.used == 0
+
+
+async def test_a_peer_that_stops_within_a_chunk_is_cut_off(nodes, monkeypatch) -> None:
+    monkeypatch.setattr(link_module, "PATIENCE", 0.1)
+    monkeypatch.setattr("ringgossip.runtime.links._WATCH_INTERVAL", 0.05)
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        bob.core.wanted[1, 0] = hash_bytes(b"")
+        first = pack_frame(encode(ChunkPiece(1, 0, 100_000, 0, 10))) + bytes(10)
+        assert await raw_words(alice, bob, first) == "it stopped in the middle of a chunk"
+        assert bob.receiving.used == 0
+
+
+async def test_a_peer_that_reads_nothing_is_cut_off(nodes, monkeypatch) -> None:
+    monkeypatch.setattr(link_module, "PATIENCE", 0.3)
+    monkeypatch.setattr("ringgossip.runtime.links._WATCH_INTERVAL", 0.05)
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        # Bob's buffers are all lent out, so he stops reading the body that arrives.
+        hoard = await bob.receiving.take(8 << 20)
+        alice.perform([alice.give(bob, 1, index, bytes(4 * MEGABYTE)) for index in range(8)])
+        assert await alice.core.until("link_broken") == [(1, "it does not read what we send")]
+        bob.receiving.give(hoard)

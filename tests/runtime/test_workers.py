@@ -1,0 +1,149 @@
+"""Threads, buffers, the gate, names: what the sockets lean on."""
+
+import threading
+
+import pytest
+import trio
+import trio.testing
+
+from ringgossip.errors import OperationFailed
+from ringgossip.identity import Address
+from ringgossip.runtime.buffers import BufferPool
+from ringgossip.runtime.gate import FAILURES, MOST_HANDSHAKES, Gate
+from ringgossip.runtime.ports import open_ports
+from ringgossip.runtime.rates import LARGEST_PIECE, SMALLEST_PIECE, Meter
+from ringgossip.runtime.resolving import MOST_WAITING, Resolver
+from ringgossip.runtime.workers import Mailbox, Workers
+
+
+@pytest.fixture
+async def mailbox(nursery) -> Mailbox:
+    box = Mailbox()
+    nursery.start_soon(box.run, lambda deliver: deliver())
+    return box
+
+
+@pytest.mark.trio
+async def test_results_come_back_in_trios_thread_and_in_order(mailbox) -> None:
+    workers = Workers("test", 1, mailbox)
+    here, got, done = threading.get_ident(), [], trio.Event()
+
+    def note(number: int) -> None:
+        got.append((number, threading.get_ident() == here))
+        if number == 99:
+            done.set()
+
+    for number in range(100):
+        workers.submit(lambda number=number: number, note, pytest.fail)
+    with trio.fail_after(5):
+        await done.wait()
+    assert got == [(number, True) for number in range(100)]
+    assert workers.waiting == 0
+    workers.close()
+    assert workers.join(2.0)
+
+
+@pytest.mark.trio
+async def test_an_error_of_a_job_is_an_answer_and_the_thread_goes_on(mailbox) -> None:
+    workers = Workers("test", 1, mailbox)
+    with pytest.raises(ZeroDivisionError):
+        await workers.call(lambda: 1 // 0)
+    assert await workers.call(lambda: 7) == 7
+    workers.close()
+
+
+@pytest.mark.trio
+async def test_a_pool_never_lends_more_than_its_limit_and_serves_in_line() -> None:
+    pool = BufferPool(256 * 1024)
+    first = await pool.take(200_000)
+    assert len(first) == 256 * 1024
+    assert pool.try_take(1) is None
+    order = []
+
+    async def taker(name: str, size: int) -> None:
+        buffer = await pool.take(size)
+        order.append(name)
+        pool.give(buffer)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(taker, "large", 200_000)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(taker, "small", 10)
+        await trio.testing.wait_all_tasks_blocked()
+        pool.give(first)
+    assert order == ["large", "small"]
+    assert pool.used == 0
+
+
+@pytest.mark.trio
+async def test_a_cancelled_taker_leaves_nothing_lent() -> None:
+    pool = BufferPool(64 * 1024)
+    held = await pool.take(1)
+    with trio.move_on_after(0):
+        await pool.take(1)
+    pool.give(held)
+    assert pool.used == 0
+    assert pool.try_take(1) is not None
+
+
+def test_the_gate_stops_a_source_that_fails_and_forgives_it() -> None:
+    gate = Gate()
+    for _ in range(int(FAILURES)):
+        if gate.enter("10.0.0.1", 0.0):
+            gate.leave("10.0.0.1", welcome=False, now=0.0)
+    assert not gate.enter("10.0.0.1", 0.0)
+    assert gate.enter("10.0.0.2", 0.0)
+    assert gate.enter("10.0.0.1", 1.0)
+
+
+def test_members_behind_one_address_all_get_in() -> None:
+    gate = Gate()
+    for _ in range(10):
+        assert all(gate.enter("10.0.0.1", 0.0) for _ in range(MOST_HANDSHAKES))
+        for _ in range(MOST_HANDSHAKES):
+            gate.leave("10.0.0.1", welcome=True, now=0.0)
+
+
+def test_pieces_are_ten_milliseconds_within_their_limits() -> None:
+    slow, fast = Meter(), Meter()
+    for meter, rate in ((slow, 1e6), (fast, 1e9)):
+        meter.begin(0.0)
+        meter.moved(int(rate), 1.0)
+    assert slow.piece() == SMALLEST_PIECE
+    assert fast.piece() == LARGEST_PIECE
+    assert Meter().piece() == 64 * 1024
+
+
+def test_idle_time_is_not_slowness() -> None:
+    meter = Meter()
+    meter.begin(0.0)
+    meter.moved(1000, 1.0)
+    meter.pause()
+    meter.begin(100.0)
+    meter.moved(1000, 101.0)
+    assert meter.rate == 1000.0
+
+
+@pytest.mark.trio
+async def test_only_so_many_wait_for_one_name(mailbox) -> None:
+    workers = Workers("test", 1, mailbox)
+    stuck = threading.Event()
+    resolver = Resolver(workers, lambda host: "127.0.0.1" if stuck.wait(5) else "")
+    answers: list[object] = []
+    taken = [resolver.resolve("slow.example", answers.append) for _ in range(MOST_WAITING + 3)]
+    assert taken == [True] * MOST_WAITING + [False] * 3
+    stuck.set()
+    with trio.fail_after(5):
+        while len(answers) < MOST_WAITING:
+            await trio.sleep(0.001)
+    assert set(answers) == {"127.0.0.1"}
+    assert resolver.known("slow.example") == "127.0.0.1"
+    workers.close()
+
+
+def test_one_free_port_is_found_for_both_and_a_taken_one_is_one_clear_error() -> None:
+    ports = open_ports(Address("127.0.0.1", 0))
+    assert ports.tcp.getsockname()[1] == ports.udp.getsockname()[1] == ports.address.port
+    with pytest.raises(OperationFailed, match="is another peer running there"):
+        open_ports(ports.address)
+    ports.close()
