@@ -1,0 +1,172 @@
+"""How do we talk to files: whole reads and writes, clones, syncs, and one clear line when it fails?
+
+Nothing is ever mapped into memory: a file that somebody cuts would kill the
+process with SIGBUS.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+from threading import Lock
+from typing import Final, NamedTuple
+
+from ringgossip.errors import StoreError
+
+_FICLONE: Final = 0x40049409
+_FICLONERANGE: Final = 0x4020940D
+_SYNC_FILE_RANGE_WRITE: Final = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ChunkMissing(StoreError):
+    """This chunk is not here."""
+
+
+class ChunkChanged(StoreError):
+    """The bytes on disk are no longer what was published; they are not sent."""
+
+
+class NoRoom(StoreError):
+    """There is not enough free space; it may be there later."""
+
+
+class Signature(NamedTuple):
+    """What tells a changed file from an unchanged one without reading it (nanoseconds, bytes)."""
+
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "Signature":
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+    def same_file(self, other: "Signature") -> bool:
+        """Tell whether a file of ours is unchanged: links, modes and renames only move its ctime."""
+        return (self.size, self.mtime, self.inode) == (other.size, other.mtime, other.inode)
+
+
+class Handle:
+    """An open descriptor that several threads read; it is closed when the last one is done."""
+
+    __slots__ = ("_closing", "_fd", "_lock", "_users")
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._users = 0
+        self._closing = False
+        self._lock = Lock()
+
+    def __enter__(self) -> int:
+        with self._lock:
+            if self._closing:
+                raise ChunkMissing("the file was closed meanwhile")
+            self._users += 1
+            return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._closing or self._users:
+                return
+        os.close(self._fd)
+
+    def close(self) -> None:
+        """Refuse new users; close now, or when the last one leaves."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            if self._users:
+                return
+        os.close(self._fd)
+
+
+def trouble(problem: OSError, doing: str) -> StoreError:
+    """Return the one line to tell for a disk that refuses."""
+    match problem.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return NoRoom(f"{doing}: the disk is full; free some space, it is tried again")
+        case errno.EROFS:
+            return StoreError(f"{doing}: the file system is read-only; mount it writable")
+        case errno.EIO:
+            return StoreError(f"{doing}: the disk reports an I/O error; look at the kernel log")
+        case errno.EFBIG:
+            return StoreError(f"{doing}: the file is larger than this disk or ulimit -f allows")
+    return StoreError(f"{doing}: {problem.strerror or problem}")
+
+
+def read_at(fd: int, view: memoryview, offset: int) -> int:
+    """Fill `view` from `offset`; return how many bytes there were, fewer only at the end of the file."""
+    filled = 0
+    while filled < len(view):
+        got = os.preadv(fd, [view[filled:]], offset + filled)
+        if not got:
+            break
+        filled += got
+    return filled
+
+
+def write_at(fd: int, view: memoryview, offset: int) -> None:
+    """Write all of `view` at `offset`."""
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def start_writeback(fd: int, offset: int, length: int) -> None:
+    """Let the kernel begin writing this range to the disk, so that a later sync is short."""
+    _libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
+
+
+def clone(source: int, target: int) -> bool:
+    """Make the empty file `target` share all bytes of `source`; False where the file system cannot."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        return False
+    return True
+
+
+def clone_range(source: int, source_offset: int, length: int, target: int, target_offset: int) -> bool:
+    """Share whole blocks between two files; False where the file system cannot."""
+    try:
+        fcntl.ioctl(target, _FICLONERANGE, struct.pack("=qQQQ", source, source_offset, length, target_offset))
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        return False
+    return True
+
+
+def sync_folder(folder: Path | int) -> None:
+    """Make names in `folder` (a path or a descriptor) survive a power cut."""
+    if isinstance(folder, int):
+        os.fsync(folder)
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes we may still write below `folder`."""
+    room = os.statvfs(folder)
+    return room.f_bavail * room.f_frsize
+
+
+def remove(path: Path) -> None:
+    """Delete a file of ours if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()

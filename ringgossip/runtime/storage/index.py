@@ -1,0 +1,200 @@
+"""Who speaks to index.db? One thread, in batches; a question comes back as a future.
+
+Everything that waits in the queue goes into one transaction, so that many
+small writes share one sync, and a future is only answered when its write is on
+disk (WAL with synchronous=FULL). A question that fails undoes only itself.
+
+Locking mode is exclusive: no shared memory, so an index on NFS works too.
+Source: design section 7.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any, Final, TypeVar
+
+from ringgossip.errors import StoreError
+
+T = TypeVar("T")
+
+FORMAT: Final = 1
+_QUEUE: Final = 4096
+_BATCH: Final = 256
+_CHECK_UP_TO: Final = 256 * 2**20  # A check reads everything; above, damage is found where it is met.
+
+_SCHEMA: Final = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE records(
+    hash BLOB PRIMARY KEY, kind TEXT, origin TEXT, name TEXT, sequence INTEGER, store BLOB, packed BLOB);
+CREATE INDEX records_by_key ON records(kind, origin, name, sequence);
+CREATE INDEX records_by_store ON records(store);
+CREATE TABLE certificates(hash BLOB PRIMARY KEY, der BLOB) WITHOUT ROWID;
+CREATE TABLE contents(root BLOB PRIMARY KEY, size INTEGER, chunk_size INTEGER) WITHOUT ROWID;
+CREATE TABLE pages(id INTEGER PRIMARY KEY, hash BLOB UNIQUE, data BLOB);
+CREATE TABLE content_pages(
+    root BLOB, level INTEGER, place INTEGER, page INTEGER, PRIMARY KEY(root, level, place)) WITHOUT ROWID;
+CREATE INDEX contents_of_page ON content_pages(page);
+CREATE TABLE chunk_pages(prefix INTEGER, page INTEGER, PRIMARY KEY(prefix, page)) WITHOUT ROWID;
+CREATE TABLE holdings(
+    record BLOB PRIMARY KEY, root BLOB, place TEXT, path TEXT, size INTEGER, mtime INTEGER, ctime INTEGER,
+    inode INTEGER, pinned INTEGER);
+CREATE INDEX holdings_of_root ON holdings(root);
+CREATE TABLE partials(root BLOB PRIMARY KEY, record BLOB, inode INTEGER, have BLOB);
+CREATE TABLE sources(kind TEXT, path TEXT, signature BLOB, root BLOB, found TEXT, PRIMARY KEY(kind, path));
+CREATE TABLE publications(kind TEXT, name TEXT, path TEXT, PRIMARY KEY(kind, name));
+"""
+
+
+class IndexDamaged(Exception):
+    """The file cannot be used; it has to be moved aside and born again."""
+
+
+class Index:
+    """The database, its thread and its queue. Thread-safe."""
+
+    def __init__(self, connection: sqlite3.Connection, born: bool) -> None:
+        self.born = born
+        self._connection = connection
+        self._queue: Queue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None] = Queue(_QUEUE)
+        self._closed = False
+        self._closing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="ringgossip index", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, path: Path, store: bytes) -> "Index":
+        """Open the index, or make one whose store id is `store`.
+
+        Raises `IndexDamaged`, or `StoreError` when disk or format are in the way.
+        """
+        connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        try:
+            born = _prepare(connection, path, store)
+        except (sqlite3.DatabaseError, sqlite3.OperationalError) as problem:
+            connection.close()
+            name = getattr(problem, "sqlite_errorname", "") or ""
+            if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "no such table" in str(problem):
+                raise IndexDamaged(str(problem)) from None
+            raise explain(problem, path) from None
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, born)
+
+    def call(self, work: Callable[[sqlite3.Connection], T]) -> "Future[T]":
+        """Do `work` in the thread; the future is answered when what it wrote is on disk."""
+        future: Future[T] = Future()
+        with self._closing:
+            if self._closed:
+                raise StoreError("the store was closed")
+            self._queue.put((work, future))
+        return future
+
+    def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` in the thread and wait for it; raises `StoreError` for what the disk refuses."""
+        return self.call(work).result()
+
+    def close(self) -> None:
+        """Finish what is in the queue and close the file."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            batch = []
+            item = self._queue.get()
+            while item is not None:
+                batch.append(item)
+                if len(batch) >= _BATCH:
+                    break
+                try:
+                    item = self._queue.get_nowait()
+                except Empty:
+                    break
+            last = item is None
+            self._perform(batch)
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    def _perform(self, batch: list[tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]]) -> None:
+        done: list[tuple[Future[Any], Any]] = []
+        try:
+            self._connection.execute("BEGIN")
+            for work, future in batch:
+                try:
+                    self._connection.execute("SAVEPOINT one")
+                    answer = work(self._connection)
+                    self._connection.execute("RELEASE one")
+                except Exception as problem:
+                    # A full disk ends the whole transaction by itself; then nothing in it can be kept.
+                    if not self._connection.in_transaction:
+                        raise
+                    self._connection.execute("ROLLBACK TO one")
+                    self._connection.execute("RELEASE one")
+                    future.set_exception(explain(problem))
+                else:
+                    done.append((future, answer))
+            self._connection.execute("COMMIT")
+        except Exception as problem:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(explain(problem))
+            return
+        for future, answer in done:
+            future.set_result(answer)
+
+
+def explain(problem: Exception, path: Path | None = None) -> Exception:
+    """Return what to tell for an error of the index; errors of ours stay what they are."""
+    if not isinstance(problem, sqlite3.Error):
+        return problem
+    name = getattr(problem, "sqlite_errorname", "") or ""
+    what = f"the index {path}" if path is not None else "the index"
+    if name.startswith("SQLITE_FULL"):
+        return StoreError(f"{what} cannot be written: the disk is full; free some space")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return StoreError(f"{what} is damaged: restart the peer, it is then moved aside and rebuilt")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_CANTOPEN")):
+        return StoreError(f"{what} cannot be written: {problem}; look at its owner and mode")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreError(f"{what} is locked by another program: close it")
+    return StoreError(f"{what} failed: {problem}")
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, store: bytes) -> bool:
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA cache_size=-8192")
+    connection.execute("PRAGMA journal_size_limit=67108864")
+    if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            connection.execute(statement)
+        facts = [("format", FORMAT), ("store", store), ("boot", 0)]
+        connection.executemany("INSERT INTO meta VALUES(?, ?)", facts)
+        connection.execute("COMMIT")
+        return True
+    row = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+    if row is None:
+        raise IndexDamaged("it does not say its format")
+    if row[0] != FORMAT:
+        raise StoreError(
+            f"{path} has format {row[0]}, this program reads {FORMAT}: use the program that wrote it"
+        )
+    if path.stat().st_size <= _CHECK_UP_TO:
+        found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if found != "ok":
+            raise IndexDamaged(found.splitlines()[-1])
+    return False

@@ -1,0 +1,189 @@
+"""One file in progress: which chunks are written, and which are surely on disk?
+
+Two sets: `written` is what we serve and finish by; `synced` is what the index
+says after a crash. A chunk enters the second only after fdatasync returned and
+the index was committed, so a chunk is never trusted that a power cut took, and
+never fetched again once it was synced.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Condition, Lock, Thread
+from time import monotonic
+from typing import Final
+
+from ringgossip.content.chunking import chunk_length
+from ringgossip.content.manifest import Manifest
+from ringgossip.content.record import Record
+from ringgossip.errors import StoreError
+from ringgossip.runtime.storage import ledger
+from ringgossip.runtime.storage.disk import ChunkMissing, Handle, read_at, start_writeback, trouble, write_at
+from ringgossip.runtime.storage.index import Index
+from ringgossip.runtime.storage.places import BitSet
+
+SYNC_BYTES: Final = 64 * 2**20  # Written bytes after which a file is synced in the background...
+SYNC_SECONDS: Final = 2.0  # ... and how long a written chunk waits at most.
+_WRITEBACK_BYTES: Final = 8 * 2**20
+
+
+class Partial:
+    """A partial file, open. Thread-safe; chunks may be written by several threads at once."""
+
+    def __init__(
+        self, record: Record, manifest: Manifest, path: Path, known: ledger.PartialRow | None
+    ) -> None:
+        """Open or make the file; chunks of `known` are trusted only if it is the same file."""
+        self.record = record
+        self.manifest = manifest
+        self.path = path
+        self.orphan_inode: int | None = None  # an unknown file at the replica's place with the same bytes
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = os.open(path, flags, 0o666)
+            self._handle = Handle(fd)
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                raise StoreError(f"{path} is no file of ours: move it away")
+            same = known is not None and known.inode == found.st_ino and found.st_size == record.size
+            if not same:
+                os.ftruncate(fd, 0)
+                os.ftruncate(fd, record.size)
+        except OSError as problem:
+            raise trouble(problem, f"{path} cannot be made") from None
+        self.inode = found.st_ino
+        self.written = BitSet(manifest.chunk_count, known.have if known is not None and same else b"")
+        self.row_committed: Future[None] | None = None
+        self._dirty = 0
+        self._dirty_since = 0.0
+        self._unflushed = 0
+        self._lock = Lock()
+        self._syncing = Lock()
+
+    @property
+    def have(self) -> int:
+        """The chunks that are written, as a bit set."""
+        with self._lock:
+            return self.written.as_int()
+
+    def handle(self) -> Handle:
+        """The open file, for whoever writes many chunks at once."""
+        return self._handle
+
+    def write(self, index: int, view: memoryview) -> None:
+        """Put a verified chunk in its place; raises `StoreError` when the disk refuses."""
+        try:
+            with self._handle as fd:
+                write_at(fd, view, index * self.record.chunk_size)
+        except OSError as problem:
+            raise trouble(problem, f"{self.record.key.text} cannot be written") from None
+        self.note_written((index,), len(view))
+
+    def note_written(self, indices: tuple[int, ...] | range | list[int], length: int) -> None:
+        """These verified chunks, `length` bytes in all, are in the file."""
+        with self._lock:
+            for index in indices:
+                self.written.add(index)
+            if not self._dirty:
+                self._dirty_since = monotonic()
+            self._dirty += length
+            self._unflushed += length
+            flush = self._unflushed >= _WRITEBACK_BYTES
+            if flush:
+                self._unflushed = 0
+        if flush:
+            with contextlib.suppress(ChunkMissing), self._handle as fd:
+                start_writeback(fd, 0, 0)
+
+    def read(self, index: int, view: memoryview) -> None:
+        """Fill `view` with a chunk that this process, or one before it, verified."""
+        with self._lock:
+            if index >= self.written.length or index not in self.written:
+                raise ChunkMissing("not here yet")
+        try:
+            with self._handle as fd:
+                got = read_at(fd, view, index * self.record.chunk_size)
+        except OSError as problem:
+            raise trouble(problem, f"{self.path} cannot be read") from None
+        if got < len(view):
+            raise StoreError(f"{self.path} was cut short")
+
+    def length(self, index: int) -> int:
+        return chunk_length(index, self.record.size, self.record.chunk_size)
+
+    def due(self, now: float) -> bool:
+        """Tell whether it is time to sync."""
+        return self._dirty >= SYNC_BYTES or (self._dirty > 0 and now >= self._dirty_since + SYNC_SECONDS)
+
+    def sync(self, index: Index, *, wait: bool = True) -> None:
+        """Bring everything written to the disk, then say so in the index."""
+        with self._syncing:
+            with self._lock:
+                written, self._dirty = self.written.packed(), 0
+            try:
+                with self._handle as fd:
+                    os.fdatasync(fd)
+            except OSError as problem:
+                raise trouble(problem, f"{self.record.key.text} cannot be synced") from None
+            root = self.record.root
+            committed = index.call(lambda database: ledger.set_have(database, root, written))
+        if wait:
+            committed.result()
+
+    def flush(self) -> None:
+        """Bring everything to the disk; the index need not know, since the file becomes visible now."""
+        with self._syncing:
+            try:
+                with self._handle as fd:
+                    os.fsync(fd)
+            except OSError as problem:
+                raise trouble(problem, f"{self.record.key.text} cannot be synced") from None
+
+    def close(self) -> None:
+        """Close the file when its last reader is done."""
+        self._handle.close()
+
+
+class Keeper:
+    """The thread that syncs partial files while they are filled, so that the last sync is short."""
+
+    def __init__(
+        self, partials: Callable[[], list[Partial]], index: Index, on_trouble: Callable[[str], None]
+    ) -> None:
+        self._partials = partials
+        self._index = index
+        self._on_trouble = on_trouble
+        self._wake = Condition()
+        self._closed = False
+        self._thread = Thread(target=self._run, name="ringgossip keeper", daemon=True)
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """Look now: a file has much to sync."""
+        with self._wake:
+            self._wake.notify()
+
+    def close(self) -> None:
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                if self._closed:
+                    return
+                self._wake.wait(SYNC_SECONDS / 4)
+            now = monotonic()
+            for partial in self._partials():
+                if partial.due(now):
+                    try:
+                        partial.sync(self._index)
+                    except ChunkMissing:
+                        continue  # Finished or given up meanwhile.
+                    except StoreError as problem:
+                        self._on_trouble(str(problem))

@@ -1,0 +1,325 @@
+"""How does a user's file become something to share, without a byte of it being changed or guessed?
+
+Immutable kinds (models, npz) are used where they lie, or cloned where the file
+system can; what is hashed must be the same file, unchanged, before and after.
+Live databases are only ever read through the snapshot helper; what is shared
+is our snapshot. Nothing is hashed again that is known to be unchanged.
+Source: design section 7; field notes, incidents 1, 14 and 21.
+"""
+
+import os
+import sqlite3
+import stat
+import struct
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from ringgossip.content.chunking import hash_stream
+from ringgossip.content.kinds import KINDS, Kind
+from ringgossip.content.manifest import Manifest
+from ringgossip.content.names import require_artifact_name
+from ringgossip.content.record import Record, Scalar
+from ringgossip.errors import ArtifactRefused
+from ringgossip.runtime.storage import ledger
+from ringgossip.runtime.storage.disk import Handle, Signature, clone, remove, sync_folder, trouble
+from ringgossip.runtime.storage.holdings import Holdings
+from ringgossip.runtime.storage.places import Place, PlaceKind
+from ringgossip.runtime.storage.snapshots import SnapshotHelper
+from ringgossip.runtime.storage.space import Space
+
+_PENDING: Final = 4096  # Prepared and not yet signed.
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A source that can be signed and shared; its bytes are held until then. Sizes in bytes."""
+
+    kind: str
+    name: str
+    size: int
+    chunk_size: int
+    root: bytes
+    metadata: Mapping[str, Scalar]
+    source: str  # The user's path, absolute; links in it are not followed.
+    warnings: tuple[str, ...] = ()
+    read: bool = True  # False: known to be unchanged, nothing was read.
+    writer_stall: float = 0.0  # Seconds for which a database's writer could not have committed.
+    snapshot_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Waiting:
+    place: Place
+    source: str
+
+
+@dataclass(slots=True)
+class Publishing:
+    """What was prepared and waits for its record. Thread-safe."""
+
+    holdings: Holdings
+    space: Space
+    helper: SnapshotHelper
+    _waiting: OrderedDict[tuple[str, str, bytes], _Waiting] = field(default_factory=OrderedDict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def prepare(self, kind: str, path: Path, name: str, metadata: Mapping[str, Scalar]) -> Prepared:
+        """Check, hash and hold a source.
+
+        Raises `UsageError` for a name, `ArtifactRefused` for a torn, growing or damaged file,
+        `SnapshotPostponed` for a database that cannot be copied now, `StoreError` for our disk.
+        """
+        require_artifact_name(name)
+        rules = KINDS[kind]
+        # Not resolved: a link that is pointed elsewhere is the same source with new content.
+        path = path.absolute()
+        if rules.live:
+            place, row, known, taken = self._snapshot(rules, path)
+        else:
+            place, row, known = self._steady(rules, path)
+            taken = (0.0, 0.0)
+        with self._lock:
+            self._waiting[kind, name, place.root] = _Waiting(place, str(path))
+            self._waiting.move_to_end((kind, name, place.root))
+            stale = [self._waiting.popitem(last=False)[1] for _ in range(len(self._waiting) - _PENDING)]
+        for waiting in stale:
+            self._let_go(waiting.place)
+        return Prepared(
+            kind,
+            name,
+            place.size,
+            place.chunk_size,
+            place.root,
+            {**metadata, **row.facts},
+            str(path),
+            row.warnings,
+            not known,
+            *taken,
+        )
+
+    def discard(self, prepared: Prepared) -> None:
+        """Forget a source that is not going to be signed after all."""
+        with self._lock:
+            waiting = self._waiting.pop((prepared.kind, prepared.name, prepared.root), None)
+        if waiting is not None:
+            self._let_go(waiting.place)
+
+    def _let_go(self, place: Place) -> None:
+        """Delete our copy unless a version or another preparation uses it."""
+        with self._lock:
+            if any(waiting.place is place for waiting in self._waiting.values()):
+                return
+        if place in self.holdings.places(place.root):
+            return
+        self.holdings.files.forget(place)
+        if place.kind is not PlaceKind.USER:
+            remove(place.path)
+
+    def persist(self, record: Record) -> Path | None:
+        """Write our own record, durably, with its copy if it has one here; return where that lies."""
+        key = (record.kind, record.name, record.root)
+        with self._lock:
+            waiting = self._waiting.get(key)
+        place = waiting.place if waiting is not None else None
+        if place is None:
+            # Only the metadata is new, or it is published again above a lost history.
+            same = (held for held in self.holdings.versions(record.key) if held.root == record.root)
+            place = next(same, None)
+
+        def work(database: sqlite3.Connection) -> None:
+            ledger.put_record(database, record)
+            if place is not None:
+                ledger.put_holding(database, self.holdings.row(record, place))
+            if waiting is not None:
+                ledger.set_publication(database, record.kind, record.name, waiting.source)
+
+        self.holdings.index.ask(work)
+        if place is None:
+            return None
+        self.holdings.link(record, place)
+        with self._lock:
+            self._waiting.pop(key, None)
+        return place.path
+
+    # --- files that nobody writes any more ------------------------------------------------------
+
+    def _steady(self, rules: Kind, path: Path) -> tuple[Place, ledger.SourceRow, bool]:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        except OSError as problem:
+            raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
+        handle = Handle(fd)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise ArtifactRefused(f"{path} is no regular file")
+            before = Signature.of(found)
+            known = self._known(rules, path, _packed(before))
+            if known is not None:
+                place = self._held(known.root, path, before)
+                if place is not None:
+                    handle.close()
+                    return place, known, True
+            return (*self._read(rules, path, fd, handle, before), False)
+        except OSError as problem:
+            handle.close()
+            raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
+        except BaseException:
+            handle.close()
+            raise
+
+    def _known(self, rules: Kind, path: Path, signature: bytes) -> ledger.SourceRow | None:
+        row = self.holdings.index.ask(partial(ledger.source, kind=rules.name, path=str(path)))
+        return row if row is not None and row.signature == signature else None
+
+    def _held(self, root: bytes, path: Path, signature: Signature | None) -> Place | None:
+        """Return the place of a source's content, which is in the store or waits to be signed."""
+        with self._lock:
+            waiting = [entry.place for entry in self._waiting.values() if entry.place.root == root]
+        for place in self.holdings.places(root) + waiting:
+            ours = place.kind in (PlaceKind.CLONE, PlaceKind.SNAPSHOT) and place.own is None
+            if ours or (place.kind is PlaceKind.USER and place.path == path and place.signature == signature):
+                return place
+        return None
+
+    def _read(
+        self, rules: Kind, path: Path, fd: int, handle: Handle, before: Signature
+    ) -> tuple[Place, ledger.SourceRow]:
+        cloned = self._clone(fd, before.size)
+        try:
+            assert rules.inspect_source is not None
+            inspection = rules.inspect_source(path)
+            readable = fd if cloned is None else cloned[1]
+            os.posix_fadvise(readable, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            os.lseek(readable, 0, os.SEEK_SET)
+            hashes = hash_stream(lambda view: os.readv(readable, [view]), before.size, rules.chunk_size)
+            try:
+                at_path = Signature.of(path.stat())
+            except OSError:
+                at_path = None
+            if not Signature.of(os.fstat(fd)) == before == at_path:
+                raise ArtifactRefused(
+                    f"{path} changed while it was read: publish it when its writer has closed it"
+                )
+        except BaseException:
+            if cloned is not None:
+                os.close(cloned[1])
+                remove(cloned[0])
+            raise
+        manifest = Manifest(before.size, rules.chunk_size, hashes)
+        self.holdings.manifests.store(manifest)
+        if cloned is None:
+            place = Place(PlaceKind.USER, path, before, manifest.root, rules.chunk_size)
+            # The open file keeps this version while somebody pulls it, even when it is renamed over.
+            self.holdings.files.put(place, handle)
+            self._refresh(place)
+        else:
+            handle.close()
+            place = self._keep_clone(cloned, manifest)
+        row = ledger.SourceRow(_packed(before), manifest.root, dict(inspection.facts), inspection.warnings)
+        self._remember(rules, path, row)
+        return place, row
+
+    def _refresh(self, place: Place) -> None:
+        """Let versions that lay at the same path, with the same bytes in another file, lie here now."""
+        for old in self.holdings.places(place.root):
+            same_path = old.kind is PlaceKind.USER and old.path == place.path
+            if same_path and self.holdings.replace(old, place):
+                for record in place.records:
+                    row = self.holdings.row(record, place)
+                    self.holdings.index.call(partial(ledger.put_holding, row=row))
+
+    def _remember(self, rules: Kind, path: Path, row: ledger.SourceRow) -> None:
+        self.holdings.index.call(partial(ledger.put_source, kind=rules.name, path=str(path), row=row))
+
+    def _clone(self, fd: int, size: int) -> tuple[Path, int] | None:
+        """Return a file of ours that shares the user's bytes, or None where the file system cannot."""
+        path = _temporary(self.holdings.layout.published)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            copy = os.open(path, flags, 0o666)
+            if size and clone(fd, copy):
+                return path, copy
+        except OSError as problem:
+            remove(path)
+            raise trouble(problem, f"{path} cannot be made") from None
+        os.close(copy)
+        remove(path)
+        return None
+
+    def _keep_clone(self, cloned: tuple[Path, int], manifest: Manifest) -> Place:
+        temporary, fd = cloned
+        path = self.holdings.layout.published / f"{manifest.root.hex()}.{temporary.stem}"
+        try:
+            os.fsync(fd)
+            temporary.rename(path)
+            sync_folder(path.parent)
+            signature = Signature.of(os.fstat(fd))
+        except OSError as problem:
+            raise trouble(problem, f"{path} cannot be kept") from None
+        finally:
+            os.close(fd)
+        return Place(PlaceKind.CLONE, path, signature, manifest.root, manifest.chunk_size)
+
+    # --- live databases ------------------------------------------------------------------------------
+
+    def _snapshot(self, rules: Kind, path: Path) -> tuple[Place, ledger.SourceRow, bool, tuple[float, float]]:
+        fingerprint = self.helper.fingerprint(path)
+        known = self._known(rules, path, fingerprint)
+        if known is not None:
+            place = self._held(known.root, path, None)
+            if place is not None:
+                return place, known, True, (0.0, 0.0)
+        temporary = _temporary(self.holdings.layout.snapshots)
+        self.space.reserve(str(temporary).encode(), _whole_size(path), temporary)
+        try:
+            taken = self.helper.snapshot(path, temporary, chunk_size=rules.chunk_size)
+        finally:
+            self.space.release(str(temporary).encode())
+        manifest = Manifest(taken.size, rules.chunk_size, taken.hashes)
+        place_or_none = self._held(manifest.root, path, None)
+        if place_or_none is not None:
+            # Committed, but to the same bytes.
+            remove(temporary)
+            place = place_or_none
+        else:
+            self.holdings.manifests.store(manifest)
+            place = self._keep_snapshot(temporary, manifest)
+        inspection = taken.inspection()
+        row = ledger.SourceRow(
+            taken.source_signature, manifest.root, dict(inspection.facts), inspection.warnings
+        )
+        self._remember(rules, path, row)
+        return place, row, False, (taken.writer_stall, taken.seconds)
+
+    def _keep_snapshot(self, temporary: Path, manifest: Manifest) -> Place:
+        path = self.holdings.layout.snapshots / f"{manifest.root.hex()}.{temporary.stem}.db"
+        try:
+            temporary.rename(path)
+            sync_folder(path.parent)
+            signature = Signature.of(path.lstat())
+        except OSError as problem:
+            raise trouble(problem, f"{path} cannot be kept") from None
+        return Place(PlaceKind.SNAPSHOT, path, signature, manifest.root, manifest.chunk_size)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f"{os.urandom(8).hex()}.tmp"
+
+
+def _whole_size(path: Path) -> int:
+    try:
+        return sum(
+            part.stat().st_size for part in (path, Path(f"{path}-wal")) if part == path or part.exists()
+        )
+    except OSError as problem:
+        raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
+
+
+def _packed(signature: Signature) -> bytes:
+    return struct.pack("<qqqQ", *signature)
