@@ -21,6 +21,7 @@ from ringgossip.events import (
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.admission import Admission
 from ringgossip.protocol.anti_entropy import AntiEntropy, AntiEntropySettings
+from ringgossip.protocol.asking import TransferSettings
 from ringgossip.protocol.authorship import Authorship
 from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import (
@@ -46,7 +47,7 @@ from ringgossip.protocol.receipts import Receipts, version_of
 from ringgossip.protocol.rumors import Rumors, RumorSettings
 from ringgossip.protocol.serving import Serving, ServingSettings
 from ringgossip.protocol.shelf import Shelf
-from ringgossip.protocol.transfer import Transfer, TransferSettings
+from ringgossip.protocol.transfer import Transfer
 from ringgossip.protocol.troubles import Troubles
 from ringgossip.protocol.versions import Versions
 from ringgossip.wire.messages import (
