@@ -232,6 +232,7 @@ class PeerCore(Switchboard):
             # Link those who hear of it first, so that they pull at once.
             out += [NeedLink(peer) for peer in self._partners(self._settings.push_fanout)]
             out += self._became_visible(record, self.versions.shrinks(record), now)
+            out += self.transfer.superseded(record, now)
             out += self._entered(record, before, None, now)
         out.append(Published(ticket, record, unchanged=False))
         out += self.authorship.next_after(record.key)
@@ -247,7 +248,8 @@ class PeerCore(Switchboard):
         """A verified copy is visible."""
         out = self._became_visible(record, self.versions.shrinks(record), now)
         self._count("artifacts_completed")
-        out.append(Tell(ArtifactCompleted(record.key.text, record.sequence, record.size, path)))
+        if self.versions.visible(record.key) == record:
+            out.append(Tell(ArtifactCompleted(record.key.text, record.sequence, record.size, path)))
         out += self.transfer.finalised(record, now)
         return self._settle(out, now)
 

@@ -89,7 +89,7 @@ class Pulling(Asking):
                 pull.newer = record
             return []
         waiting = self._queued.get(record.key)
-        if waiting is not None and waiting.sequence >= record.sequence:
+        if waiting is not None and (waiting == record or waiting.sequence > record.sequence):
             return []
         self._parked.pop(record.key, None)
         self._enqueue(record)
@@ -101,6 +101,19 @@ class Pulling(Asking):
         self._parked.pop(key, None)
         pull = self._keys.get(key)
         return [] if pull is None else self._drop(pull, keep=True, now=now)
+
+    def superseded(self, record: Record, now: float) -> Out:
+        """This version came by another way (we published it): nothing older is pulled any more."""
+        for table in (self._queued, self._parked):
+            table.pop(record.key, None)  # `want` brings back what is newer
+        pull = self._keys.get(record.key)
+        if pull is None or pull.record.sequence >= record.sequence:
+            return []
+        if pull.newer is not None and pull.newer.sequence <= record.sequence:
+            pull.newer = None
+        if pull.phase is Phase.FINISHING:
+            return []  # the store gives it a name of its own, behind the newer one
+        return self._drop(pull, keep=False, now=now)
 
     def _enqueue(self, record: Record) -> None:
         self._queued[record.key] = record

@@ -243,10 +243,15 @@ class Transfer(Pulling):
             if now >= due:
                 del self._parked[key]
                 self._enqueue(record)
-        for pull in self._pulls.values():
-            out += self._look_for_holders(pull, now)
+        for pull in list(self._pulls.values()):
             waited = now - pull.last_progress
-            if not pull.stall_told and pull.phase in (Phase.MANIFEST, Phase.PULLING) and waited > 30.0:
+            fetching = pull.phase in (Phase.MANIFEST, Phase.PULLING)
+            if fetching and pull.newer is not None and now >= pull.last_progress + self._settings.silence:
+                # Nobody serves it any more, and nobody will: the newer version takes its place.
+                out += self._drop(pull, keep=True, now=now)
+                continue
+            out += self._look_for_holders(pull, now)
+            if not pull.stall_told and fetching and waited > 30.0:
                 pull.stall_told = True
                 reason = "no holder answers" if pull.holders else "no holder is reachable"
                 out.append(Tell(TransferStalled(pull.record.key.text, pull.record.sequence, reason)))
@@ -264,4 +269,6 @@ class Transfer(Pulling):
         for pull in self._pulls.values():
             if pull.phase in (Phase.MANIFEST, Phase.PULLING):
                 due = min(due, pull.look_at)
+                if pull.newer is not None:
+                    due = min(due, pull.last_progress + self._settings.silence)
         return due

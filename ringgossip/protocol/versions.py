@@ -55,6 +55,9 @@ class Versions:
         before = self._visible.get(record.key)
         self._shelf.add(record)
         if before is not None and before.sequence > record.sequence:
+            # It took longer than a newer one: it is superseded already.
+            self._superseded.setdefault(record.key, []).append(record)
+            self._look_at = now
             return
         self._visible[record.key] = record
         if before is not None and before != record and not pinned:
