@@ -4,31 +4,27 @@
 pydantic only when a file is really read.
 """
 
+from ringgossip.config.blocks import Bandwidth, Budget, DiskRules, Keep, Memory, ShareFolder, Termination
 from ringgossip.config.loading import load_config
-from ringgossip.config.settings import (
-    DEFAULT_PORT,
-    KINDS,
-    ROLES,
-    STRATEGIES,
-    Bandwidth,
-    Knob,
-    Memory,
-    PeerConfig,
-    ShareFolder,
-    knobs,
-    plural_kind,
-)
+from ringgossip.config.settings import DEFAULT_PORT, Knob, PeerConfig, knobs
+from ringgossip.config.words import KINDS, PRIORITIES, ROLES, STATES, STRATEGIES, plural_kind
 
 __all__ = [
     "DEFAULT_PORT",
     "KINDS",
+    "PRIORITIES",
     "ROLES",
+    "STATES",
     "STRATEGIES",
     "Bandwidth",
+    "Budget",
+    "DiskRules",
+    "Keep",
     "Knob",
     "Memory",
     "PeerConfig",
     "ShareFolder",
+    "Termination",
     "knobs",
     "load_config",
     "plural_kind",

@@ -35,6 +35,7 @@ _KEYS: dict[str, Callable[[str], Any]] = {
     "cluster": str,
     "node": str,
     "role": str,
+    "state": str,
     "ephemeral": _switch,
     "provider": str,
     "storage_group": str,
@@ -48,10 +49,16 @@ _KEYS: dict[str, Callable[[str], Any]] = {
     "want": _words,
     "receive": _words,
     "copies": _number,
+    "priority_nodes": _words,
+    "min_games_to_sync": _number,
     "interval_seconds": _number,
+    "ephemeral_interval_seconds": _number,
+    "min_interval_seconds": _number,
     "gossip_interval_seconds": _number,
     "sync_timeout_seconds": _number,
     "max_concurrent_syncs": _number,
+    "batch_size": _number,
+    "parallel": _number,
     "drain_seconds": _number,
     "status": str,
     "chunks": str,
@@ -61,9 +68,13 @@ _KEYS: dict[str, Callable[[str], Any]] = {
 _REFERENCE_NAMES = {
     "NODE_ID": "node",
     "DATA_SYNC_INTERVAL": "interval_seconds",
-    "FAST_SYNC_INTERVAL": "gossip_interval_seconds",
+    # 30 s in the reference, whose ephemeral nodes are the ones with a cycle of 30 s.
+    "FAST_SYNC_INTERVAL": "ephemeral_interval_seconds",
     "SYNC_TIMEOUT": "sync_timeout_seconds",
+    "MIN_SYNC_INTERVAL": "min_interval_seconds",
     "AUTO_SYNC_MAX_CONCURRENT": "max_concurrent_syncs",
+    "SYNC_BATCH_SIZE": "batch_size",
+    "SYNC_PARALLEL": "parallel",
 }
 
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ringgossip.config.blocks import Keep, ShareFolder
 from ringgossip.config.environment import FromEnvironment, from_environment, variables_of
-from ringgossip.config.settings import Bandwidth, Memory, PeerConfig, ShareFolder, knobs
+from ringgossip.config.settings import BLOCKS, PeerConfig, knobs
 from ringgossip.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,17 +78,22 @@ def _settings(
 ) -> PeerConfig:
     """Return the settings; a key nobody set is left to the dataclass's default."""
     values = {key: getattr(parsed, key) for key in merged if getattr(parsed, key, None) is not None}
+
+    def said(block: Any) -> dict[str, Any]:
+        return {key: value for key, value in block if value is not None}
+
     # An explicit null is a value where it means "none".
     values |= {key: None for key, value in merged.items() if value is None}
     for key in ("advertise", "seeds", "want", "receive"):
         if values.get(key) is not None:
             values[key] = tuple(values[key])
     if parsed.share is not None:
-        values["share"] = tuple(ShareFolder(**entry.model_dump(exclude_none=True)) for entry in parsed.share)
-    if parsed.bandwidth is not None:
-        values["bandwidth"] = Bandwidth(**parsed.bandwidth.model_dump(exclude_none=True))
-    if parsed.memory is not None and parsed.memory.in_flight_bytes is not None:
-        values["memory"] = Memory(in_flight_bytes=int(parsed.memory.in_flight_bytes))
+        values["share"] = tuple(ShareFolder(**said(entry)) for entry in parsed.share)
+    if parsed.keep is not None:
+        values["keep"] = tuple(Keep(**said(entry)) for entry in parsed.keep)
+    for key, block in BLOCKS.items():
+        if values.get(key) is not None:
+            values[key] = block(**said(values[key]))
     values.setdefault("credentials", path.absolute().parent)
     return PeerConfig(**values, origins=origins)
 

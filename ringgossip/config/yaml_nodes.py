@@ -125,9 +125,7 @@ def read_document(path: Path) -> Document:
         column = error.position - text.rfind("\n", 0, error.position)
         raise ConfigError(f"{path}:{line}:{column}: a control character is not allowed in YAML") from None
     except _TooMuch:
-        raise ConfigError(
-            f"{path}: holds too many values; is it a configuration file?"
-        ) from None
+        raise ConfigError(f"{path}: holds too many values; is it a configuration file?") from None
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply; is it a configuration file?") from None
     return document

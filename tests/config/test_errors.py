@@ -28,7 +28,8 @@ def complaints(tmp_path: Path, text: str | bytes, **environment: str) -> list[st
         ("zzzzzz: 1", "5:1: zzzzzz: is no key"),
         (
             "role: trainer",
-            "5:7: role: 'trainer' is none of selfplay, training, coordinator; did you mean 'training'?",
+            "5:7: role: 'trainer' is none of selfplay, training, coordinator, backbone, proxy; "
+            "did you mean 'training'?",
         ),
         ("ephemeral: 1", "5:12: ephemeral: must be true or false, not 1"),
         ("storage_group: 7", "5:16: storage_group: must be text, not 7; put it in quotes"),
@@ -63,6 +64,41 @@ def complaints(tmp_path: Path, text: str | bytes, **environment: str) -> list[st
         (
             "bandwidth: {send_bytes_per_second: 1, send_bytes_per_second: 2}",
             "5:39: bandwidth.send_bytes_per_second: stands here a second time (first on line 5); keep one",
+        ),
+        (
+            "disk: {stop_percent: 50}",
+            "5:7: disk: disk: resume_percent 60 must be above 0 and at most stop_percent 50, "
+            "and that at most 100",
+        ),
+        ("disk: {stop_percnt: 50}", "5:8: disk.stop_percnt: is no key; did you mean 'stop_percent'?"),
+        (
+            "state: read",
+            "5:8: state: 'read' is none of ready, offline, retired, terminated, archived, "
+            "setup, suspended; did you mean 'ready'?",
+        ),
+        (
+            "bandwidth: {globs: {vast-*: fast}}",
+            "5:20: bandwidth.globs: a rate must be a number of bytes above 0, for example 67108864 "
+            "or 64 MiB, not 'fast'",
+        ),
+        ("keep: [{kind: npz, newest: 0}]", "5:28: keep[0].newest: must be greater than or equal to 1, not 0"),
+        (
+            "exclude: {gpu-7: [gams]}",
+            "5:10: exclude: 'gams' is no kind of artifact: use one of games, "
+            "models, npz; did you mean 'games'?",
+        ),
+        (
+            "exclude: [gpu-7]",
+            "5:10: exclude: must be at most 1000 names and values, for example {gpu-7: all, gpu-8: [games]}",
+        ),
+        (
+            "termination: {url: 'file:///etc/passwd'}",
+            "5:20: termination.url: 'file:///etc/passwd' must start with http://",
+        ),
+        (
+            "budget: {send_bytes_per_day: -1}",
+            "5:30: budget.send_bytes_per_day: must be a number of bytes "
+            "above 0, for example 67108864 or 64 MiB, not -1",
         ),
         ("[a]: 1", "5:1: a key must be a word"),
         (

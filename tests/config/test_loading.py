@@ -163,6 +163,62 @@ def test_metadata_of_a_shared_folder_keeps_its_types(tmp_path: Path) -> None:
     assert share.metadata == {"board_type": "hex8", "num_players": 2, "quality": 0.5}
 
 
+RULES = """\
+state: setup
+copies: 3
+copies_per_kind: {models: 5}
+exclude: {coordinator-2: all, gpu-3: [game]}
+priority_nodes: [gpu-9]
+disk: {stop_percent: 80, min_free_bytes: 20 GB}
+keep: [{kind: model, newest: 4, bytes: 2 GiB}]
+bandwidth: {globs: {vast-1*: 5 MB/s, vast-*: 50 MB/s}, providers: {hetzner: 25e6}}
+budget: {send_bytes_per_day: 1 GB}
+termination: {file: going.down, every_seconds: 1}
+"""
+
+
+def test_the_rules_of_who_gets_what_are_read_from_the_file(tmp_path: Path) -> None:
+    config = load(tmp_path, SMALL + RULES)
+    assert config.state == "setup"
+    assert (config.copies_of("models"), config.copies_of("games")) == (5, 3)
+    assert config.exclude == (("coordinator-2", ("games", "models", "npz")), ("gpu-3", ("games",)))
+    assert config.priority_nodes == ("gpu-9",)
+    assert (config.disk.stop_percent, config.disk.resume_percent) == (80, 60)
+    assert config.disk.min_free_bytes == 20 * 10**9
+    [keep] = config.keep
+    assert (keep.kind, keep.newest, keep.bytes, keep.seconds) == ("models", 4, 2 * 2**30, None)
+    assert config.bandwidth.globs == (("vast-1*", 5e6), ("vast-*", 50e6))  # the order of the file
+    assert config.bandwidth.providers == (("hetzner", 25e6),)
+    assert config.budget.send_bytes_per_day == 10**9
+    assert config.termination.file == tmp_path / "going.down"
+    assert config.origin("disk.stop_percent") == "node.yaml:10"
+    assert config.origin("disk.floor_bytes") == "default"
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+@pytest.mark.parametrize("prefix", ["RINGRIFT_", "RINGGOSSIP_"])
+@pytest.mark.parametrize(
+    ("variable", "text", "key", "value"),
+    [
+        ("DATA_SYNC_INTERVAL", "120", "interval_seconds", 120),
+        ("FAST_SYNC_INTERVAL", "20", "ephemeral_interval_seconds", 20),
+        ("SYNC_TIMEOUT", "100", "sync_timeout_seconds", 100),
+        ("MIN_SYNC_INTERVAL", "3.5", "min_interval_seconds", 3.5),
+        ("AUTO_SYNC_MAX_CONCURRENT", "6", "max_concurrent_syncs", 6),
+        ("SYNC_BATCH_SIZE", "5", "batch_size", 5),
+        ("SYNC_PARALLEL", "2", "parallel", 2),
+        ("NODE_ID", "gpu-2", "node", "gpu-2"),
+    ],
+)
+def test_every_variable_of_the_reference_is_read_under_both_prefixes(
+    tmp_path: Path, prefix: str, variable: str, text: str, key: str, value: object
+) -> None:
+    without = "\n".join(line for line in SMALL.splitlines() if not line.startswith(key))
+    config = load(tmp_path, without, {prefix + variable: text})
+    assert getattr(config, key) == value
+    assert config.origin(key) == f"environment {prefix}{variable}"
+
+
 def test_settings_travel_to_a_helper_process(tmp_path: Path) -> None:
     config = load(tmp_path, EXAMPLE)
     assert pickle.loads(pickle.dumps(config)) == config
