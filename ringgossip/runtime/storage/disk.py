@@ -5,7 +5,6 @@ process with SIGBUS.
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -18,9 +17,6 @@ from ringgossip.errors import StoreError
 
 _FICLONE: Final = 0x40049409
 _FICLONERANGE: Final = 0x4020940D
-_SYNC_FILE_RANGE_WRITE: Final = 2
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ChunkMissing(StoreError):
@@ -119,11 +115,6 @@ def write_at(fd: int, view: memoryview, offset: int) -> None:
         written = os.pwrite(fd, view, offset)
         view = view[written:]
         offset += written
-
-
-def start_writeback(fd: int, offset: int, length: int) -> None:
-    """Let the kernel begin writing this range to the disk, so that a later sync is short."""
-    _libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
 
 
 def clone(source: int, target: int) -> bool:

@@ -6,7 +6,6 @@ the index was committed, so a chunk is never trusted that a power cut took, and
 never fetched again once it was synced.
 """
 
-import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -21,22 +20,27 @@ from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import Record
 from ringgossip.errors import StoreError
 from ringgossip.runtime.storage import ledger
-from ringgossip.runtime.storage.disk import ChunkMissing, Handle, read_at, start_writeback, trouble, write_at
+from ringgossip.runtime.storage.disk import ChunkMissing, Handle, read_at, trouble, write_at
 from ringgossip.runtime.storage.index import Index
 from ringgossip.runtime.storage.places import BitSet
 
-SYNC_BYTES: Final = 64 * 2**20  # Written bytes after which a file is synced in the background...
+SYNC_BYTES: Final = 32 * 2**20  # Written bytes after which a file is synced in the background...
 SYNC_SECONDS: Final = 2.0  # ... and how long a written chunk waits at most.
-_WRITEBACK_BYTES: Final = 8 * 2**20
 
 
 class Partial:
     """A partial file, open. Thread-safe; chunks may be written by several threads at once."""
 
     def __init__(
-        self, record: Record, manifest: Manifest, path: Path, known: ledger.PartialRow | None
+        self,
+        record: Record,
+        manifest: Manifest,
+        path: Path,
+        known: ledger.PartialRow | None,
+        on_much_written: Callable[[], None],
     ) -> None:
         """Open or make the file; chunks of `known` are trusted only if it is the same file."""
+        self._on_much_written = on_much_written
         self.record = record
         self.manifest = manifest
         self.path = path
@@ -59,7 +63,6 @@ class Partial:
         self.row_committed: Future[None] | None = None
         self._dirty = 0
         self._dirty_since = 0.0
-        self._unflushed = 0
         self._lock = Lock()
         self._syncing = Lock()
 
@@ -90,13 +93,9 @@ class Partial:
             if not self._dirty:
                 self._dirty_since = monotonic()
             self._dirty += length
-            self._unflushed += length
-            flush = self._unflushed >= _WRITEBACK_BYTES
-            if flush:
-                self._unflushed = 0
-        if flush:
-            with contextlib.suppress(ChunkMissing), self._handle as fd:
-                start_writeback(fd, 0, 0)
+            much = self._dirty >= SYNC_BYTES > self._dirty - length
+        if much:
+            self._on_much_written()
 
     def read(self, index: int, view: memoryview) -> None:
         """Fill `view` with a chunk that this process, or one before it, verified."""
@@ -179,6 +178,7 @@ class Keeper:
                     return
                 self._wake.wait(SYNC_SECONDS / 4)
             now = monotonic()
+            # Syncing all the while they are filled makes the last sync short.
             for partial in self._partials():
                 if partial.due(now):
                     try:

@@ -96,7 +96,7 @@ class Receiving:
             if root in self._open:
                 raise StoreError(f"{record.key.text} is being received already")
             known = self._idle.pop(root, None)
-        partial = Partial(record, manifest, self._layout.part(root), known)
+        partial = Partial(record, manifest, self._layout.part(root), known, self._keeper.nudge)
         row = ledger.PartialRow(record, partial.inode, partial.written.packed())
         partial.row_committed = self._index.call(lambda database: ledger.put_partial(database, row))
         plan = Reuse(self._holdings, partial, self._orphan(record), self._siblings(record))
@@ -117,7 +117,7 @@ class Receiving:
             manifest = self._holdings.manifests.get(row.record.root)
             path = self._layout.part(row.record.root)
             if manifest is not None and manifest.chunk_size == record.chunk_size and path.exists():
-                opened.append(Partial(row.record, manifest, path, row))
+                opened.append(Partial(row.record, manifest, path, row, self._keeper.nudge))
         return opened
 
     def _orphan(self, record: Record) -> Path | None:
@@ -156,8 +156,6 @@ class Receiving:
         ):
             return False
         partial.write(index, data)
-        if partial.due(0.0):
-            self._keeper.nudge()
         return True
 
     def read(self, root: bytes, index: int, view: memoryview) -> None:
