@@ -323,7 +323,14 @@ class NeedCertificate:
     from_peer: PeerId
 
 
-Notice = NeedLink | MemberUp | MemberDown | PulseHeard | NeedCertificate
+@dataclass(frozen=True, slots=True)
+class CertificateHeard:
+    """Gossip brought a certificate, and it is our authority's: to be kept like one that was asked for."""
+
+    certificate: "NodeCertificate"
+
+
+Notice = NeedLink | MemberUp | MemberDown | PulseHeard | NeedCertificate | CertificateHeard
 
 
 class Notary(Protocol):

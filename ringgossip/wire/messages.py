@@ -91,6 +91,100 @@ class CatalogRoot(Message):
     root: Short
 
 
+# --- membership -------------------------------------------------------------------------
+#
+# A key is the first half of a peer id. A pulse (32 bytes, big endian) is what a
+# member says of itself all the time: boot 8, incarnation 4, version of its card 4,
+# digest of its member list 8, root of its catalog 8 (zeros: not known yet).
+# An update (25 bytes) is a statement about a member: key 8, boot 8, incarnation 4,
+# state 1 (alive, suspect, dead, left), and 4 bytes more: in news the first half of
+# the accuser's key, in a list of members the version of the card.
+
+MemberKey = Annotated[bytes, Bytes(8, 8)]
+Pulse = Annotated[bytes, Bytes(32, 32)]
+Updates = Annotated[bytes, Bytes(25 * 52, multiple=25)]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Message):
+    """Are you, `target`, there? Either lane."""
+
+    number: Request
+    target: MemberKey
+    pulse: Pulse
+    updates: Updates
+
+
+@dataclass(frozen=True, slots=True)
+class Ack(Message):
+    """The answer to the ping of that number, where it came from."""
+
+    number: Request
+    pulse: Pulse
+    updates: Updates
+
+
+@dataclass(frozen=True, slots=True)
+class PingRequest(Message):
+    """Please ping `target` for me."""
+
+    number: Request
+    target: MemberKey
+
+
+@dataclass(frozen=True, slots=True)
+class Vouch(Message):
+    """The target of that ping request answered, with this pulse."""
+
+    number: Request
+    pulse: Pulse
+
+
+@dataclass(frozen=True, slots=True)
+class Nack(Message):
+    """The target of that ping request has not answered; but I am here."""
+
+    number: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Gossip(Message):
+    """News of members: updates, changed cards, and certificates of newcomers."""
+
+    updates: Updates
+    cards: Annotated[tuple[Card, ...], Items(64)]
+    certificates: Annotated[tuple[Certificate, ...], Items(64)]
+
+
+@dataclass(frozen=True, slots=True)
+class MembersPage(Message):
+    """All members whose keys lie from `low` to `high`, as the sender sees them.
+
+    Answered with `Cards` for what we know better, and `CardsWanted` for what we lack.
+    """
+
+    low: MemberKey
+    high: MemberKey
+    states: Annotated[bytes, Bytes(25 * 5000, multiple=25)]
+
+
+@dataclass(frozen=True, slots=True)
+class CardsWanted(Message):
+    """Keys, joined: of the first the card is enough, of strangers the certificate is needed too."""
+
+    known: Annotated[bytes, Bytes(8 * 5000, multiple=8)]
+    strangers: Annotated[bytes, Bytes(8 * 5000, multiple=8)]
+
+
+@dataclass(frozen=True, slots=True)
+class Cards(Message):
+    """Cards and certificates that the other side lacks, and states (a list of members) that it holds older."""
+
+    cards: Annotated[tuple[Card, ...], Items(100)]
+    certificates: Annotated[tuple[Certificate, ...], Items(100)]
+    states: Annotated[bytes, Bytes(25 * 5000, multiple=25)]
+
+
 # --- rumors -------------------------------------------------------------------------
 
 
@@ -305,6 +399,15 @@ MESSAGES: dict[int, type[Message]] = {
     1: Hello,
     2: DialMe,
     3: CatalogRoot,
+    10: Ping,
+    11: Ack,
+    12: PingRequest,
+    13: Vouch,
+    14: Nack,
+    15: Gossip,
+    16: MembersPage,
+    17: CardsWanted,
+    18: Cards,
     20: News,
     21: NewsKnown,
     30: DigestStep,

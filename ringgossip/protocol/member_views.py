@@ -1,0 +1,78 @@
+"""What may others see of the members? Copies, frozen, never what the machine works with."""
+
+from dataclasses import dataclass
+
+from ringgossip.identity import Address, PeerId
+from ringgossip.protocol.cards import MemberFacts
+from ringgossip.protocol.evidence import STATE_NAMES, Standing
+from ringgossip.protocol.roster import Roster
+from ringgossip.protocol.routes import Routes
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What is known of one member, at one moment."""
+
+    peer: PeerId
+    name: str
+    state: str  # alive, suspect, dead, left
+    boot: int
+    incarnation: int
+    facts: MemberFacts
+
+
+class MemberViews:
+    """The questions that `Membership` answers about members."""
+
+    def __init__(self, me: PeerId, roster: Roster, routes: Routes) -> None:
+        self.me = me
+        self._roster = roster
+        self._routes = routes
+        self._table = roster.table
+        self._alive: tuple[PeerId, ...] | None = None  # `alive`, until something changes
+
+    @property
+    def own_card(self) -> bytes:
+        """Our card, packed, as a hello carries it."""
+        return self._table[self._roster.me].card.packed
+
+    @property
+    def state_digest(self) -> bytes:
+        """The digest of all who are alive or suspect; equal digests mean equal lists."""
+        return self._roster.digest.to_bytes(8, "big")
+
+    def members(self) -> tuple[Member, ...]:
+        """Return all members, ourselves and the dead included, by name."""
+        found = [_as_member(standing) for standing in self._table.values()]
+        return tuple(sorted(found, key=lambda member: (member.name, member.peer)))
+
+    def member(self, peer: PeerId) -> Member | None:
+        """Return one member."""
+        standing = self._standing(peer)
+        return _as_member(standing) if standing is not None else None
+
+    def peer_named(self, name: str) -> PeerId | None:
+        """Return who owns a name."""
+        key = self._roster.names.get(name)
+        return self._table[key].card.peer if key is not None else None
+
+    def addresses(self, peer: PeerId) -> list[Address]:
+        """Return where a member may be reached, the address that worked last first."""
+        standing = self._standing(peer)
+        return self._routes.addresses(standing) if standing is not None else []
+
+    def alive(self) -> tuple[PeerId, ...]:
+        """Return all who are alive or suspect, ourselves first."""
+        if self._alive is None:
+            self._alive = (self.me, *[self._table[key].card.peer for key in self._roster.others()])
+        return self._alive
+
+    def _standing(self, peer: PeerId) -> Standing | None:
+        standing = self._table.get(peer[:8])
+        return standing if standing is not None and standing.card.peer == peer else None
+
+
+def _as_member(standing: Standing) -> Member:
+    card = standing.card
+    state = STATE_NAMES[standing.state]
+    return Member(card.peer, card.name, state, card.boot, standing.incarnation, card.facts)
