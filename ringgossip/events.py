@@ -222,3 +222,13 @@ class SnapshotDeferred(Event):
 
     path: str
     reason: str
+
+
+# --- listening itself ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EventsMissed(Event):
+    """A listener was too slow: so many events before the next one were thrown away."""
+
+    count: int

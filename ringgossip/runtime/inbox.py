@@ -15,7 +15,7 @@ from ringgossip.runtime.workers import Workers
 class ChunkWriter(Protocol):
     """The part of the store that inboxes use; blocks."""
 
-    def verify_and_write(self, root: bytes, index: int, data: memoryview, expected: bytes) -> bool:
+    def verify_and_write(self, root: bytes, index: int, data: memoryview, hash_: bytes) -> bool:
         """Write a chunk to its partial file and return True, or False if it has another hash.
 
         Raises `StoreError` when the disk is to blame.

@@ -19,8 +19,8 @@ _AHEAD = 2  # The one being sent or about to be, and the next.
 class ChunkReader(Protocol):
     """The part of the store that outboxes use; blocks."""
 
-    def read_chunk(self, root: bytes, index: int, into: memoryview) -> int:
-        """Fill `into` and return how many bytes; raises `StoreError`."""
+    def read_chunk(self, root: bytes, index: int, into: memoryview) -> memoryview:
+        """Fill `into` and return the part that was filled; raises `StoreError`."""
         ...
 
 
@@ -116,8 +116,8 @@ class Outbox:
         view = body.data
         self._workers.submit(
             lambda: self._reader.read_chunk(body.root, body.index, view),
-            lambda length: self._was_read(
-                body, None if length == body.length else f"has {length} bytes, not {body.length}"
+            lambda chunk: self._was_read(
+                body, None if len(chunk) == body.length else f"has {len(chunk)} bytes, not {body.length}"
             ),
             lambda error: self._was_read(body, str(error) or type(error).__name__),
         )

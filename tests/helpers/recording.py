@@ -119,16 +119,16 @@ class MemoryChunks:
         self.written: dict[int, bytes] = {}
         self.full = False
 
-    def read_chunk(self, root: bytes, index: int, into: memoryview) -> int:
+    def read_chunk(self, root: bytes, index: int, into: memoryview) -> memoryview:
         if index not in self.chunks:
             raise OSError(f"chunk {index} is not here")
         into[: len(self.chunks[index])] = self.chunks[index]
-        return len(self.chunks[index])
+        return into[: len(self.chunks[index])]
 
-    def verify_and_write(self, root: bytes, index: int, data: memoryview, expected: bytes) -> bool:
+    def verify_and_write(self, root: bytes, index: int, data: memoryview, hash_: bytes) -> bool:
         if self.full:
             raise OSError("the disk is full")
-        if hash_bytes(data) != expected:
+        if hash_bytes(data) != hash_:
             return False
         self.written[index] = bytes(data)
         return True
