@@ -111,9 +111,8 @@ async def _opened(config: PeerConfig | str | Path, embedded: bool) -> AsyncItera
                 finally:
                     await peer.close()
             if failure:
-                raise OperationFailed(
-                    f"a bug of ringgossip stopped this peer: {_first(failure[0])!r}; its log has the traceback"
-                ) from failure[0]
+                bug = f"a bug of ringgossip stopped this peer: {_first(failure[0])!r}"
+                raise OperationFailed(f"{bug}; its log has the traceback") from failure[0]
             if engine.stop_reason is not None:
                 raise OperationFailed(engine.stop_reason)
         finally:
