@@ -240,6 +240,9 @@ class Disk:
         self.partials.pop(record.root, None)
         self.reserved.pop(record.root, None)
         path = f"replicas/{record.kind}/{record.origin}/{record.name}"
+        if self.newest(record.key) > record.sequence:
+            # It took longer than a newer one, which stays where it is.
+            path += f"@{record.sequence}"
         for holding in self._by_key.get(record.key, {}).values():
             if holding.path == path:
                 holding.path = f"{path}@{holding.record.sequence}"

@@ -1,0 +1,156 @@
+"""Which promise was broken, by whom, when? The promises of the design, checked after every step.
+
+Only what a step touched is looked at. Checks see the whole world (the disks of
+others too), which no peer does; that is what makes them able to judge.
+`tests/simulation/test_checks.py` gives them broken histories.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ringgossip.content.record import ArtifactKey, Record
+from ringgossip.events import ArtifactAnnounced, ArtifactCompleted, CopyConfirmed
+from ringgossip.identity import Address, PeerId
+from ringgossip.protocol.core import Effect, Persist, Published, Send, SendChunk, Tell
+from ringgossip.wire.messages import GetChunks
+
+if TYPE_CHECKING:
+    from ringgossip.simulation.node import Node
+
+
+class PromiseBroken(AssertionError):
+    """A promise of section 8 does not hold; `promise` is its name."""
+
+    def __init__(self, promise: str, when: float, text: str) -> None:
+        super().__init__(f"{promise} is broken at {when:.6f} s: {text}")
+        self.promise = promise
+        self.when = when
+
+
+class Checks:
+    """Looks at every step of every node."""
+
+    def __init__(self, nodes: Sequence["Node"]) -> None:
+        self._nodes = nodes
+        self._by_name: dict[str, Node] = {}
+        self._asked: dict[tuple[PeerId, PeerId, int], tuple[bytes, dict[int, None]]] = {}
+        self._bodies: dict[tuple[ArtifactKey, int], bytes] = {}
+        self._announced: dict[tuple[int, int, str], int] = {}
+        self._user_files: dict[int, dict[str, bytes]] = {}
+        # Origins that may sign two records with one sequence: liars, and those whose disk was emptied.
+        self.forgetful: dict[str, None] = {}
+        self.steps = 0
+
+    def fail(self, promise: str, node: "Node", text: str) -> None:
+        """Raise `PromiseBroken`."""
+        raise PromiseBroken(promise, node.kernel.now, f"{node.name}: {text}")
+
+    def node_named(self, name: str) -> "Node":
+        """Return a node by its name."""
+        if len(self._by_name) != len(self._nodes):
+            self._by_name = {node.name: node for node in self._nodes}
+        return self._by_name[name]
+
+    # --- after a step ----------------------------------------------------------------------
+
+    def after_step(self, node: "Node", effects: Iterable[Effect]) -> None:
+        """Check what one input made a peer do."""
+        self.steps += 1
+        for effect in effects:
+            if type(effect) is Send:
+                if type(effect.message) is GetChunks and not isinstance(effect.to, Address):
+                    self._chunks_asked(node, effect.to, effect.message)
+            elif type(effect) is SendChunk:
+                self._chunk_given(node, effect)
+            elif type(effect) is Persist:
+                # Our own is admitted when it is on disk.
+                if effect.record.signer != node.certificate.peer_id:
+                    self._record_admitted(node, effect.record)
+            elif type(effect) is Published:
+                self._record_admitted(node, effect.record)
+            elif type(effect) is Tell:
+                if type(effect.event) is CopyConfirmed:
+                    self._copy_confirmed(node, effect.event)
+                elif type(effect.event) is ArtifactCompleted:
+                    self._visible_here(node, effect.event)
+                elif type(effect.event) is ArtifactAnnounced:
+                    self._announced_here(node, effect.event)
+
+    def _chunks_asked(self, node: "Node", to: PeerId, message: GetChunks) -> None:
+        key = (node.certificate.peer_id, to, message.request)
+        self._asked[key] = (message.root, dict.fromkeys(message.indices))
+
+    def _chunk_given(self, node: "Node", effect: SendChunk) -> None:
+        """S4: nobody is sent what it did not ask for."""
+        root, indices = self._asked.get((effect.peer, node.certificate.peer_id, effect.request), (b"", {}))
+        if root != effect.root or effect.index not in indices:
+            self.fail("S4", node, f"gives chunk {effect.index} that request {effect.request} did not ask for")
+        del indices[effect.index]
+
+    def _record_admitted(self, node: "Node", record: Record) -> None:
+        """S3: what one peer admits every peer admits."""
+        version = (record.key, record.sequence)
+        known = self._bodies.setdefault(version, record.hash)
+        if known != record.hash and record.origin not in self.forgetful:
+            self.fail("S3", node, f"admits {record.key.text} {record.sequence}, not the one others did")
+
+    def _announced_here(self, node: "Node", event: ArtifactAnnounced) -> None:
+        """S3: at one peer the sequence of an artifact never goes back."""
+        key = (node.index, node.kernel.boot(node.index), event.artifact)
+        before = self._announced.get(key, 0)
+        origin = event.artifact.split("/")[1]
+        if event.sequence <= before and origin not in self.forgetful:
+            self.fail("S3", node, f"{event.artifact} went from sequence {before} to {event.sequence}")
+        self._announced[key] = event.sequence
+
+    def _visible_here(self, node: "Node", event: ArtifactCompleted) -> None:
+        """S3: nor does the sequence of what is visible."""
+        key = ArtifactKey.parse(event.artifact)
+        newest = node.disk.newest(key)
+        if newest > event.sequence:
+            self.fail("S3", node, f"shows {key.text} {event.sequence}, though it has {newest}")
+
+    def _copy_confirmed(self, node: "Node", event: CopyConfirmed) -> None:
+        """S6: a confirmed copy is verified, synced and visible at its holder."""
+        holder = self.node_named(event.holder)
+        key, disk = ArtifactKey.parse(event.artifact), holder.disk
+        # What a fault took from its disk since then is not the holder's lie.
+        if not disk.holds(key, event.sequence) and (key, event.sequence) not in disk.lost:
+            self.fail("S6", node, f"counts a copy of {event.artifact} at {event.holder}, which has none")
+
+    # --- before the disk acts -----------------------------------------------------------------
+
+    def before_visible(self, node: "Node", record: Record) -> None:
+        """S1: what becomes visible is whole and what its origin signed."""
+        partial = node.disk.partials.get(record.root)
+        if partial is not None:
+            manifest = partial.manifest
+            if (manifest.root, manifest.size) != (record.root, record.size):
+                self.fail("S1", node, f"{record.key.text} is not what its record says")
+            missing = manifest.chunk_count - partial.have.bit_count()
+            indices = range(manifest.chunk_count)
+            missing += sum((record.root, index) in node.disk.damaged for index in indices)
+            if missing:
+                self.fail("S1", node, f"{record.key.text} becomes visible without {missing} chunks")
+        elif not node.disk.has(record.root):
+            self.fail("S1", node, f"{record.key.text} becomes visible without any content")
+
+    def before_drop(self, node: "Node", record: Record) -> None:
+        """S2: only superseded versions of ours go, never a pinned one, never the newest."""
+        holding = node.disk.holdings.get((record.key, record.sequence))
+        if holding is None:
+            return
+        if holding.pinned:
+            self.fail("S2", node, f"drops {holding.path}, which is pinned")
+        if node.disk.newest(record.key) <= record.sequence:
+            self.fail("S2", node, f"drops {holding.path}, the newest it has")
+
+    def user_wrote(self, node: "Node", path: str, root: bytes) -> None:
+        """Note what a user did to a file, so that nobody else may."""
+        self._user_files.setdefault(node.index, {})[path] = root
+
+    def user_files_untouched(self) -> None:
+        """S2: nothing a user made is changed, moved or deleted."""
+        for node in self._nodes:
+            if node.disk.user_files != self._user_files.get(node.index, {}):
+                self.fail("S2", node, "files of its user are not as the user left them")

@@ -1,0 +1,98 @@
+"""Which faults does a seed bring? First which kinds exist at all, then how many, then each one.
+
+Drawing the kinds first is what makes plans differ: if every kind were always
+there, all runs would look alike, and some bugs need the absence of a fault.
+Source: swarm testing (Groce et al. 2012).
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from ringgossip.simulation.faults import (
+    BadWeather,
+    BitRot,
+    BlockUdp,
+    ClockJump,
+    Crash,
+    DiskTrouble,
+    Fault,
+    Flap,
+    Leave,
+    Move,
+    Partition,
+    Pause,
+    ResetLinks,
+    Slow,
+)
+
+Maker = Callable[[Random, float, int], Fault]  # generator, when, how many peers
+
+
+def whole(generator: Random, below: int) -> int:
+    """Return a whole number from 0 to below - 1."""
+    return int(generator.random() * below)
+
+
+def between(generator: Random, low: float, high: float) -> float:
+    """Return a number between two bounds, rounded so that a plan can be read."""
+    return round(low + (high - low) * generator.random(), 3)
+
+
+def _group(generator: Random, peers: int) -> tuple[int, ...]:
+    members = [i for i in range(peers) if generator.random() < 0.5]
+    return tuple(members) if 0 < len(members) < peers else (whole(generator, peers),)
+
+
+def _bad_weather(generator: Random, at: float, peers: int) -> Fault:
+    return BadWeather(
+        at,
+        loss=between(generator, 0.0, 0.4),
+        duplication=between(generator, 0.0, 0.3),
+        reordering=between(generator, 0.0, 0.5),
+        corruption=between(generator, 0.0, 0.05),
+        burst=generator.random() < 0.3,
+        seconds=between(generator, 1.0, 30.0),
+    )
+
+
+MAKERS: dict[str, Maker] = {
+    "crash": lambda g, at, n: Crash(at, whole(g, n), between(g, 0.5, 20.0)),
+    "power": lambda g, at, n: Crash(at, whole(g, n), between(g, 0.5, 40.0), machine=True),
+    "wipe": lambda g, at, n: Crash(at, whole(g, n), between(g, 0.5, 20.0), wipe=True),
+    "leave": lambda g, at, n: Leave(at, whole(g, n), between(g, 1.0, 20.0)),
+    "pause": lambda g, at, n: Pause(at, whole(g, n), between(g, 0.1, 20.0)),
+    "slow": lambda g, at, n: Slow(at, whole(g, n), between(g, 0.001, 0.02), between(g, 1.0, 20.0)),
+    "clock": lambda g, at, n: ClockJump(at, whole(g, n), between(g, 0.1, 5.0)),
+    "partition": lambda g, at, n: Partition(
+        at, _group(g, n), (), between(g, 0.5, 40.0), g.random() < 0.3, g.random() < 0.2
+    ),
+    "flap": lambda g, at, n: Flap(
+        at, whole(g, n), between(g, 0.2, 5.0), between(g, 0.2, 5.0), between(g, 5.0, 30.0)
+    ),
+    "reset": lambda g, at, n: ResetLinks(at, whole(g, n), whole(g, n)),
+    "weather": _bad_weather,
+    "udp": lambda g, at, n: BlockUdp(at, whole(g, n), between(g, 1.0, 40.0)),
+    "disk": lambda g, at, n: DiskTrouble(at, whole(g, n), "input/output error", between(g, 1.0, 30.0)),
+    "rot": lambda g, at, n: BitRot(at, whole(g, n), g.random()),
+    # Seeds keep their addresses: that is what makes them seeds. They are the first two.
+    "move": lambda g, at, n: Move(at, min(2, n - 1) + whole(g, max(1, n - 2))),
+}
+
+
+def draw_plan(
+    generator: Random,
+    peers: int,
+    start: float,
+    end: float,
+    kinds: Sequence[str] = tuple(MAKERS),
+    most: int = 20,
+) -> list[Fault]:
+    """Return the faults of one seed, in the order of their times, between `start` and `end`."""
+    existing = [kind for kind in kinds if generator.random() < 0.4]
+    if not existing:
+        return []
+    plan = [
+        MAKERS[existing[whole(generator, len(existing))]](generator, between(generator, start, end), peers)
+        for _ in range(1 + whole(generator, most))
+    ]
+    return sorted(plan, key=lambda fault: fault.at)

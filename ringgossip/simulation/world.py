@@ -1,0 +1,346 @@
+"""A whole cluster in one process: nodes, a network between them, and verbs to do things to them.
+
+    world = World(5, seed=7)
+    world.start()
+    world.run(5)
+    world.publish(0, "models", "best.pth", size=4_000_000)
+    world.crash(3)
+    ...
+    assert world.settle(within=60) is not None
+
+Every promise is checked after every step; a broken one raises `PromiseBroken`.
+The same arguments and verbs give the same `run_hash`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ringgossip.content.manifest import Manifest
+from ringgossip.content.record import ArtifactKey, Record, Scalar
+from ringgossip.identity import Address
+from ringgossip.protocol.cards import MemberFacts
+from ringgossip.protocol.core import Draft, Published, PublishRefused
+from ringgossip.protocol.peer_core import CoreSettings, PeerCore
+from ringgossip.simulation.bandwidth import Carrier, Pieces, Unlimited
+from ringgossip.simulation.checks import Checks
+from ringgossip.simulation.content import CHUNK_SIZES, changed_content, new_content
+from ringgossip.simulation.convergence import problems
+from ringgossip.simulation.disk import Disk, DiskTimes
+from ringgossip.simulation.faults import Fault
+from ringgossip.simulation.fluid import Fluid
+from ringgossip.simulation.kernel import FAULT, NOBODY, VERB, Kernel, TraceLine
+from ringgossip.simulation.links import Links, Presence
+from ringgossip.simulation.network import Network, Weather
+from ringgossip.simulation.node import Node, Shared
+from ringgossip.simulation.notary import Authority
+from ringgossip.simulation.wire import Wire
+
+# Wall clocks start here; only that they are far from 0 matters.
+EPOCH = 1_700_000_000
+_LAST_WORDS = 0.3  # seconds a leaving peer gets to be heard
+
+
+@dataclass(slots=True)
+class Publication:
+    """One call of `publish` and what came of it."""
+
+    peer: int
+    key: ArtifactKey
+    manifest: Manifest
+    asked_at: float
+    boot: int
+    record: Record | None = None
+    answered_at: float | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSpec:
+    """What one peer of the world is like."""
+
+    name: str
+    role: str = "selfplay"
+    ephemeral: bool = False
+    provider: str = ""
+    storage_group: str | None = None
+    accepts: bool = True
+    udp_blocked: bool = False
+    up: float | None = None  # bytes a second
+    down: float | None = None
+    disk: DiskTimes = field(default_factory=DiskTimes)
+
+
+CARRIERS: dict[str, Callable[[Kernel], Carrier]] = {"unlimited": Unlimited, "pieces": Pieces, "fluid": Fluid}
+
+
+class World:
+    """Many nodes and everything between them."""
+
+    def __init__(
+        self,
+        peers: int | Sequence[PeerSpec] = 5,
+        *,
+        seed: int = 0,
+        weather: Weather | None = None,
+        settings: CoreSettings | None = None,
+        carrier: str = "unlimited",  # unlimited, pieces or fluid
+        wire: str = "sized",  # sized or real
+        seeds: Iterable[int] = (0, 1),
+        shuffle: bool = False,
+        trace: list[TraceLine] | None = None,
+        check: bool = True,
+        cluster: str = "simulated",
+    ) -> None:
+        specs = [PeerSpec(f"peer-{i}") for i in range(peers)] if isinstance(peers, int) else list(peers)
+        self.kernel = Kernel(seed, shuffle=shuffle, trace=trace)
+        self.fair_weather = weather if weather is not None else Weather()
+        self.carrier = CARRIERS[carrier](self.kernel)
+        self.network = Network(self.kernel, self.fair_weather, self.carrier)
+        self.links = Links(self.kernel, self.network, self.carrier)
+        self.settings = settings if settings is not None else CoreSettings()
+        self.authority = Authority(cluster, seed)
+        self.nodes: list[Node] = []
+        self.specs = specs
+        self.publications: dict[int, Publication] = {}
+        self.checks = Checks(self.nodes)
+        checks = self.checks if check else None
+        self._shared = Shared(self.kernel, self.network, self.links, Wire(wire == "real"), cluster, checks)
+        self._shared.published = self._published
+        self._workload = self.kernel.generator("workload")
+        self._contents: dict[tuple[int, str, str], tuple[int, Manifest]] = {}
+        self._names = 0
+        self._ending: dict[int, Callable[[], None]] = {}
+        self._last_boot: list[int] = []
+        for spec in specs:
+            self._add(spec)
+        self._seeds = tuple(self.nodes[i].home for i in seeds if i < len(self.nodes))
+
+    def _add(self, spec: PeerSpec) -> None:
+        index = len(self.nodes)
+        address = Address(f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}", 7946)
+        assert self.kernel.add_owner() == index
+        self.network.add(address, accepts=spec.accepts, udp_blocked=spec.udp_blocked)
+        self.carrier.add(spec.up, spec.down)
+        node = Node(index, address, self.authority.enroll(spec.name), Disk(spec.disk), self._shared)
+        self.links.add(node)
+        self.nodes.append(node)
+        self._last_boot.append(0)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the world began."""
+        return self.kernel.now
+
+    @property
+    def run_hash(self) -> str:
+        """A hash over everything that has happened."""
+        return self.kernel.run_hash
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self, *peers: int) -> None:
+        """Start these peers, or all of them."""
+        for index in peers or range(len(self.nodes)):
+            self._verb(index, "start")
+            self._boot(index)
+
+    def _boot(self, index: int) -> None:
+        node, spec = self.nodes[index], self.specs[index]
+        wall = EPOCH + int(self.kernel.now + node.clock_offset)
+        boot = self._last_boot[index] = max(self._last_boot[index] + 1, wall)
+        generator = self.kernel.generator("peer", index, boot)
+        facts = MemberFacts(
+            addresses=(self.network.addresses[index],),
+            role=spec.role,
+            ephemeral=spec.ephemeral,
+            provider=spec.provider,
+            storage_group=spec.storage_group,
+        )
+
+        def make(now: float) -> PeerCore:
+            return PeerCore(
+                cluster=self.authority.cluster,
+                notary=node.notary,
+                facts=facts,
+                seeds=self._seeds,
+                settings=self.settings,
+                boot=boot,
+                nonce=generator.getrandbits(64).to_bytes(8, "big"),
+                restored=node.disk.open(generator),
+                rng=generator,
+                now=now,
+            )
+
+        node.boot(make)
+        self.links.wake_stalled()
+
+    def crash(self, index: int, *, machine: bool = False) -> None:
+        """Kill a process, or the whole machine: then nobody is told, and what was not synced may be lost."""
+        self._verb(index, "crash")
+        node = self.nodes[index]
+        node.halt(Presence.SILENT if machine else Presence.REFUSING)
+        # A killed process loses nothing that the kernel has: only a dead machine does.
+        node.disk.crash(self.kernel.generator("crash", index, self.now), lose_unsynced=machine)
+
+    def wipe(self, index: int) -> None:
+        """Empty a store. If nobody else runs who knows its history, numbers may be given out twice."""
+        self._verb(index, "wipe")
+        self.nodes[index].disk.wipe()
+        self.checks.forgetful[self.nodes[index].name] = None
+
+    def restart(self, index: int) -> None:
+        """Start a peer again, if it does not run."""
+        if not self.nodes[index].running:
+            self._verb(index, "restart")
+            self._boot(index)
+
+    def leave(self, index: int) -> None:
+        """Let a peer say goodbye; a moment later it stops."""
+        self._verb(index, "leave")
+        node = self.nodes[index]
+        if node.core is None:
+            return
+        node.give(VERB, 0, node.core.leave)
+
+        def stop() -> None:
+            node.disk.sync()
+            node.halt(Presence.REFUSING)
+
+        boot = self.kernel.boot(index)
+        self.kernel.at(self.now + _LAST_WORDS, index, boot, stop)
+
+    def move(self, index: int) -> None:
+        """Give a peer's machine a new address and start its process there."""
+        self._verb(index, "move")
+        if self.nodes[index].running:
+            self.crash(index)
+        self._names += 1
+        self.network.move(index, Address(f"10.250.{index & 255}.{self._names & 255}", 7946))
+        self._boot(index)
+
+    def _verb(self, index: int, name: str) -> None:
+        self.kernel.note(index, VERB, 0, name)
+
+    def limit(self, index: int, up: float | None, down: float | None) -> None:
+        """Set a peer's rates in bytes a second; needs the carrier `pieces`."""
+        assert isinstance(self.carrier, Pieces), "only the carrier `pieces` changes rates"
+        self.carrier.set_rates(index, up, down)
+
+    def counter(self, name: str) -> int:
+        """Return the sum of a counter over the peers that run."""
+        return sum(node.core.counters.get(name, 0) for node in self.nodes if node.core is not None)
+
+    # --- faults ----------------------------------------------------------------------------------
+
+    def plan(self, faults: Iterable[Fault]) -> None:
+        """Let these faults happen, each at its time of the run."""
+        for number, fault in enumerate(faults):
+            self.kernel.at(fault.at, NOBODY, -1, self._begin, number, fault)
+
+    def _begin(self, number: int, fault: Fault) -> None:
+        self.kernel.note(NOBODY, FAULT, number, repr(fault))
+        end = fault.begin(self)
+        if end is not None:
+            key = self._new_number()
+            self._ending[key] = end
+            if fault.duration is not None:
+                self.kernel.after(fault.duration, self._end, key)
+
+    def _end(self, key: int) -> None:
+        end = self._ending.pop(key, None)
+        if end is not None:
+            self.kernel.note(NOBODY, FAULT, -1)
+            end()
+
+    def stop_faults(self) -> None:
+        """End every fault under way."""
+        for key in list(self._ending):
+            self._end(key)
+        self.network.weather = self.fair_weather
+        self.network.drop_all_walls()
+
+    def _new_number(self) -> int:
+        self._names += 1
+        return self._names
+
+    def new_name(self, what: str) -> str:
+        """Return a name nobody has in this world."""
+        return f"{what}-{self._new_number()}"
+
+    # --- workload ----------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        index: int,
+        kind: str,
+        name: str,
+        *,
+        size: int = 1_000_000,
+        chunk_size: int | None = None,
+        changed: float = 1.0,
+        metadata: Mapping[str, Scalar] | None = None,
+    ) -> int:
+        """Publish the next version of a file; returns the ticket of its `Publication`.
+
+        Of a file that was published before, a share of `changed` of its chunks is new.
+        """
+        self._verb(index, "publish")
+        node = self.nodes[index]
+        assert node.core is not None, f"{node.name} does not run"
+        version, before = self._contents.get((index, kind, name), (0, None))
+        label = f"{self.kernel.seed}/{kind}/{node.name}/{name}/{version + 1}"
+        if before is None or changed >= 1.0:
+            manifest = new_content(label, size, chunk_size or CHUNK_SIZES[kind])
+        else:
+            manifest = changed_content(before, label, size, changed, self._workload)
+        self._contents[index, kind, name] = (version + 1, manifest)
+        ticket = self._new_number()
+        key = ArtifactKey(kind, node.name, name)
+        self.publications[ticket] = Publication(index, key, manifest, self.now, self.kernel.boot(index))
+        # Games are snapshots in our own store; models and arrays are used where their author put them.
+        of_user = kind != "games"
+        path = f"/user/{name}" if of_user else f"replicas/{kind}/{node.name}/{name}"
+        node.disk.stage(manifest, path, of_user)
+        if of_user:
+            self.checks.user_wrote(node, path, manifest.root)
+        draft = Draft(
+            ticket, kind, name, manifest.size, manifest.chunk_size, manifest.root, dict(metadata or {})
+        )
+        node.give(VERB, ticket, node.core.publish, draft)
+        return ticket
+
+    def _published(self, node: Node, answer: Published | PublishRefused) -> None:
+        publication = self.publications.get(answer.ticket)
+        if publication is None:
+            return
+        publication.answered_at = self.now
+        if isinstance(answer, Published):
+            publication.record = answer.record
+        else:
+            publication.refused = answer.reason
+
+    # --- time --------------------------------------------------------------------------------------------
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        self.kernel.run(self.now + seconds)
+
+    def run_until(self, condition: Callable[[], bool], within: float, step: float = 0.1) -> float | None:
+        """Let time pass until `condition` holds; return how long it took, None if it did not come true."""
+        started = self.now
+        while not condition():
+            if self.now - started >= within:
+                return None
+            self.run(step)
+        return self.now - started
+
+    def problems(self) -> list[str]:
+        """Return what keeps the running peers from having converged (promises L1 and L2)."""
+        return problems(self)
+
+    def settle(self, within: float, step: float = 0.25) -> float | None:
+        """Stop all faults, wait for convergence; return how long it took, None if it did not come."""
+        self.stop_faults()
+        took = self.run_until(lambda: not self.problems(), within, step)
+        self.checks.user_files_untouched()
+        return took
