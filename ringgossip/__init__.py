@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ringgossip import errors, events
+    from ringgossip.client import connect
     from ringgossip.config import PeerConfig
     from ringgossip.errors import RinggossipError
+    from ringgossip.service.host import open_peer
 
 __version__ = "0.1.0"
 
@@ -20,15 +22,19 @@ __version__ = "0.1.0"
 _HOMES = {
     "PeerConfig": "ringgossip.config",
     "RinggossipError": "ringgossip.errors",
+    "connect": "ringgossip.client",
     "errors": "ringgossip.errors",
     "events": "ringgossip.events",
+    "open_peer": "ringgossip.service.host",
 }
 
 __all__ = [
     "PeerConfig",
     "RinggossipError",
+    "connect",
     "errors",
     "events",
+    "open_peer",
 ]
 
 

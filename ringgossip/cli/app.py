@@ -15,6 +15,14 @@ from ringgossip import __version__
 COMMANDS = {
     "init": ("ringgossip.cli.init", "make a cluster: its authority and gossip key"),
     "enroll": ("ringgossip.cli.enroll", "write the credentials of one node"),
+    "peer": ("ringgossip.cli.peer", "run this node's peer until SIGTERM"),
+    "publish": ("ringgossip.cli.publish", "share a file, and wait for copies of it"),
+    "artifacts": ("ringgossip.cli.artifacts", "show what exists, and who holds it"),
+    "members": ("ringgossip.cli.members", "show who is there"),
+    "transfers": ("ringgossip.cli.transfers", "show what is being pulled now"),
+    "status": ("ringgossip.cli.status", "say how the local peer is, and what to do about it"),
+    "watch": ("ringgossip.cli.watch", "print what happens, as it happens"),
+    "demo": ("ringgossip.cli.demo", "run five peers and a live writer here, and judge them"),
     "config": ("ringgossip.cli.config_command", "show or check what a node.yaml means"),
 }
 

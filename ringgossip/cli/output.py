@@ -14,9 +14,14 @@ def emit(data: Mapping[str, Any], as_json: bool, human: Callable[[], str]) -> No
     print(json.dumps(data, indent=2, default=str) if as_json else human())
 
 
+def say(text: str) -> None:
+    """Print a line of a stream at once, also when the reader is a pipe."""
+    print(text, flush=True)
+
+
 def note(text: str) -> None:
     """Tell a person something beside the result; goes to standard error."""
-    print(text, file=sys.stderr)
+    print(text, file=sys.stderr, flush=True)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], right: Collection[str] = ()) -> str:

@@ -30,7 +30,7 @@ from ringgossip.runtime.engine import Engine
 from ringgossip.runtime.listening import Audience, Listener
 from ringgossip.runtime.own_names import OwnNames
 from ringgossip.runtime.shapes import Artifact, Health, Receipt, artifact_of
-from ringgossip.runtime.storage.store import Prepared
+from ringgossip.runtime.storage.publishing import Prepared, Progress
 
 _LEAVE_SECONDS = 2.0
 _LAST_WORDS = 0.05  # datagrams have left by then; links say themselves when they are done

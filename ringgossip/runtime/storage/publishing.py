@@ -12,7 +12,7 @@ import sqlite3
 import stat
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ from ringgossip.runtime.storage.snapshots import SnapshotHelper
 from ringgossip.runtime.storage.space import Space
 
 _PENDING: Final = 4096  # Prepared and not yet signed.
+
+Progress = Callable[[str, int, int], None]  # phase, done, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,15 @@ class Publishing:
     _waiting: OrderedDict[tuple[str, str, bytes], _Waiting] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
-    def prepare(self, kind: str, path: Path, name: str, metadata: Mapping[str, Scalar]) -> Prepared:
-        """Check, hash and hold a source.
+    def prepare(
+        self,
+        kind: str,
+        path: Path,
+        name: str,
+        metadata: Mapping[str, Scalar],
+        progress: Progress | None = None,
+    ) -> Prepared:
+        """Check, hash and hold a source; `progress` hears (`snapshot` or `hash`, bytes done, bytes in all).
 
         Raises `UsageError` for a name, `ArtifactRefused` for a torn, growing or damaged file,
         `SnapshotPostponed` for a database that cannot be copied now, `StoreError` for our disk.
@@ -79,9 +88,9 @@ class Publishing:
         # Not resolved: a link that is pointed elsewhere is the same source with new content.
         path = path.absolute()
         if rules.live:
-            place, row, known, taken = self._snapshot(rules, path)
+            place, row, known, taken = self._snapshot(rules, path, progress)
         else:
-            place, row, known = self._steady(rules, path)
+            place, row, known = self._steady(rules, path, progress)
             taken = (0.0, 0.0)
         with self._lock:
             self._waiting[kind, name, place.root] = _Waiting(place, str(path))
@@ -148,7 +157,9 @@ class Publishing:
 
     # --- files that nobody writes any more ------------------------------------------------------
 
-    def _steady(self, rules: Kind, path: Path) -> tuple[Place, ledger.SourceRow, bool]:
+    def _steady(
+        self, rules: Kind, path: Path, progress: Progress | None
+    ) -> tuple[Place, ledger.SourceRow, bool]:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         except OSError as problem:
@@ -165,7 +176,7 @@ class Publishing:
                 if place is not None:
                     handle.close()
                     return place, known, True
-            return (*self._read(rules, path, fd, handle, before), False)
+            return (*self._read(rules, path, fd, handle, before, progress), False)
         except OSError as problem:
             handle.close()
             raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
@@ -188,7 +199,13 @@ class Publishing:
         return None
 
     def _read(
-        self, rules: Kind, path: Path, fd: int, handle: Handle, before: Signature
+        self,
+        rules: Kind,
+        path: Path,
+        fd: int,
+        handle: Handle,
+        before: Signature,
+        progress: Progress | None,
     ) -> tuple[Place, ledger.SourceRow]:
         cloned = self._clone(fd, before.size)
         try:
@@ -197,7 +214,17 @@ class Publishing:
             readable = fd if cloned is None else cloned[1]
             os.posix_fadvise(readable, 0, 0, os.POSIX_FADV_SEQUENTIAL)
             os.lseek(readable, 0, os.SEEK_SET)
-            hashes = hash_stream(lambda view: os.readv(readable, [view]), before.size, rules.chunk_size)
+            done = 0
+
+            def read(view: memoryview) -> int:
+                nonlocal done
+                count = os.readv(readable, [view])
+                done += count
+                if progress is not None:
+                    progress("hash", done, before.size)
+                return count
+
+            hashes = hash_stream(read, before.size, rules.chunk_size)
             try:
                 at_path = Signature.of(path.stat())
             except OSError:
@@ -268,7 +295,9 @@ class Publishing:
 
     # --- live databases ------------------------------------------------------------------------------
 
-    def _snapshot(self, rules: Kind, path: Path) -> tuple[Place, ledger.SourceRow, bool, tuple[float, float]]:
+    def _snapshot(
+        self, rules: Kind, path: Path, progress: Progress | None
+    ) -> tuple[Place, ledger.SourceRow, bool, tuple[float, float]]:
         fingerprint = self.helper.fingerprint(path)
         known = self._known(rules, path, fingerprint)
         if known is not None:
@@ -276,11 +305,16 @@ class Publishing:
             if place is not None:
                 return place, known, True, (0.0, 0.0)
         temporary = _temporary(self.holdings.layout.snapshots)
+        if progress is not None:
+            # The helper process copies it in one go: there is a beginning and an end.
+            progress("snapshot", 0, _whole_size(path))
         self.space.reserve(str(temporary).encode(), _whole_size(path), temporary)
         try:
             taken = self.helper.snapshot(path, temporary, chunk_size=rules.chunk_size)
         finally:
             self.space.release(str(temporary).encode())
+        if progress is not None:
+            progress("snapshot", taken.size, taken.size)
         manifest = Manifest(taken.size, rules.chunk_size, taken.hashes)
         place_or_none = self._held(manifest.root, path, None)
         if place_or_none is not None:

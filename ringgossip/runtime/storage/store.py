@@ -25,7 +25,7 @@ from ringgossip.runtime.storage.disk import ChunkChanged, ChunkMissing, NoRoom, 
 from ringgossip.runtime.storage.holdings import Holdings
 from ringgossip.runtime.storage.index import Index, IndexDamaged
 from ringgossip.runtime.storage.layout import Layout
-from ringgossip.runtime.storage.publishing import Prepared, Publishing
+from ringgossip.runtime.storage.publishing import Prepared, Progress, Publishing
 from ringgossip.runtime.storage.receiving import Receiving
 from ringgossip.runtime.storage.restoring import restore
 from ringgossip.runtime.storage.scrub import Scrubbed, Scrubber
@@ -143,13 +143,18 @@ class Store:
     # --- publishing ---------------------------------------------------------------------------
 
     def prepare(
-        self, kind: str, path: Path, name: str, metadata: Mapping[str, Scalar] | None = None
+        self,
+        kind: str,
+        path: Path,
+        name: str,
+        metadata: Mapping[str, Scalar] | None = None,
+        progress: Progress | None = None,
     ) -> Prepared:
         """Check and hash a user's file, or take a snapshot of a live database; its bytes are held from now.
 
         Raises `UsageError`, `ArtifactRefused`, `SnapshotPostponed` or `StoreError`.
         """
-        return self._publishing.prepare(kind, path, name, metadata or {})
+        return self._publishing.prepare(kind, path, name, metadata or {}, progress)
 
     def discard(self, prepared: Prepared) -> None:
         """Let go of a source that nobody signs: refused, or unchanged."""

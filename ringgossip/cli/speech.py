@@ -1,0 +1,103 @@
+"""How does an event sound? One line for a person who reads a log or watches a peer."""
+
+from ringgossip import events
+from ringgossip.cli.output import bytes_text
+from ringgossip.events import Event
+
+
+def sentence(event: Event) -> str:
+    """Return one printable line."""
+    text = _sentence(event)
+    # Names and reasons may come from other machines.
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def is_news(event: Event) -> bool:
+    """Tell whether it belongs in a log: who comes and goes, and what somebody should look at."""
+    return isinstance(event, _NEWS)
+
+
+_NEWS = (
+    events.PeerJoined,
+    events.PeerRecovered,
+    events.PeerRestarted,
+    events.PeerLeft,
+    events.PeerLost,
+    events.NameTakenOver,
+    events.ClonedIdentity,
+    events.DatagramsBlocked,
+    events.StrangerRefused,
+    events.PeerProtocolError,
+    events.ArtifactRejected,
+    events.ArtifactShrank,
+    events.ArtifactConflict,
+    events.OriginEquivocated,
+    events.PublicationWithdrawn,
+    events.TransferStalled,
+    events.BadChunk,
+    events.StorageTrouble,
+    events.SnapshotDeferred,
+)
+
+
+def _sentence(event: Event) -> str:
+    match event:
+        case events.PeerJoined():
+            return f"joined: {event.name} at {event.address}"
+        case events.PeerSuspected():
+            return f"suspected: {event.name} does not answer"
+        case events.PeerRecovered():
+            return f"recovered: {event.name} answers again"
+        case events.PeerRestarted():
+            return f"restarted: {event.name} at {event.address}"
+        case events.PeerLost():
+            return f"lost: {event.name} did not answer in time"
+        case events.PeerLeft():
+            return f"left: {event.name} said goodbye"
+        case events.NameTakenOver():
+            return f"taken over: {event.name} now has a certificate of generation {event.generation}"
+        case events.ClonedIdentity():
+            return f"cloned: {event.address} runs with our key; enroll one of the two under another name"
+        case events.DatagramsBlocked():
+            return f"UDP to {event.name} is blocked: everything goes over TCP"
+        case events.StrangerRefused():
+            return f"refused a stranger at {event.address}: {event.reason}"
+        case events.PeerProtocolError():
+            return f"{event.name} broke the protocol: {event.reason}"
+        case events.ArtifactAnnounced():
+            return f"announced: {_version(event)}, {bytes_text(event.size)}"
+        case events.ArtifactCompleted():
+            return f"complete: {_version(event)}, {bytes_text(event.size)}, at {event.path}"
+        case events.ArtifactRejected():
+            return f"rejected: {_version(event)}: {event.reason}"
+        case events.ArtifactShrank():
+            return f"shrank: {_version(event)} ({event.reason}); the one before it is kept as {event.kept_as}"
+        case events.ArtifactConflict():
+            return (
+                f"conflict: {event.winner} and {event.loser} both published {event.kind} {event.name}; "
+                f"{event.winner} wins"
+            )
+        case events.OriginEquivocated():
+            return f"equivocated: {_version(event)} was signed twice with different content"
+        case events.PublicationWithdrawn():
+            return f"withdrawn: {_version(event)}: {event.reason}"
+        case events.TransferStarted():
+            return f"pulling: {_version(event)}, {bytes_text(event.size)}"
+        case events.TransferStalled():
+            return f"stalled: {_version(event)}: {event.reason}"
+        case events.BadChunk():
+            return f"bad chunk: {event.name} sent a wrong chunk {event.index} of {event.artifact}"
+        case events.CopyConfirmed():
+            return f"confirmed: {event.holder} holds {_version(event)}"
+        case events.StorageTrouble():
+            return f"disk: {event.reason}"
+        case events.EventsMissed():
+            return f"missed: {event.count} events came faster than they were read"
+        case events.SnapshotDeferred():
+            return f"snapshot deferred: {event.path}: {event.reason}"
+    fields = ", ".join(f"{name}={value}" for name, value in event.as_dict().items() if name != "event")
+    return f"{type(event).__name__}: {fields}"
+
+
+def _version(event: Event) -> str:
+    return f"{getattr(event, 'artifact', '')}@{getattr(event, 'sequence', '')}"

@@ -1,0 +1,398 @@
+"""How does a program talk to the peer that runs on its machine? Blocking calls; no trio, no threads.
+
+    client = ringgossip.connect("/data/ringgossip")
+    client.publish("models", "model.pth", copies=2)
+
+One client may be used by many threads, pickled, and used on both sides of a
+fork: connections are opened when they are needed, kept for the next call, and
+never shared with a child. Importing this module is cheap by design: trainers
+do it in every worker process.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
+
+from ringgossip.errors import OperationFailed, PeerGone, PeerMisbehaved, TimedOut, UsageError
+from ringgossip.wire.control import MAX_ANSWER, MAX_REQUEST, STILL_AT_IT, Lines, pack, unpack, unpack_error
+
+if TYPE_CHECKING:
+    from ringgossip.events import Event
+
+_READ = 64 * 1024
+_MOST_IDLE = 4
+# A peer says every 5 s that it is still at it; one that says nothing for six times as long is stuck.
+_SILENCE = 6 * STILL_AT_IT
+
+Progress = Callable[[str, int, int], None]
+
+
+# Named tuples, not dataclasses: those would double the time of the import.
+class Artifact(NamedTuple):
+    """One artifact as the peer sees it; `path` is None until it is `complete` here."""
+
+    kind: str
+    origin: str
+    name: str
+    sequence: int
+    size: int
+    root: str
+    metadata: Mapping[str, Any]
+    path: str | None
+    complete: bool
+    holders: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The artifact as people write it, `kind/origin/name`."""
+        return f"{self.kind}/{self.origin}/{self.name}"
+
+
+class Receipt(NamedTuple):
+    """Who holds a verified copy of what was published; `missing` are members that do not, yet.
+
+    `unchanged`: this very version was published before.
+    """
+
+    artifact: Artifact
+    copies: int
+    wanted: int
+    holders: tuple[str, ...]
+    missing: tuple[str, ...]
+    unchanged: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def fulfilled(self) -> bool:
+        """Whether there are as many copies as were asked for."""
+        return self.copies >= self.wanted
+
+
+def connect(data: str | os.PathLike[str], *, patience: float = _SILENCE) -> "Client":
+    """Return a client of the peer that runs on this data folder.
+
+    `patience`: how many seconds a peer may be silent before a call raises `TimedOut`.
+    Raises `PeerGone` if none runs there now.
+    """
+    client = Client(data, patience=patience)
+    client._idle.append(_Connection(client._data))
+    return client
+
+
+class Client:
+    """Calls of a running peer. Every call raises `PeerGone` when it is not there (any more)."""
+
+    def __init__(self, data: str | os.PathLike[str], *, patience: float = _SILENCE) -> None:
+        self._data = os.path.abspath(data)  # noqa: PTH100 - pathlib alone costs a fifth of the import
+        self._patience = patience
+        self._idle: list[_Connection] = []
+
+    # --- the verbs --------------------------------------------------------------------
+
+    def publish(
+        self,
+        kind: str,
+        path: str | os.PathLike[str],
+        *,
+        board_type: str | None = None,
+        num_players: int | None = None,
+        quality: float | None = None,
+        name: str | None = None,
+        replace: bool = False,
+        copies: int = 0,
+        timeout: float = 60.0,
+        progress: Progress | None = None,
+    ) -> Receipt:
+        """Publish a file; with `copies`, wait up to `timeout` seconds until so many others hold it.
+
+        Fewer than wanted is no error: the receipt says who does. `progress` hears
+        (phase, done, total): `snapshot` and `hash` in bytes, then `copies`.
+        """
+
+        def heard(said: Mapping[str, Any]) -> None:
+            steps = said.get("progress")
+            if progress is not None and steps:
+                progress(steps["phase"], steps["done"], steps["total"])
+
+        result = self._call(
+            "publish",
+            {
+                "kind": kind,
+                "path": os.path.abspath(path),  # noqa: PTH100
+                "board_type": board_type,
+                "num_players": num_players,
+                "quality": quality,
+                "name": name,
+                "replace": replace,
+                "copies": copies,
+                "timeout": timeout,
+            },
+            heard,
+        )
+        return _receipt(result)
+
+    def artifacts(self, kind: str | None = None, **filters: Any) -> list[Artifact]:
+        """Return every artifact of the catalog, complete here or not; filters compare with its metadata."""
+        return [_artifact(entry) for entry in self._list("artifacts", {"kind": kind, "filters": filters})]
+
+    def wait_for(
+        self,
+        kind: str,
+        name: str,
+        *,
+        origin: str | None = None,
+        newer_than: int | None = None,
+        timeout: float = 60.0,
+    ) -> Artifact:
+        """Return the artifact once a verified copy is here; raise `TimedOut` after `timeout` seconds."""
+        options = {"origin": origin, "newer_than": newer_than, "timeout": timeout}
+        return _artifact(self._call("wait_for", {"kind": kind, "name": name, **options}))
+
+    def members(self) -> list[dict[str, Any]]:
+        """Return everybody the peer knows, itself included."""
+        return self._list("members", {})
+
+    def transfers(self) -> list[dict[str, Any]]:
+        """Return what the peer is pulling now."""
+        return self._list("transfers", {})
+
+    def status(self) -> dict[str, Any]:
+        """Return the peer's whole state."""
+        result: dict[str, Any] = self._call("status", {})
+        return result
+
+    def health_check(self) -> dict[str, Any]:
+        """Return `healthy`, `status`, `message`, `timestamp` and `details`."""
+        result: dict[str, Any] = self._call("health_check", {})
+        return result
+
+    def listen(self, timeout: float | None = None) -> "Listener":
+        """Return an iterator of the events from now on; it ends when none came for `timeout` seconds."""
+        connection = _Connection(self._data)
+        try:
+            connection.send({"call": "listen", "with": {}})
+            message = connection.receive(self._patience)
+            if "error" in message:
+                raise unpack_error(message["error"])
+        except BaseException:
+            connection.close()
+            raise
+        return Listener(connection, timeout, self._patience)
+
+    def close(self) -> None:
+        """Close the connections that are kept; the client may be used again."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ringgossip.connect({self._data!r})"
+
+    # --- pickling ------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"data": self._data, "patience": self._patience}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__init__(state["data"], patience=state["patience"])  # type: ignore[misc]
+
+    # --- one call ------------------------------------------------------------------------
+
+    def _list(self, call: str, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = []
+        self._call(call, arguments, lambda said: parts.extend(said.get("part", ())))
+        return parts
+
+    def _call(
+        self, call: str, arguments: Mapping[str, Any], hear: Callable[[Mapping[str, Any]], None] | None = None
+    ) -> Any:
+        given = {key: value for key, value in arguments.items() if value is not None}
+        connection, message = self._ask({"call": call, "with": given})
+        try:
+            while "result" not in message and "error" not in message:
+                if hear is not None:
+                    hear(message)
+                message = connection.receive(self._patience)
+        except BaseException:
+            connection.close()
+            raise
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        if "error" in message:
+            raise unpack_error(message["error"])
+        return message["result"]
+
+    def _ask(self, request: Mapping[str, Any]) -> "tuple[_Connection, dict[str, Any]]":
+        """Send a request; return its connection and the first thing that is said."""
+        while True:
+            # Lists give and take in one step, so threads need no lock, and a fork finds none held.
+            try:
+                connection, kept = self._idle.pop(), True
+            except IndexError:
+                connection, kept = _Connection(self._data), False
+            try:
+                connection.send(request)
+                return connection, connection.receive(self._patience)
+            except PeerGone:
+                connection.close()
+                # A kept connection ends when the peer needs its place or was started anew: ask again.
+                if not kept:
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+
+
+class Listener:
+    """An iterator of events; close it, or leave its `with`, to stop listening."""
+
+    def __init__(self, connection: "_Connection", timeout: float | None, patience: float) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._patience = patience
+        self._waiting: list[Event] = []
+
+    def __iter__(self) -> Iterator["Event"]:
+        return self
+
+    def __next__(self) -> "Event":
+        end = None if self._timeout is None else time.monotonic() + self._timeout
+        while not self._waiting:
+            left = self._patience if end is None else min(self._patience, end - time.monotonic())
+            if left <= 0:
+                raise StopIteration
+            try:
+                message = self._connection.receive(left)
+            except TimedOut:
+                if end is not None and time.monotonic() >= end:
+                    continue
+                raise
+            if "result" in message:
+                raise StopIteration
+            if "error" in message:
+                raise unpack_error(message["error"])
+            self._waiting = [event for event in map(_event, message.get("part", ())) if event is not None]
+        return self._waiting.pop(0)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._connection.close()
+
+    def __enter__(self) -> "Listener":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Connection:
+    """One connection to the control socket, for one conversation at a time."""
+
+    def __init__(self, data: str) -> None:
+        self._data = data
+        self._lines = Lines(MAX_ANSWER)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        _connections.add(self)
+        try:
+            with open(f"{data}/socket", encoding="utf-8") as naming:  # noqa: PTH123
+                path = naming.read(4096).strip()
+            self._socket.settimeout(_SILENCE)
+            self._socket.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError, UnicodeDecodeError):
+            self.close()
+            raise PeerGone(_nobody(data)) from None
+        except OSError as error:
+            self.close()
+            raise PeerGone(f"cannot talk to the peer on {data}: {error.strerror or error}") from None
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        line = pack(message)
+        if len(line) > MAX_REQUEST:
+            self.close()
+            raise UsageError("the arguments of this call are too long")
+        try:
+            self._socket.sendall(line)
+        except OSError:
+            raise PeerGone(f"the peer on {self._data} has ended") from None
+
+    def receive(self, patience: float) -> dict[str, Any]:
+        """Return the next message; raise `TimedOut` after `patience` seconds, `PeerGone` at the end."""
+        while True:
+            try:
+                line = self._lines.next()
+                if line is not None:
+                    return unpack(line)
+                self._socket.settimeout(patience)
+                data = self._socket.recv(_READ)
+            except TimeoutError:
+                raise TimedOut(f"the peer on {self._data} has said nothing for {patience:g} s") from None
+            except PeerMisbehaved as error:
+                raise OperationFailed(f"{self._data}/socket leads to no peer: {error}") from None
+            except OSError:
+                data = b""
+            if not data:
+                raise PeerGone(f"the peer on {self._data} has ended")
+            self._lines.feed(data)
+
+    def close(self) -> None:
+        self._socket.close()
+        _connections.discard(self)
+
+
+_connections: WeakSet[_Connection] = WeakSet()
+
+
+def _close_in_child() -> None:
+    # They are our parent's conversations. While a child keeps a copy, the peer never sees them end.
+    for connection in list(_connections):
+        connection.close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+def _nobody(data: str) -> str:
+    if not os.path.isdir(data):  # noqa: PTH112
+        return f"there is no folder {data}: give the `data:` folder of a running peer"
+    return f"no peer runs on {data}: start it with `ringgossip peer --config ...`"
+
+
+def _artifact(packed: Mapping[str, Any]) -> Artifact:
+    known = {**packed, "holders": tuple(packed["holders"])}
+    return Artifact(**{field: known[field] for field in Artifact._fields})
+
+
+def _receipt(packed: Mapping[str, Any]) -> Receipt:
+    told = packed["receipt"]
+    return Receipt(
+        _artifact(packed["artifact"]),
+        told["copies"],
+        told["wanted"],
+        tuple(told["holders"]),
+        tuple(told["missing"]),
+        told["unchanged"],
+        tuple(told["warnings"]),
+    )
+
+
+def _event(packed: Mapping[str, Any]) -> "Event | None":
+    """Return the event, or None for one of a newer version that we do not know."""
+    from ringgossip import events
+
+    kind = getattr(events, str(packed.get("event")), None)
+    if not isinstance(kind, type) or not issubclass(kind, events.Event):
+        return None
+    try:
+        return kind(**{name: value for name, value in packed.items() if name != "event"})
+    except TypeError:
+        return None

@@ -1,0 +1,177 @@
+"""Which calls may a program of this machine make on a peer? One table; every argument is checked here.
+
+To add one: write its function and its line in `CALLS`, and its method in `client`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import trio
+
+from ringgossip.errors import UsageError
+from ringgossip.service.shapes import member_shape, transfer_shape
+
+if TYPE_CHECKING:
+    from ringgossip.runtime.peer import Peer
+
+_T = TypeVar("_T")
+
+# About 100 KB a line.
+_PART = 200
+_LONGEST_WAIT = 30 * 86400.0
+# Progress of hashing comes far more often than anybody reads it.
+_PROGRESS_PAUSE = 0.1
+
+
+class Conversation(Protocol):
+    """What a call may say before its result."""
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send `{"progress": ...}` or `{"part": ...}`."""
+        ...
+
+
+Run = Callable[["Peer", Mapping[str, Any], Conversation], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call; `waits` if it may last and must be cancelled when the program hangs up."""
+
+    run: Run
+    waits: bool = False
+
+
+class _Arguments:
+    """Takes arguments one by one, each of one type; what is left over is a mistake."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._left = dict(given)
+
+    def take(self, name: str, kind: type[_T], default: Any = ...) -> Any:
+        value = self._left.pop(name, default)
+        if value is ...:
+            raise UsageError(f"{name} is missing")
+        if value is None and default is None:
+            return None
+        # True is an int to isinstance, and JSON writes 60.0 as 60.
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise UsageError(f"{name} must be of type {kind.__name__}, not {value!r:.60}")
+        return value
+
+    def seconds(self, name: str, default: float) -> float:
+        value: float = self.take(name, float, default)
+        if not 0 <= value <= _LONGEST_WAIT:
+            raise UsageError(f"{name} must be from 0 to {_LONGEST_WAIT:g} seconds, not {value:g}")
+        return value
+
+    def end(self) -> None:
+        if self._left:
+            raise UsageError(f"{next(iter(self._left))!r:.60} is no argument of this call")
+
+
+async def _publish(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    arguments = _Arguments(given)
+    kind, path = arguments.take("kind", str), Path(arguments.take("path", str))
+    options = {
+        "board_type": arguments.take("board_type", str, None),
+        "num_players": arguments.take("num_players", int, None),
+        "quality": arguments.take("quality", float, None),
+        "name": arguments.take("name", str, None),
+        "replace": arguments.take("replace", bool, False),
+        "copies": arguments.take("copies", int, 0),
+        "timeout": arguments.seconds("timeout", 60.0),
+    }
+    arguments.end()
+    if not path.is_absolute():
+        raise UsageError(f"{path} must be an absolute path: the peer has another working directory")
+    latest: tuple[str, int, int] | None = None
+
+    def note(phase: str, done: int, total: int) -> None:
+        nonlocal latest
+        latest = (phase, done, total)
+
+    async def tell() -> None:
+        told = None
+        while True:
+            await trio.sleep(_PROGRESS_PAUSE)
+            if latest is not None and latest != told:
+                told = latest
+                await talk.send({"progress": dict(zip(("phase", "done", "total"), told))})
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell)
+        receipt = await peer.publish(kind, path, **options, progress=note)
+        nursery.cancel_scope.cancel()
+    return receipt.as_dict()
+
+
+async def _artifacts(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> None:
+    arguments = _Arguments(given)
+    kind = arguments.take("kind", str, None)
+    filters = arguments.take("filters", dict, {})
+    arguments.end()
+    found = peer.artifacts(kind, **filters)
+    for start in range(0, len(found), _PART):
+        await talk.send({"part": [artifact.as_dict() for artifact in found[start : start + _PART]]})
+
+
+async def _wait_for(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    arguments = _Arguments(given)
+    kind, name = arguments.take("kind", str), arguments.take("name", str)
+    options = {
+        "origin": arguments.take("origin", str, None),
+        "newer_than": arguments.take("newer_than", int, None),
+        "timeout": arguments.seconds("timeout", 60.0),
+    }
+    arguments.end()
+    return (await peer.wait_for(kind, name, **options)).as_dict()
+
+
+async def _members(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> None:
+    _Arguments(given).end()
+    found = peer.members()
+    for start in range(0, len(found), _PART):
+        await talk.send({"part": [member_shape(member) for member in found[start : start + _PART]]})
+
+
+async def _transfers(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> None:
+    _Arguments(given).end()
+    found = peer.transfers()
+    for start in range(0, len(found), _PART):
+        await talk.send({"part": [transfer_shape(transfer) for transfer in found[start : start + _PART]]})
+
+
+async def _status(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    _Arguments(given).end()
+    return peer.status()
+
+
+async def _health_check(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    _Arguments(given).end()
+    return peer.health_check().as_dict()
+
+
+async def _listen(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> None:
+    """Tell every event from now on; the first progress says that we listen."""
+    _Arguments(given).end()
+    async with peer.listen() as events:
+        await talk.send({"progress": {}})
+        async for event in events:
+            await talk.send({"part": [event.as_dict()]})
+
+
+CALLS: Mapping[str, Call] = {
+    "publish": Call(_publish, waits=True),
+    "wait_for": Call(_wait_for, waits=True),
+    "listen": Call(_listen, waits=True),
+    "artifacts": Call(_artifacts),
+    "members": Call(_members),
+    "transfers": Call(_transfers),
+    "status": Call(_status),
+    "health_check": Call(_health_check),
+}

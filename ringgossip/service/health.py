@@ -1,0 +1,107 @@
+"""Is this peer well, and if not, what should be done at three in the morning? A pure function of a few facts.
+
+`healthy` means: leave it running. A degraded peer is healthy; only one that
+cannot do its work at all is not. The message names the worst thing first, and
+what to do about it. Source: field notes, section 1, health.
+"""
+
+from dataclasses import dataclass
+
+HEALTHY = "healthy"
+DEGRADED = "degraded"
+UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a peer, all of it in memory; times in seconds."""
+
+    node: str
+    now: float
+    started: float
+    interval: float
+    members_alive: int  # ourselves included
+    members_lost: tuple[str, ...]
+    seeds: int
+    artifacts: int
+    missing: int  # wanted, and not complete here
+    moving: int  # transfers under way that get bytes
+    last_completed: float | None
+    succeeded: int
+    failed: int
+    proven: int
+    disproven: int
+    worst_server: str  # who served most bad chunks; empty: nobody
+    stalled: tuple[str, str] | None  # an artifact, and why
+    storage: tuple[str, float] | None  # what the disk did, and when
+    stopped: str  # why the peer ended; empty: it runs
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`status` is healthy, degraded or unhealthy; `message` is one line."""
+
+    status: str
+    message: str
+
+    @property
+    def healthy(self) -> bool:
+        return self.status != UNHEALTHY
+
+
+def judge(facts: Facts) -> Judgement:
+    """Return what the worst of these facts means."""
+    # A full disk is told once at each attempt; silence for three intervals means that it took what came.
+    patience = 3 * facts.interval
+    if facts.stopped:
+        return Judgement(UNHEALTHY, f"stopped: {facts.stopped}")
+    if facts.storage is not None and facts.now - facts.storage[1] <= patience:
+        state = UNHEALTHY if facts.missing and not facts.moving else DEGRADED
+        return Judgement(
+            state, f"the disk: {facts.storage[0]}; free space or repair it, the peer then goes on"
+        )
+    if facts.disproven > 0.1 * (facts.proven + facts.disproven):
+        served = f", most of them from {facts.worst_server}: check its disk" if facts.worst_server else ""
+        return Judgement(
+            DEGRADED,
+            f"{facts.disproven} of the last {facts.proven + facts.disproven} verifications failed{served}",
+        )
+    quiet = facts.now - (facts.started if facts.last_completed is None else facts.last_completed)
+    if facts.missing and not facts.moving and quiet > patience:
+        why = f"{facts.stalled[0]}: {facts.stalled[1]}" if facts.stalled else "nobody reachable serves them"
+        return Judgement(
+            DEGRADED,
+            f"nothing arrived for {quiet:.0f} s while {_things(facts.missing)} missing ({why}); "
+            "bring a holder back: `ringgossip artifacts` names them",
+        )
+    if facts.failed > facts.succeeded / 2 and facts.missing:
+        why = f"; {facts.stalled[0]}: {facts.stalled[1]}" if facts.stalled else ""
+        return Judgement(
+            DEGRADED, f"{facts.failed} of the last {facts.succeeded + facts.failed} transfers failed{why}"
+        )
+    if facts.members_alive == 1 and facts.seeds and facts.now - facts.started > min(patience, 30.0):
+        return Judgement(
+            DEGRADED,
+            f"alone: none of {facts.seeds} seeds answers; check that they run, "
+            "and that their port is open for TCP and UDP",
+        )
+    return Judgement(HEALTHY, _good(facts))
+
+
+def _good(facts: Facts) -> str:
+    parts = [
+        f"{facts.members_alive} members alive" if facts.members_alive != 1 else "alone, with no seeds to ask"
+    ]
+    if facts.members_alive == 1 and facts.seeds:
+        parts = ["nobody answered yet"]
+    if facts.members_lost:
+        names = ", ".join(facts.members_lost[:3]) + (", ..." if len(facts.members_lost) > 3 else "")
+        parts.append(f"{len(facts.members_lost)} lost ({names})")
+    parts.append(
+        f"{_things(facts.missing)} on the way" if facts.missing else f"all {facts.artifacts} artifacts here"
+    )
+    return f"{facts.node} is well: " + ", ".join(parts)
+
+
+def _things(count: int) -> str:
+    return "1 artifact is" if count == 1 else f"{count} artifacts are"

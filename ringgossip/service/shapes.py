@@ -1,0 +1,45 @@
+"""How does what a peer says look as JSON? The shapes that scripts rely on, in one place.
+
+The command line, the control socket and HTTP all speak these. Keys may be
+added; none is renamed. Artifacts, receipts and health have theirs where they
+are made (`runtime.shapes`). Source: design section 9.
+"""
+
+from typing import Any
+
+from ringgossip.protocol.membership import Member
+from ringgossip.protocol.views import TransferView
+
+
+def member_shape(member: Member) -> dict[str, Any]:
+    """Return one member; `boot` and `incarnation` tell restarts from refutations."""
+    facts = member.facts
+    return {
+        "name": member.name,
+        "state": member.state,
+        "role": facts.role,
+        "addresses": [str(address) for address in facts.addresses],
+        "ephemeral": facts.ephemeral,
+        "provider": facts.provider,
+        "storage_group": facts.storage_group,
+        "disk_used": facts.disk_used,
+        "training": facts.training,
+        "software": facts.software,
+        "id": member.peer.hex(),
+        "boot": member.boot,
+        "incarnation": member.incarnation,
+    }
+
+
+def transfer_shape(transfer: TransferView) -> dict[str, Any]:
+    """Return one transfer; `from` are those who serve it, `done` and `total` are bytes."""
+    return {
+        "artifact": transfer.artifact,
+        "sequence": transfer.sequence,
+        "phase": transfer.phase,
+        "from": list(transfer.sources),
+        "done": transfer.done,
+        "total": transfer.total,
+        "bytes_per_second": transfer.bytes_per_second,
+        "seconds": transfer.seconds,
+    }

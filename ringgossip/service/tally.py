@@ -1,0 +1,146 @@
+"""What happened here so far? Counted from the peer's own events, so that nobody has to ask its machines.
+
+One tally per peer listens for as long as the peer lives. Health and metrics
+are functions of it; reading it costs nothing and waits for nothing.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ringgossip.events import (
+    ArtifactAnnounced,
+    ArtifactCompleted,
+    ArtifactRejected,
+    BadChunk,
+    CopyConfirmed,
+    Event,
+    SnapshotDeferred,
+    StorageTrouble,
+    StrangerRefused,
+    TransferStalled,
+    TransferStarted,
+)
+
+RECEIVED = "receive"
+SENT = "send"
+# Names come from outside; the certificate of a cluster of 1000 is the most that a metric should show.
+_MOST_LABELS = 4096
+_MOST_TRANSFERS = 10_000
+_RECENT = 50  # What health looks at: what went wrong long ago heals.
+# Bounds of the buckets of sync_duration_seconds.
+BUCKETS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something that went wrong, and when on our clock."""
+
+    text: str
+    at: float
+
+
+@dataclass(slots=True)
+class Durations:
+    """A histogram: how many lasted at most each bound of `BUCKETS`, and the sum of all."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    total: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        place = next((index for index, bound in enumerate(BUCKETS) if seconds <= bound), len(BUCKETS))
+        self.counts[place] += 1
+        self.total += seconds
+
+
+Labels = tuple[str, str, str]  # data type, peer, direction
+
+
+class Tally:
+    """Counts what `hear` is told; `clock` is monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.started = clock()
+        self.operations: Counter[Labels] = Counter()
+        self.bytes: Counter[Labels] = Counter()
+        self.failures: Counter[Labels] = Counter()
+        self.durations: dict[str, Durations] = {}
+        self.events: Counter[str] = Counter()
+        self.outcomes: deque[bool] = deque(maxlen=_RECENT)  # True: completed
+        self.proofs: deque[bool] = deque(maxlen=_RECENT)  # of whole artifacts; False: a bad chunk or file
+        self.last_completed: float | None = None
+        self.stalled: dict[str, Told] = {}
+        self.storage: Told | None = None
+        self.stranger: Told | None = None
+        self.deferred: Told | None = None
+        self.bad_chunks: Counter[str] = Counter()
+        self._began: dict[str, float] = {}
+        self._sizes: dict[str, int] = {}
+
+    def hear(self, event: Event) -> None:
+        """Count one event."""
+        now = self._clock()
+        self.events[type(event).__name__] += 1
+        match event:
+            case ArtifactAnnounced() if len(self._sizes) < _MOST_TRANSFERS:
+                self._sizes[event.artifact] = event.size
+            case TransferStarted() if len(self._began) < _MOST_TRANSFERS:
+                self._began[event.artifact] = now
+            case ArtifactCompleted():
+                self._completed(event, now)
+            case ArtifactRejected():
+                self.proofs.append(False)
+                self._failed(event.artifact)
+                self._began.pop(event.artifact, None)
+                self.stalled.pop(event.artifact, None)
+            case TransferStalled():
+                self._failed(event.artifact)
+                if len(self.stalled) < _MOST_TRANSFERS:
+                    self.stalled[event.artifact] = Told(event.reason, now)
+            case CopyConfirmed():
+                self._count(self.operations, (_kind(event.artifact), event.holder, SENT), 1)
+                size = self._sizes.get(event.artifact, 0)
+                self._count(self.bytes, (_kind(event.artifact), event.holder, SENT), size)
+            case BadChunk():
+                self.proofs.append(False)
+                self._count(self.failures, (_kind(event.artifact), event.name, RECEIVED), 1)
+                if len(self.bad_chunks) < _MOST_LABELS:
+                    self.bad_chunks[event.name] += 1
+            case StorageTrouble():
+                self.storage = Told(event.reason, now)
+            case StrangerRefused():
+                self.stranger = Told(f"{event.address}: {event.reason}", now)
+            case SnapshotDeferred():
+                self.deferred = Told(f"{event.path}: {event.reason}", now)
+
+    def _completed(self, event: ArtifactCompleted, now: float) -> None:
+        kind, origin = _kind(event.artifact), _origin(event.artifact)
+        self.outcomes.append(True)
+        self.proofs.append(True)
+        self.last_completed = now
+        # A disk that takes whole artifacts again is well again.
+        self.storage = None
+        self.stalled.pop(event.artifact, None)
+        self._count(self.operations, (kind, origin, RECEIVED), 1)
+        self._count(self.bytes, (kind, origin, RECEIVED), event.size)
+        began = self._began.pop(event.artifact, None)
+        if began is not None:
+            self.durations.setdefault(kind, Durations()).add(now - began)
+
+    def _failed(self, artifact: str) -> None:
+        self.outcomes.append(False)
+        self._count(self.failures, (_kind(artifact), _origin(artifact), RECEIVED), 1)
+
+    def _count(self, counter: Counter[Labels], labels: Labels, amount: int) -> None:
+        if labels in counter or len(counter) < _MOST_LABELS:
+            counter[labels] += amount
+
+
+def _kind(artifact: str) -> str:
+    return artifact.split("/", 1)[0]
+
+
+def _origin(artifact: str) -> str:
+    return artifact.split("/", 2)[1]

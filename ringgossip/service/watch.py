@@ -1,0 +1,100 @@
+"""Who keeps an eye on a peer? Listens to its events, counts them, and knows at any moment how it is.
+
+Everything is answered from memory: a monitor that asks a peer under full load
+waits for no disk, and no answer walks a catalog of 200,000 records.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+import trio
+
+from ringgossip.runtime.peer import Peer
+from ringgossip.runtime.shapes import Health
+from ringgossip.service.health import Facts, judge
+from ringgossip.service.tally import Tally
+
+_STATES = ("alive", "suspect", "dead", "left")
+
+
+class Watch:
+    """One peer's watch; `run` it for as long as the peer runs."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self.tally = Tally(trio.current_time)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Count events until the peer ends."""
+        async with self._peer.listen() as events:
+            task_status.started()
+            async for event in events:
+                self.tally.hear(event)
+
+    def health(self) -> Health:
+        """Return how this peer is; the message says what to do about it."""
+        peer, tally = self._peer, self.tally
+        members, transfers = peer.members(), peer.transfers()
+        stalled = next(iter(tally.stalled.items()), None)
+        facts = Facts(
+            node=peer.name,
+            now=trio.current_time(),
+            started=tally.started,
+            interval=peer.config.interval_seconds,
+            members_alive=sum(member.state == "alive" for member in members),
+            members_lost=tuple(member.name for member in members if member.state == "dead"),
+            seeds=len(peer.config.seeds),
+            artifacts=peer.known,
+            missing=peer.missing,
+            moving=sum(transfer.bytes_per_second > 0 for transfer in transfers),
+            last_completed=tally.last_completed,
+            succeeded=sum(tally.outcomes),
+            failed=len(tally.outcomes) - sum(tally.outcomes),
+            proven=sum(tally.proofs),
+            disproven=len(tally.proofs) - sum(tally.proofs),
+            worst_server=max(tally.bad_chunks, key=tally.bad_chunks.__getitem__, default=""),
+            stalled=None if stalled is None else (stalled[0], stalled[1].text),
+            storage=None if tally.storage is None else (tally.storage.text, tally.storage.at),
+            stopped="it was closed" if peer.closed else "",
+        )
+        judgement = judge(facts)
+        details = {
+            "members_alive": facts.members_alive,
+            "members_lost": list(facts.members_lost),
+            "artifacts": facts.artifacts,
+            "missing": facts.missing,
+            "recent_successes": facts.succeeded,
+            "recent_failures": facts.failed,
+            "recent_bad": facts.disproven,
+            "disk": None if facts.storage is None else facts.storage[0],
+        }
+        return Health(judgement.healthy, judgement.status, judgement.message, time.time(), details)
+
+    # --- for metrics ---------------------------------------------------------------------------
+
+    def counters(self) -> Mapping[str, int]:
+        """Return everything the peer counts."""
+        counters: Mapping[str, int] = self._peer.status()["counters"]
+        return counters
+
+    def gauges(self) -> Mapping[str, tuple[str, float]]:
+        """Return name -> (meaning, value) of what goes up and down."""
+        peer = self._peer
+        states = Counter(member.state for member in peer.members())
+        healthy = self.health()
+        return {
+            **{f"members_{state}": (f"Members that are {state}", float(states[state])) for state in _STATES},
+            "healthy": ("1 unless this peer cannot do its work", float(healthy.healthy)),
+            "degraded": ("1 if somebody should look at it", float(healthy.status != "healthy")),
+            "artifacts": ("Artifacts in the catalog", float(peer.known)),
+            "artifacts_missing": ("Artifacts wanted here and not complete", float(peer.missing)),
+            "transfer_bytes_per_second": (
+                "Rate of all transfers under way",
+                sum(transfer.bytes_per_second for transfer in peer.transfers()),
+            ),
+        }
+
+    def queue(self) -> Mapping[str, int]:
+        """Return how many transfers are under way, by kind."""
+        return Counter(transfer.artifact.partition("/")[0] for transfer in self._peer.transfers())

@@ -1,0 +1,101 @@
+"""Does the verdict name the worst thing first, and what to do about it?"""
+
+from dataclasses import replace
+
+import pytest
+
+from ringgossip.service.health import DEGRADED, HEALTHY, UNHEALTHY, Facts, judge
+
+WELL = Facts(
+    node="gpu-1",
+    now=1000.0,
+    started=0.0,
+    interval=60.0,
+    members_alive=5,
+    members_lost=(),
+    seeds=2,
+    artifacts=12,
+    missing=0,
+    moving=0,
+    last_completed=990.0,
+    succeeded=10,
+    failed=0,
+    proven=10,
+    disproven=0,
+    worst_server="",
+    stalled=None,
+    storage=None,
+    stopped="",
+)
+
+
+def test_a_peer_with_everything_is_well() -> None:
+    judgement = judge(WELL)
+    assert (judgement.status, judgement.healthy) == (HEALTHY, True)
+    assert judgement.message == "gpu-1 is well: 5 members alive, all 12 artifacts here"
+
+
+def test_a_lone_peer_without_seeds_is_well() -> None:
+    judgement = judge(replace(WELL, members_alive=1, seeds=0))
+    assert judgement.status == HEALTHY
+    assert "alone, with no seeds to ask" in judgement.message
+
+
+def test_a_peer_whose_seeds_are_silent_is_degraded_only_after_a_while() -> None:
+    alone = replace(WELL, members_alive=1)
+    assert judge(replace(alone, started=980.0)).status == HEALTHY
+    judgement = judge(alone)
+    assert (judgement.status, judgement.healthy) == (DEGRADED, True)
+    assert "none of 2 seeds answers; check" in judgement.message
+
+
+def test_lost_members_are_named_and_do_no_harm() -> None:
+    judgement = judge(replace(WELL, members_lost=("a", "b", "c", "d")))
+    assert judgement.status == HEALTHY
+    assert "4 lost (a, b, c, ...)" in judgement.message
+
+
+@pytest.mark.parametrize(("quiet", "status"), [(179.0, HEALTHY), (181.0, DEGRADED)])
+def test_nothing_arriving_for_three_intervals_while_something_is_missing_is_degraded(
+    quiet: float, status: str
+) -> None:
+    facts = replace(WELL, missing=3, last_completed=WELL.now - quiet)
+    assert judge(facts).status == status
+    assert judge(replace(facts, missing=0)).status == HEALTHY
+    assert judge(replace(facts, moving=1)).status == HEALTHY
+
+
+def test_the_message_says_what_stalls_and_why() -> None:
+    facts = replace(WELL, missing=1, last_completed=None, stalled=("models/b/m.pth", "no holder is reachable"))
+    assert "1 artifact is missing (models/b/m.pth: no holder is reachable)" in judge(facts).message
+
+
+@pytest.mark.parametrize(("failed", "status"), [(5, HEALTHY), (6, DEGRADED)])
+def test_more_failures_than_half_of_the_successes_is_degraded(failed: int, status: str) -> None:
+    assert judge(replace(WELL, failed=failed, missing=1)).status == status
+
+
+def test_failures_that_were_made_good_are_forgotten() -> None:
+    assert judge(replace(WELL, failed=50, missing=0)).status == HEALTHY
+
+
+@pytest.mark.parametrize(("disproven", "status"), [(1, HEALTHY), (2, DEGRADED)])
+def test_more_than_a_tenth_of_verifications_failing_is_degraded(disproven: int, status: str) -> None:
+    judgement = judge(replace(WELL, proven=10, disproven=disproven, worst_server="vast-3"))
+    assert judgement.status == status
+    assert ("vast-3: check its disk" in judgement.message) == (status == DEGRADED)
+
+
+def test_a_disk_that_stops_everything_is_unhealthy_and_one_that_still_takes_some_is_degraded() -> None:
+    full = replace(WELL, storage=("no space left on /data", 990.0), missing=2)
+    judgement = judge(full)
+    assert (judgement.status, judgement.healthy) == (UNHEALTHY, False)
+    assert judgement.message.startswith("the disk: no space left on /data; free space")
+    assert judge(replace(full, moving=1)).status == DEGRADED
+    assert judge(replace(full, storage=("no space left on /data", 100.0), last_completed=999.0)).status == HEALTHY
+
+
+def test_a_stopped_peer_is_unhealthy_before_anything_else() -> None:
+    judgement = judge(replace(WELL, stopped="cloned identity", storage=("full", 999.0)))
+    assert not judgement.healthy
+    assert judgement.message == "stopped: cloned identity"

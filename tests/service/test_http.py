@@ -1,0 +1,137 @@
+"""Do the pages answer whoever asks properly, and hang up on the rest?"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from ringgossip.errors import OperationFailed
+from ringgossip.identity import Address
+from ringgossip.service.http import MOST_CONNECTIONS, json_page, serving_pages, text_page
+
+pytestmark = pytest.mark.trio
+
+ANY = Address("127.0.0.1", 0)
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[Address]:
+    pages = {"/health": lambda: json_page({"healthy": True}), "/broken": lambda: text_page("ill", 503)}
+    async with serving_pages(ANY, pages) as address:
+        yield address
+
+
+async def ask(address: Address, sent: bytes) -> bytes:
+    """Send bytes and return everything that comes until the other side hangs up."""
+    with trio.fail_after(5):
+        async with await trio.open_tcp_stream(address.host, address.port) as stream:
+            await stream.send_all(sent)
+            await stream.send_eof()
+            answer = b""
+            async for data in stream:
+                answer += data
+            return answer
+
+
+def get(path: str, method: str = "GET", more: str = "") -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode()
+
+
+async def test_a_page_is_got() -> None:
+    async with served() as address:
+        answer = await ask(address, get("/health?x=1"))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"content-type: application/json" in head.lower()
+    assert body == b'{"healthy": true}\n'
+
+
+async def test_the_status_of_a_page_is_the_status_of_the_answer() -> None:
+    async with served() as address:
+        assert (await ask(address, get("/broken"))).startswith(b"HTTP/1.1 503")
+
+
+async def test_head_says_the_length_and_sends_nothing() -> None:
+    async with served() as address:
+        answer = await ask(address, get("/health", "HEAD"))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-length: 18" in head.lower()
+    assert body == b""
+
+
+async def test_no_page_is_404_also_for_other_methods() -> None:
+    async with served() as address:
+        assert (await ask(address, get("/etc/passwd"))).startswith(b"HTTP/1.1 404")
+        assert (await ask(address, get("/etc/passwd", "POST"))).startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+async def test_nothing_can_be_changed(method: str) -> None:
+    async with served() as address:
+        answer = await ask(address, get("/health", method, "Content-Length: 0\r\n"))
+    assert answer.startswith(b"HTTP/1.1 405")
+    assert b"allow: get, head" in answer.lower()
+
+
+async def test_one_connection_asks_many_times() -> None:
+    async with served() as address:
+        answer = await ask(address, get("/health") * 3)
+    assert answer.count(b"HTTP/1.1 200") == 3
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x00\xff" * 10,
+        get("/health", more="X: " + "y" * 40_000 + "\r\n"),
+        get("/health", "POST", "Content-Length: 10000000\r\n") + b"x" * 100_000,
+    ],
+    ids=["words", "tls", "long head", "long body"],
+)
+async def test_nonsense_is_refused_and_others_are_still_answered(sent: bytes) -> None:
+    async with served() as address:
+        try:
+            answer = await ask(address, sent)
+        except trio.BrokenResourceError:
+            answer = b""
+        assert answer[:10] in (b"", b"HTTP/1.1 4")
+        assert b"200 " in await ask(address, get("/health"))
+
+
+async def test_a_silent_connection_is_hung_up_on(autojump_clock: trio.testing.MockClock) -> None:
+    async with served() as address:
+        async with await trio.open_tcp_stream(address.host, address.port) as stream:
+            await stream.send_all(b"GET /hea")
+            before = trio.current_time()
+            try:
+                assert await stream.receive_some() == b""
+            except trio.BrokenResourceError:
+                pass
+            assert trio.current_time() - before <= 11.0
+
+
+async def test_connections_beyond_the_limit_wait_and_are_then_answered() -> None:
+    async with served() as address:
+        streams = [await trio.open_tcp_stream(address.host, address.port) for _ in range(MOST_CONNECTIONS)]
+        async with trio.open_nursery() as nursery:
+            answers: list[bytes] = []
+
+            async def late() -> None:
+                answers.append(await ask(address, get("/health")))
+
+            nursery.start_soon(late)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert answers == []
+            for stream in streams:
+                await stream.aclose()
+        assert b"200 " in answers[0]
+
+
+async def test_a_port_in_use_is_one_line_that_says_what_to_do() -> None:
+    async with served() as address:
+        with pytest.raises(OperationFailed, match="status: cannot listen on .*choose another `status:`"):
+            async with serving_pages(address, {}):
+                pass

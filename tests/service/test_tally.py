@@ -1,0 +1,87 @@
+"""Is what happened counted under the right name, and within bounds?"""
+
+from ringgossip import events
+from ringgossip.service.tally import BUCKETS, RECEIVED, SENT, Tally
+
+MODEL = "models/gpu-1/a/b.pth"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def tally() -> tuple[Tally, Clock]:
+    clock = Clock()
+    return Tally(clock), clock
+
+
+def test_an_arrival_counts_once_with_its_bytes_and_its_duration() -> None:
+    counted, clock = tally()
+    counted.hear(events.TransferStarted(MODEL, 1, 5000, 3))
+    clock.now += 2.0
+    counted.hear(events.ArtifactCompleted(MODEL, 1, 5000, "/r"))
+    labels = ("models", "gpu-1", RECEIVED)
+    assert counted.operations == {labels: 1}
+    assert counted.bytes == {labels: 5000}
+    assert counted.durations["models"].counts[BUCKETS.index(3.0)] == 1
+    assert counted.durations["models"].total == 2.0
+    assert counted.last_completed == 102.0
+
+
+def test_a_confirmed_copy_counts_as_sent_with_the_size_that_was_announced() -> None:
+    counted, _ = tally()
+    counted.hear(events.ArtifactAnnounced(MODEL, 1, 5000))
+    counted.hear(events.CopyConfirmed(MODEL, 1, "vast-2"))
+    labels = ("models", "vast-2", SENT)
+    assert (counted.operations[labels], counted.bytes[labels]) == (1, 5000)
+
+
+def test_a_stall_is_a_failure_until_the_artifact_comes() -> None:
+    counted, _ = tally()
+    counted.hear(events.TransferStalled(MODEL, 1, "no holder"))
+    assert counted.stalled[MODEL].text == "no holder"
+    assert list(counted.outcomes) == [False]
+    counted.hear(events.ArtifactCompleted(MODEL, 1, 5000, "/r"))
+    assert counted.stalled == {}
+    assert list(counted.outcomes) == [False, True]
+
+
+def test_bad_chunks_and_rejected_files_are_failed_verifications() -> None:
+    counted, _ = tally()
+    counted.hear(events.BadChunk("vast-2", MODEL, 7))
+    counted.hear(events.ArtifactRejected(MODEL, 1, "torn"))
+    counted.hear(events.ArtifactCompleted(MODEL, 2, 5000, "/r"))
+    assert list(counted.proofs) == [False, False, True]
+    assert counted.bad_chunks == {"vast-2": 1}
+    assert counted.failures[("models", "vast-2", RECEIVED)] == 1
+
+
+def test_a_disk_is_well_again_when_it_took_an_artifact() -> None:
+    counted, _ = tally()
+    counted.hear(events.StorageTrouble("full"))
+    assert counted.storage is not None
+    counted.hear(events.ArtifactCompleted(MODEL, 1, 5000, "/r"))
+    assert counted.storage is None
+
+
+def test_what_went_wrong_long_ago_is_forgotten() -> None:
+    counted, _ = tally()
+    for _ in range(60):
+        counted.hear(events.TransferStalled(MODEL, 1, "no holder"))
+    for _ in range(50):
+        counted.hear(events.ArtifactCompleted(MODEL, 1, 1, "/r"))
+    assert all(counted.outcomes)
+
+
+def test_names_from_outside_cannot_fill_the_memory() -> None:
+    counted, _ = tally()
+    for number in range(11_000):
+        counted.hear(events.CopyConfirmed(MODEL, 1, f"holder-{number}"))
+        counted.hear(events.TransferStarted(f"models/a/{number}", 1, 1, 1))
+        counted.hear(events.TransferStalled(f"models/a/{number}", 1, "x"))
+    assert len(counted.operations) == len(counted.bytes) == 4096
+    assert len(counted.stalled) == 10_000
