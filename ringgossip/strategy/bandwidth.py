@@ -1,0 +1,102 @@
+"""Which limit holds for this peer, how is a limit divided, and what may still leave today?
+
+A peer's limit is its own value, else that of the first glob that its name
+matches in the order of the file, else its provider's, else the one for
+everybody. Budgets are plain accounting: the day comes in as a number.
+
+Source: field notes, section 1 (bandwidth, priority words); reference,
+"Bandwidth Allocation".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from fnmatch import fnmatchcase
+
+from ringgossip.config.blocks import Bandwidth, Budget
+from ringgossip.strategy.weights import share_of
+
+# The users' keys say mbps and mean this many bytes a second.
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit and the rule it comes from. `rate` in bytes a second, each direction; None: no limit."""
+
+    rate: float | None
+    rule: str
+
+
+def peer_limit(name: str, provider: str, bandwidth: Bandwidth) -> Limit:
+    """Return what we may exchange with the node `name`. `provider` is what its card says."""
+    for host, rate in bandwidth.hosts:
+        if host == name:
+            return Limit(rate, f"bandwidth.hosts names {name}")
+    for pattern, rate in bandwidth.globs:
+        if fnmatchcase(name, pattern):
+            return Limit(rate, f"{name} matches {pattern!r} of bandwidth.globs")
+    for who, rate in bandwidth.providers:
+        # The words of a provider differ in case between files and names.
+        if who.lower() == provider.lower():
+            return Limit(rate, f"bandwidth.providers names {who}")
+    if bandwidth.peer_bytes_per_second is not None:
+        return Limit(bandwidth.peer_bytes_per_second, "bandwidth.peer_bytes_per_second")
+    return Limit(None, "no limit")
+
+
+def from_mbps(mbps: float) -> float:
+    """Return bytes a second for a number of the users' file, where mbps is megabytes per second."""
+    return mbps * MEGABYTE
+
+
+def divide(rate: float, priorities: Sequence[str]) -> list[float]:
+    """Return what each of several requests gets of `rate`, by the shares of their priority words."""
+    shares = [share_of(priority) for priority in priorities]
+    whole = sum(shares)
+    return [rate * share / whole for share in shares]
+
+
+# --- budgets ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What has left so far; `day` counts days since 1970-01-01 UTC. Kept on disk between runs."""
+
+    day: int = 0
+    today: int = 0
+    this_month: int = 0
+
+
+def turn_page(spent: Spent, day: int) -> Spent:
+    """Return the account as it stands on `day`: a new day starts at 0, so does a new month.
+
+    A clock that goes back gives nothing back: the account stays on its day.
+    """
+    if day <= spent.day:
+        return spent
+    return Spent(day, 0, spent.this_month if _month(day) == _month(spent.day) else 0)
+
+
+def spend(spent: Spent, amount: int, day: int) -> Spent:
+    """Return the account after `amount` bytes left on `day`."""
+    now = turn_page(spent, day)
+    return Spent(now.day, now.today + amount, now.this_month + amount)
+
+
+def left(budget: Budget, spent: Spent, day: int) -> int | None:
+    """Return how many bytes may still leave on `day`, 0 or more; None: as many as you like."""
+    now = turn_page(spent, day)
+    limits = (
+        (budget.send_bytes_per_day, now.today),
+        (budget.send_bytes_per_month, now.this_month),
+    )
+    rests = [max(0, limit - used) for limit, used in limits if limit is not None]
+    return min(rests) if rests else None
+
+
+def _month(day: int) -> tuple[int, int]:
+    # A stored or wild day number beyond the calendar must not stop the peer.
+    at = date.fromordinal(min(max(1, day + date(1970, 1, 1).toordinal()), date.max.toordinal()))
+    return at.year, at.month
