@@ -8,6 +8,7 @@ moved to the damaged ones; a user's file is only no longer served.
 Locks are held for looking and linking, never while a disk works.
 """
 
+import errno
 import os
 import sqlite3
 from collections import OrderedDict
@@ -258,7 +259,7 @@ class Holdings:
         except FileNotFoundError:
             return self.lose(place, f"{place.path} is gone")
         except OSError as problem:
-            if problem.errno in (5, 20, 40):  # EIO, ENOTDIR, ELOOP
+            if problem.errno in (errno.EIO, errno.ENOTDIR, errno.ELOOP):
                 return self.lose(place, str(trouble(problem, f"{place.path} cannot be read")))
             raise trouble(problem, f"{place.path} cannot be read") from None
         if got < len(view):

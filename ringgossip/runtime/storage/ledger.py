@@ -74,11 +74,20 @@ def put_record(database: sqlite3.Connection, record: Record) -> None:
 
     Two different records of one sequence both stay: one is the proof against the other.
     """
+    _insert_record(database, record)
+    _drop_older(database, record)
+
+
+def _insert_record(database: sqlite3.Connection, record: Record) -> None:
     key = (record.kind, record.origin, record.name)
     database.execute(
         "INSERT OR REPLACE INTO records VALUES(?, ?, ?, ?, ?, ?, ?)",
         (record.hash, *key, record.sequence, record.store, record.packed),
     )
+
+
+def _drop_older(database: sqlite3.Connection, record: Record) -> None:
+    key = (record.kind, record.origin, record.name)
     database.execute(
         """DELETE FROM records WHERE kind = ? AND origin = ? AND name = ?
            AND sequence < (SELECT max(sequence) FROM records WHERE kind = ? AND origin = ? AND name = ?)
@@ -111,13 +120,12 @@ def certificates(database: sqlite3.Connection) -> tuple[bytes, ...]:
 
 def put_holding(database: sqlite3.Connection, row: HoldingRow) -> None:
     """Remember a copy, and the record that it is a copy of."""
-    put_record(database, row.record)
+    _insert_record(database, row.record)
     database.execute(
         "INSERT OR REPLACE INTO holdings VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (row.record.hash, row.record.root, row.place, row.path, *row.signature, row.pinned),
     )
-    # `put_record` may have dropped it as old before the copy was there to hold it.
-    put_record(database, row.record)
+    _drop_older(database, row.record)
 
 
 def drop_holding(database: sqlite3.Connection, record: Record) -> None:

@@ -26,6 +26,7 @@ from ringgossip.runtime.storage.places import BitSet
 
 SYNC_BYTES: Final = 32 * 2**20  # Written bytes after which a file is synced in the background...
 SYNC_SECONDS: Final = 2.0  # ... and how long a written chunk waits at most.
+TIDY_SECONDS: Final = 20.0
 
 
 class Partial:
@@ -147,13 +148,19 @@ class Partial:
 
 
 class Keeper:
-    """The thread that syncs partial files while they are filled, so that the last sync is short."""
+    """The thread that syncs files while they are filled, so that the last sync is short; it tidies too."""
 
     def __init__(
-        self, partials: Callable[[], list[Partial]], index: Index, on_trouble: Callable[[str], None]
+        self,
+        partials: Callable[[], list[Partial]],
+        index: Index,
+        tidy: Callable[[], object],
+        on_trouble: Callable[[str], None],
     ) -> None:
+        """Start it; `tidy` is called now and then, and may raise `StoreError`."""
         self._partials = partials
         self._index = index
+        self._tidy = tidy
         self._on_trouble = on_trouble
         self._wake = Condition()
         self._closed = False
@@ -172,6 +179,7 @@ class Keeper:
         self._thread.join()
 
     def _run(self) -> None:
+        tidied = monotonic()
         while True:
             with self._wake:
                 if self._closed:
@@ -187,3 +195,9 @@ class Keeper:
                         continue  # Finished or given up meanwhile.
                     except StoreError as problem:
                         self._on_trouble(str(problem))
+            if now >= tidied + TIDY_SECONDS:
+                tidied = now
+                try:
+                    self._tidy()
+                except StoreError as problem:
+                    self._on_trouble(str(problem))

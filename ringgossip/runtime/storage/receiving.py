@@ -33,6 +33,7 @@ from ringgossip.runtime.storage.partial import Keeper, Partial
 from ringgossip.runtime.storage.places import Place, PlaceKind
 from ringgossip.runtime.storage.reuse import Reuse
 from ringgossip.runtime.storage.space import Space
+from ringgossip.runtime.storage.thinning import thin_superseded
 
 
 class Receiving:
@@ -48,7 +49,7 @@ class Receiving:
         self._open: dict[bytes, Partial] = {}
         self._plans: dict[bytes, Reuse] = {}
         self._idle: dict[bytes, ledger.PartialRow] = {}
-        self._keeper = Keeper(self._partials, self._index, on_trouble)
+        self._keeper = Keeper(self._partials, self._index, lambda: thin_superseded(holdings), on_trouble)
 
     def _partials(self) -> list[Partial]:
         with self._lock:
@@ -198,6 +199,10 @@ class Receiving:
         except OSError as problem:
             raise trouble(problem, f"{record.key.text} cannot be made visible") from None
         self._commit(record, place, before)
+        for other in [] if before is None else list(before.records):
+            if other.sequence == record.sequence:
+                # Its origin signed two contents for one sequence; everybody keeps the same one.
+                self._holdings.drop(other)
         with self._lock:
             del self._open[record.root]
             self._plans.pop(record.root, None)

@@ -11,6 +11,7 @@ import random
 import signal
 import sqlite3
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def version(name: str, sequence: int) -> bytes:
     chunks = [content(CHUNK, seed=NAMES.index(name)) for _ in range(60)]
     for number in range(sequence - 3, sequence):
         chunks[number % 60] = content(CHUNK, seed=1000 + number)
-    return b"".join(chunks)[: -(sequence % 50)]
+    return b"".join(chunks)[: 60 * CHUNK - sequence % 50]
 
 
 def work(data: Path, log: int, seed: int) -> None:
@@ -77,6 +78,8 @@ def kill_while_working(data: Path, log: Path, rng: random.Random) -> None:
     if child == 0:
         try:
             work(data, os.open(log, os.O_WRONLY | os.O_APPEND), rng.getrandbits(32))
+        except BaseException:
+            (data.parent / "failure").write_text(traceback.format_exc())
         finally:
             os._exit(1)
     deadline = time.monotonic() + 10
@@ -84,7 +87,8 @@ def kill_while_working(data: Path, log: Path, rng: random.Random) -> None:
         time.sleep(0.001)
     time.sleep(rng.random() * 0.08)
     os.kill(child, signal.SIGKILL)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), "the worker ended by itself"
+    killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert killed, (data.parent / "failure").read_text()
 
 
 def spoil_unsynced(data: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -263,11 +264,11 @@ def test_chunks_that_lie_anywhere_in_the_store_are_not_fetched(store: Store) -> 
 
 
 def test_of_a_new_version_only_changed_chunks_and_pages_are_missing(store: Store) -> None:
-    size = 1500 * 65536
+    size = 1500 * 4096
     old = bytearray(content(size))
-    receive(store, bytes(old), kind="models", chunk_size=65536)
-    old[1300 * 65536 + 5] ^= 1
-    manifest = manifest_of(bytes(old), 65536)
+    receive(store, bytes(old), kind="models", chunk_size=4096)
+    old[1300 * 4096 + 5] ^= 1
+    manifest = manifest_of(bytes(old), 4096)
     record = record_of(manifest, sequence=2)
     pages = [(0, 0, manifest.page(1, 0)[:32]), (0, 1, manifest.page(1, 0)[32:])]
     assert store.find_pages(pages) == {manifest.page(1, 0)[:32]: manifest.page(0, 0)}
@@ -411,3 +412,30 @@ def test_a_replica_that_vanished_is_no_longer_held(tmp_path: Path) -> None:
 
 def test_bit_sets_of_the_protocol_are_integers() -> None:
     assert bits(0b1011) == [0, 1, 3]
+
+
+def test_of_two_contents_signed_for_one_sequence_one_stays(store: Store) -> None:
+    first, _ = receive(store, content(MIB, seed=1))
+    second, path = receive(store, content(MIB, seed=2))
+    assert path.read_bytes() == content(MIB, seed=2)
+    assert [file.name for file in path.parent.iterdir()] == ["net.bin"]
+    with pytest.raises(ChunkMissing):
+        store.read_chunk(first.root, 0)
+    assert read_all(store, second) == content(MIB, seed=2)
+
+
+def test_several_threads_fill_and_read_one_version_at_once(store: Store) -> None:
+    data = content(200 * 4096 + 9)
+    manifest = manifest_of(data, 4096)
+    record = record_of(manifest)
+    store.reserve(record)
+    store.begin_partial(record, manifest)
+
+    def bring(index: int) -> bytes:
+        chunk = memoryview(data)[index * 4096 : (index + 1) * 4096]
+        assert store.verify_and_write(record.root, index, chunk, manifest.chunk_hash(index))
+        return bytes(store.read_chunk(record.root, index))
+
+    with ThreadPoolExecutor(8) as crew:
+        assert b"".join(crew.map(bring, range(manifest.chunk_count))) == data
+    assert store.finalise(record).read_bytes() == data
