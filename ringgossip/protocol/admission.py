@@ -21,8 +21,18 @@ if TYPE_CHECKING:
 
 Out = list[Effect | Notice]
 
-_MOST_WAITING = 20_000  # records whose certificate or verification is awaited
+_MOST_AWAITING = 4_096  # records whose certificate is awaited: at most 4 MB
+_MOST_CHECKING = 20_000  # records in the hands of workers
 _BATCH = 200  # signatures checked by one worker at a time
+
+
+@dataclass(slots=True)
+class Offered:
+    """What became of an offer: prefixes (8 bytes) of record hashes known already; the first broken rule."""
+
+    effects: Out
+    known: list[bytes]
+    problem: str | None = None
 
 
 @dataclass(slots=True)
@@ -41,39 +51,54 @@ class Admission:
         self._catalog = catalog
         self._awaiting: dict[PeerId, dict[bytes, tuple[Record, PeerId]]] = {}  # signer -> record hash -> ...
         self._checking: dict[int, tuple[tuple[Record, PeerId], ...]] = {}
-        self._pending: dict[bytes, None] = {}  # hashes of all records in the two tables above
+        self._checked: dict[bytes, None] = {}  # hashes of the records in the table above
+        self._awaiting_count = 0
         self._batch = 0
 
-    def offer(self, packed: tuple[bytes, ...], sender: PeerId) -> tuple[Out, list[bytes]]:
-        """Take records from a peer; return effects and the 8-byte prefixes of those known already.
-
-        Raises `PeerMisbehaved` for a record that breaks a rule; those before it are kept.
-        """
-        out: Out = []
-        known: list[bytes] = []
-        fresh: list[tuple[Record, PeerId]] = []
-        try:
-            for data in packed:
+    def offer(self, packed: tuple[bytes, ...], sender: PeerId) -> Offered:
+        """Take records from a peer; one that breaks a rule is left out, the others are kept."""
+        offered = Offered([], [])
+        fresh: dict[bytes, tuple[Record, PeerId]] = {}
+        for data in packed:
+            try:
                 record = unpack_record(data)
-                hash_ = record.hash
-                held = self._catalog.get(record.key)
-                if held is not None and (held.hash == hash_ or held.sequence > record.sequence):
-                    known.append(hash_[:8])
-                elif hash_ in self._pending:
-                    continue
-                elif len(self._pending) >= _MOST_WAITING:
-                    break  # anti-entropy brings it again
-                elif self._catalog.certificate(record.signer) is None:
-                    waiting = self._awaiting.setdefault(record.signer, {})
-                    waiting[hash_] = (record, sender)
-                    self._pending[hash_] = None
-                    out.append(NeedCertificate(record.signer, sender))
-                else:
-                    self._pending[hash_] = None
-                    fresh.append((record, sender))
-        finally:
-            out += self._verify(fresh)
-        return out, known
+            except PeerMisbehaved as error:
+                offered.problem = offered.problem or str(error)
+                continue
+            hash_ = record.hash
+            if self._is_known(record, hash_):
+                offered.known.append(hash_[:8])
+            elif self._catalog.certificate(record.signer) is None:
+                self._await(record, hash_, sender)
+                offered.effects.append(NeedCertificate(record.signer, sender))
+            elif hash_ not in self._checked and len(self._checked) + len(fresh) < _MOST_CHECKING:
+                fresh[hash_] = (record, sender)
+        offered.effects += self._verify(list(fresh.values()))
+        return offered
+
+    def _is_known(self, record: Record, hash_: bytes) -> bool:
+        held = self._catalog.get(record.key)
+        if held is None:
+            return False
+        if held.hash == hash_ or held.sequence > record.sequence:
+            return True
+        proof = self._catalog.proof(record.key)
+        return proof is not None and proof.hash == hash_
+
+    def _await(self, record: Record, hash_: bytes, sender: PeerId) -> None:
+        waiting = self._awaiting.setdefault(record.signer, {})
+        if hash_ in waiting:
+            return
+        waiting[hash_] = (record, sender)
+        self._awaiting_count += 1
+        if self._awaiting_count > _MOST_AWAITING:
+            # The oldest goes: whoever invents signers must not keep out what comes later,
+            # and what was true is brought again by the next comparison.
+            signer, oldest = next(iter(self._awaiting.items()))
+            del oldest[next(iter(oldest))]
+            self._awaiting_count -= 1
+            if not oldest:
+                del self._awaiting[signer]
 
     def _verify(self, entries: list[tuple[Record, PeerId]]) -> Out:
         out: Out = []
@@ -81,6 +106,7 @@ class Admission:
             part = tuple(entries[start : start + _BATCH])
             self._batch += 1
             self._checking[self._batch] = part
+            self._checked.update((record.hash, None) for record, _ in part)
             jobs = []
             for record, _ in part:
                 certificate = self._catalog.certificate(record.signer)
@@ -92,13 +118,14 @@ class Admission:
     def certificate_arrived(self, certificate: "NodeCertificate") -> Out:
         """Records that waited for this signer can be checked now."""
         waiting = self._awaiting.pop(certificate.peer_id, {})
+        self._awaiting_count -= len(waiting)
         return self._verify(list(waiting.values()))
 
     def records_verified(self, batch: int, reasons: tuple[str | None, ...]) -> Admitted:
         """A worker has checked a batch."""
         admitted = Admitted([], [], [])
         for (record, sender), reason in zip(self._checking.pop(batch, ()), reasons, strict=False):
-            self._pending.pop(record.hash, None)
+            self._checked.pop(record.hash, None)
             if reason is not None:
                 admitted.refused.append((sender, reason))
                 continue
@@ -122,4 +149,4 @@ class Admission:
 
     def waiting(self) -> int:
         """Return how many records wait for a certificate or a worker."""
-        return len(self._pending)
+        return self._awaiting_count + len(self._checked)

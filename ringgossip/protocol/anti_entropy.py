@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ringgossip.content.catalog import SETS, Catalog
 from ringgossip.content.walk import Payload, Walk, answer
+from ringgossip.errors import PeerMisbehaved
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, LinkId, NeedLink, Notice, Send
 from ringgossip.wire.messages import (
@@ -34,7 +35,8 @@ class AntiEntropySettings:
 
     settle: float = 0.6  # a difference that rumors have not settled by then is walked
     interval: float = 15.0  # a partner is compared with this often even if no probe told its root
-    walk_timeout: float = 10.0
+    walk_timeout: float = 10.0  # without an answer
+    longest_walk: float = 60.0
     again: float = 1.0  # the pause after a walk with a partner that still differs
     batch: int = 500  # records in one message
 
@@ -44,6 +46,7 @@ class _Walking:
     partner: PeerId
     number: int
     sets: list[str]
+    ends: float  # whatever is said until then: one partner must not keep us from the others
     current: str = ""
     walk: Walk | None = None
     open_steps: dict[int, None] = field(default_factory=dict)
@@ -158,7 +161,7 @@ class AntiEntropy:
     def _start(self, peer: PeerId, now: float) -> Out:
         self.walks += 1
         self._number = self._number % (2**32 - 2) + 1
-        self._walking = _Walking(peer, self._number, list(SETS))
+        self._walking = _Walking(peer, self._number, list(SETS), now + self._settings.longest_walk)
         return self._next_set(self._walking, now)
 
     def _next_set(self, walking: _Walking, now: float) -> Out:
@@ -170,7 +173,7 @@ class AntiEntropy:
 
     def _send_steps(self, walking: _Walking, payloads: list[Payload], now: float) -> Out:
         out: Out = []
-        walking.deadline = now + self._settings.walk_timeout
+        walking.deadline = min(now + self._settings.walk_timeout, walking.ends)
         for payload in payloads:
             walking.next_step += 1
             walking.open_steps[walking.next_step] = None
@@ -237,7 +240,12 @@ class AntiEntropy:
             or message.step not in walking.open_steps
         ):
             return []
-        step = walking.walk.receive(_payload(message))
+        try:
+            step = walking.walk.receive(_payload(message))
+        except PeerMisbehaved:
+            self._walking = None
+            self._differs.pop(sender, None)
+            raise
         if not message.more:
             del walking.open_steps[message.step]
         out = self._send_steps(walking, step.replies, now)

@@ -2,8 +2,8 @@
 
 Every source has a window of what its link brings in a quarter of a second; all
 of them share one budget of bytes in flight and one bucket. Who misbehaved or is
-slow is asked last. When nothing is left to ask an idle source for, it is asked
-for a chunk that somebody else owes us for too long.
+slow is asked last: only for what nobody better has. When nothing is left to ask
+an idle source for, it is asked for what somebody else owes us for too long.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, Notice, Send
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.sources import Ask, Source
-from ringgossip.strategy.order import pick
+from ringgossip.strategy.order import pick, without
 from ringgossip.wire.messages import CancelChunks, GetChunks, GetPages
 
 Out = list[Effect | Notice]
@@ -26,11 +26,13 @@ class TransferSettings:
     in_flight: int = 64 * 2**20  # bytes asked for and not yet stored, in the whole process
     window_seconds: float = 0.25  # of a link's rate; long enough to hide a round trip across an ocean
     largest_window: int = 16 * 2**20
-    batch: int = 2**20  # bytes that one request for small chunks covers
+    batch: int = 2**20  # bytes that one request for small chunks covers, half a window at most
+    most_chunks: int = 384  # asked of one holder at a time: below the queue it keeps for us
     active: int = 16  # pulls of one kind at the same time
     silence: float = 10.0  # a holder without any progress for so long loses its requests
     slow: float = 30.0  # and is asked last for so long
     second_ask: float = 0.25  # how long a chunk must be overdue before an idle holder is asked for it too
+    very_late: float = 2.0  # and how long until it is asked for many
     swarm_chunks: int = 4  # below this size looking for partial holders costs more than it brings
     new_links: int = 4  # holders to dial at once for one pull
     look_interval: float = 5.0  # how often to look for more holders
@@ -47,17 +49,20 @@ class Asking:
         self._rng = rng
         self._bucket = TokenBucket(settings.receive_bytes_per_second, now)
         self._sources: dict[PeerId, Source] = {}
+        self._strikes: dict[PeerId, int] = {}  # of peers that are not linked now
         self._pulls: dict[bytes, Pull] = {}  # by root
         self._request = 0
         self._ask_at = NEVER  # when a bucket or an overdue chunk allows the next request
+        self._short = False  # budget or bucket ended the last round: somebody may have been left out
 
     # --- asking ---------------------------------------------------------------------------
 
     def _give_back(self, source: Source, ask: Ask) -> None:
-        released = ask.released
+        """A request came to nothing: its chunks may be asked of others."""
+        self._bucket.refund(sum(ask.waiting.values()))
         items = source.forget(ask)
         pull = self._pulls.get(ask.root)
-        if pull is None or released:
+        if pull is None:
             return
         if ask.pages:
             for place in ask.pages:
@@ -66,103 +71,147 @@ class Asking:
         else:
             pull.give_back(items)
 
+    def outstanding(self) -> int:
+        """Return the bytes asked for and not yet stored."""
+        return sum(source.outstanding for source in self._sources.values())
+
+    def _in_turn(self) -> list[Pull]:
+        return sorted(self._pulls.values(), key=lambda pull: pull.rank)
+
     def _fill(self, now: float) -> Out:
         """Ask as much as windows, budget and bucket allow; the best source and the first pull first."""
         out: Out = []
         self._ask_at = NEVER
+        self._short = False
         if not self._pulls:
             return out
-        total = sum(source.outstanding for source in self._sources.values())
-        pulls = sorted(self._pulls.values(), key=lambda pull: pull.rank)
+        pulls = self._in_turn()
         ready = [source for source in self._sources.values() if now >= source.busy_until]
         # Random order, or the first link of every peer would do most of the work.
         if len(ready) > 1:
             turn = self._rng.getrandbits(16) % len(ready)
             ready = ready[turn:] + ready[:turn]
             ready.sort(key=lambda source: source.rank(now))
-        while ready:
+        while ready and self._may_ask(now):
             still = []
             for source in ready:
-                if total >= self._settings.in_flight:
-                    return out
-                if not self._bucket.may_take(now):
-                    self._ask_at = self._bucket.ready_at(now)
-                    return out
-                before = source.outstanding
                 asked = self._ask(source, pulls, now)
                 if asked:
                     out += asked
-                    total += source.outstanding - before
                     still.append(source)
+                    if not self._may_ask(now):
+                        break
             ready = still
         return out
+
+    def _refill(self, source: Source | None, now: float) -> Out:
+        """Ask this source for more, when nothing has changed for the others."""
+        if self._short or source is None:
+            return self._fill(now)
+        out: Out = []
+        if not self._pulls or now < source.busy_until:
+            return out
+        pulls = self._in_turn()
+        while self._may_ask(now):
+            asked = self._ask(source, pulls, now)
+            if not asked:
+                break
+            out += asked
+        return out
+
+    def _may_ask(self, now: float) -> bool:
+        if not self._bucket.may_take(now):
+            self._short = True
+            self._ask_at = min(self._ask_at, self._bucket.ready_at(now))
+            return False
+        return True
 
     def _ask(self, source: Source, pulls: list[Pull], now: float) -> Out:
         """Send one more request to this source, or nothing."""
         settings = self._settings
+        if source.chunks >= settings.most_chunks:
+            return []
         for pull in pulls:
             holding = pull.holders.get(source.peer)
-            if not holding:
+            if holding is None:
                 continue
             if pull.phase is Phase.MANIFEST:
                 asked = self._ask_pages(source, pull, holding, now)
                 if asked:
                     return asked
                 continue
+            if pull.phase is not Phase.PULLING or not holding:
+                continue
             chunk_size = pull.record.chunk_size
             window = source.window(chunk_size, settings.window_seconds, settings.largest_window)
-            if pull.phase is not Phase.PULLING or source.outstanding >= window:
+            if source.outstanding >= window:
                 continue
-            candidates = pull.needed & holding
-            if candidates and self._better_source(pull, source, now):
-                candidates = 0
-            indices = pick(
-                pull.availability.rarest(candidates),
-                pull.count,
-                min(64, max(1, settings.batch // chunk_size)),
-                self._rng,
-            )
-            if not indices and source.outstanding == 0:
-                indices = self._overdue(pull, source, holding, now)
+            limit = self._limit(chunk_size, window, now)
+            if not limit:
+                self._short = True
+                continue
+            candidates = pull.needed if holding == ALL else pull.needed & holding
+            candidates = self._leave_to_better(candidates, pull, source, now)
+            indices = pick(pull.availability.rarest(candidates), pull.count, limit, self._rng)
+            if not indices and not source.outstanding:
+                indices = self._overdue(pull, source, holding, limit, now)
             if indices:
                 return self._send_ask(source, pull, indices, now)
         return []
 
-    def _better_source(self, pull: Pull, source: Source, now: float) -> bool:
-        """Tell whether a source that misbehaved should wait: an honest one has all this one has."""
-        mine = source.rank(now)
-        if mine == (0, 0):
-            return False
-        theirs = pull.holders[source.peer] & pull.needed
-        for peer, holding in pull.holders.items():
-            other = self._sources.get(peer)
-            if other is not None and other.rank(now) < mine and holding & theirs == theirs:
-                return True
-        return False
+    def _limit(self, chunk_size: int, window: int, now: float) -> int:
+        """Return how many chunks the next request may name."""
+        outstanding = self.outstanding()
+        room = self._settings.in_flight - outstanding
+        if room < chunk_size:
+            # A chunk larger than the whole budget must pass too, alone.
+            return 0 if outstanding else 1
+        most = min(self._settings.batch, window // 2, self._bucket.level(now))
+        return min(64, max(1, int(most) // chunk_size), room // chunk_size)
 
-    def _overdue(self, pull: Pull, source: Source, holding: int, now: float) -> list[int]:
-        """Choose one chunk that another peer owes us for too long; this source is idle."""
-        candidates = pull.asked_once() & holding
-        if not candidates:
+    def _leave_to_better(self, candidates: int, pull: Pull, source: Source, now: float) -> int:
+        """Return what nobody better has, if this source misbehaved or is slow."""
+        mine = source.rank(now)
+        if mine == (0, 0) or not candidates:
+            return candidates
+        for peer, holding in pull.holders.items():
+            other = self._sources[peer]
+            if other.rank(now) < mine and now >= other.busy_until:
+                candidates = 0 if holding == ALL else without(candidates, holding)
+        return candidates
+
+    def _overdue(self, pull: Pull, source: Source, holding: int, limit: int, now: float) -> list[int]:
+        """Choose chunks that another peer owes us for too long; this source is idle.
+
+        One at a time, since most come after all; many from a peer that is very late.
+        """
+        pause = self._settings.second_ask
+        if now < source.looked_at + pause and pull.needed:
+            # This looks at everything asked for: not at every chunk, unless it is the end.
+            self._ask_at = min(self._ask_at, source.looked_at + pause)
             return []
-        late = 0
-        soonest = NEVER
+        source.looked_at = now
+        patience = pause
+        if source.rate:
+            patience = max(patience, 2 * pull.record.chunk_size / source.rate)
+        late: list[int] = []
+        soonest, longest = NEVER, now
         for other in self._sources.values():
-            if other is source:
-                continue
-            for ask in other.asks.values():
-                if ask.root != pull.root or ask.pages:
+            for ask in other.asks.values() if other is not source else ():
+                if ask.root != pull.root or ask.pages or not ask.waiting:
                     continue
-                patience = self._settings.second_ask
-                if source.rate:
-                    patience = max(patience, 2 * pull.record.chunk_size / source.rate)
                 if now >= ask.asked_at + patience:
-                    for index in ask.waiting:
-                        late |= 1 << index
+                    late += [index for index in ask.waiting if pull.asked.get(index) == 1]
+                    longest = min(longest, ask.asked_at)
                 else:
                     soonest = min(soonest, ask.asked_at + patience)
         self._ask_at = min(self._ask_at, soonest)
-        return pick(candidates & late, pull.count, 1, self._rng)
+        if not late:
+            return []
+        self._ask_at = min(self._ask_at, now + pause)
+        start = self._rng.getrandbits(16) * len(late) >> 16
+        chosen = (late[start:] + late[:start])[: limit if now >= longest + self._settings.very_late else 1]
+        return [index for index in chosen if holding == ALL or holding >> index & 1]
 
     def _send_ask(self, source: Source, pull: Pull, indices: list[int], now: float) -> Out:
         self._request = self._request % (2**32 - 1) + 1
@@ -173,13 +222,14 @@ class Asking:
         return [Send(source.peer, GetChunks(self._request, pull.root, tuple(indices)), LINK)]
 
     def _ask_pages(self, source: Source, pull: Pull, holding: int, now: float) -> Out:
-        # Only a whole copy is sure to have every page.
-        if holding != ALL or pull.builder is None or len(pull.pages_asked) >= 64:
+        if pull.builder is None or len(pull.pages_asked) >= 64:
             return []
-        if source.strikes and any(
-            kept == ALL and not self._sources[peer].strikes for peer, kept in pull.holders.items()
-        ):
-            return []
+        # Whoever has some chunks has the manifest, but a whole copy is sure to last.
+        mine = (source.strikes, int(now < source.slow_until), holding != ALL)
+        for peer, kept in pull.holders.items():
+            other = self._sources[peer]
+            if now >= other.busy_until and (*other.rank(now), kept != ALL) < mine:
+                return []
         pages = tuple((page.level, page.index) for page in pull.builder.wanted(16, pull.pages_asked))
         if not pages:
             return []
@@ -190,14 +240,16 @@ class Asking:
         levels, indices = zip(*pages, strict=True)
         return [Send(source.peer, GetPages(self._request, pull.root, levels, indices), LINK)]
 
-    def _cancel_elsewhere(self, root: bytes, index: int, but: PeerId) -> Out:
+    # --- what becomes of it ----------------------------------------------------------------
+
+    def _cancel_others(self, root: bytes, index: int) -> Out:
+        """This chunk is here: whoever else was asked for it, or the same peer again, need not send it."""
         out: Out = []
         for source in self._sources.values():
-            if source.peer == but:
-                continue
             for ask in list(source.asks.values()):
-                if ask.root == root and index in ask.waiting and not ask.pages:
-                    source.answered(ask, index)
+                if ask.root != root or ask.pages:
+                    continue
+                if source.answered(ask, index):
                     out.append(Send(source.peer, CancelChunks(ask.request, (index,)), LINK))
         return out
 
@@ -205,25 +257,31 @@ class Asking:
         source = self._sources.get(peer)
         ask = source.asks.get(request) if source is not None else None
         pull = self._pulls.get(root)
-        if source is None or ask is None:
-            return
-        released = ask.released
-        if source.answered(ask, index) and pull is not None and not released:
+        if source is not None and ask is not None and source.answered(ask, index) and pull is not None:
             pull.give_back([index])
 
     def _silent(self, source: Source, now: float) -> Out:
+        """Give what others have to them; it may still answer, until it was silent a second time."""
         source.slow_until = now + self._settings.slow
         source.last_progress = now  # the next look is a whole `silence` away
         out: Out = []
         for ask in list(source.asks.values()):
             pull = self._pulls.get(ask.root)
-            if pull is None or ask.released or not self._others_have(pull, source.peer):
+            if pull is None:
+                source.forget(ask)
                 continue
+            others = [holding for peer, holding in pull.holders.items() if peer != source.peer]
             if ask.pages:
-                self._give_back(source, ask)
-            else:
-                pull.give_back(source.release(ask))
+                if others:
+                    self._give_back(source, ask)
+                continue
+            source.forget_late(ask)
+            movable = [
+                index for index in ask.waiting if any(kept == ALL or kept >> index & 1 for kept in others)
+            ]
+            if movable:
+                source.release(ask, movable)
+                pull.give_back(movable)
+                # What it has not begun it shall not send any more, should it come back.
+                out.append(Send(source.peer, CancelChunks(ask.request, tuple(movable)), LINK))
         return out
-
-    def _others_have(self, pull: Pull, but: PeerId) -> bool:
-        return any(holding and peer != but for peer, holding in pull.holders.items())

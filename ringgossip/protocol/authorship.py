@@ -83,12 +83,16 @@ class Authorship:
             if known is not None and self._same(known, draft):
                 out.append(Published(draft.ticket, known, unchanged=True))
                 continue
+            if not self._catalog.room_for(key):
+                reason = f"{key.origin} has as many artifacts as one origin may have"
+                out.append(PublishRefused(draft.ticket, reason))
+                continue
             try:
                 record = make_record(
                     kind=draft.kind,
                     origin=key.origin,
                     name=draft.name,
-                    sequence=1 if known is None else known.sequence + 1,
+                    sequence=self._catalog.sequence_after(key),
                     stamp=self._catalog.stamp_after(draft.kind, draft.name),
                     store=self._store,
                     size=draft.size,
@@ -171,7 +175,7 @@ class Authorship:
             return []
         if not self._alone():
             self._alone_since = now
-        if now - self._alone_since >= ALONE or now - self._started >= UNHEARD:
+        if now >= self._alone_since + ALONE or now >= self._started + UNHEARD:
             return self._release(now)
         return []
 

@@ -111,9 +111,9 @@ class Dialing:
         If it replaced another, the machines must forget what was said on that
         one: the caller tells them that it broke first.
         """
-        line = self._lines.setdefault(peer, _Line())
         if peer == self._me:
             return [CloseLink(link, "this is ourselves")], False
+        line = self._lines.setdefault(peer, _Line())
         out: Out = []
         if line.link is not None:
             at_once = now - line.opened_at < self._settings.simultaneous
@@ -123,6 +123,7 @@ class Dialing:
             out.append(CloseLink(line.link, "replaced by a newer link"))
             del self._links[line.link]
         elif len(self._links) >= self._settings.most_links:
+            line.trying, line.retry_at = None, now + self._settings.longest_retry
             return [CloseLink(link, "too many links")], False
         line.link, line.dialled, line.opened_at = link, dialled, now
         line.trying, line.failures, line.retry_at = None, 0, -NEVER

@@ -7,6 +7,9 @@ and the debt is paid back before the next. Over any stretch of time no more than
 
 from ringgossip.protocol.core import NEVER
 
+# Clocks are floats: a wake-up at exactly the computed instant may find a hair less than nothing.
+_SLACK = 1e-6  # seconds
+
 
 class TokenBucket:
     """A limit in bytes a second; a rate of `None` is no limit."""
@@ -26,7 +29,7 @@ class TokenBucket:
         return self._rate
 
     def set_rate(self, rate: float | None, now: float, burst_seconds: float = 0.1) -> None:
-        """Change the limit; a debt stays a debt."""
+        """Change the limit; a debt stays a debt. A rate of 0 lets nothing pass."""
         self._refill(now)
         self._rate = rate
         self._burst = 0.0 if rate is None else rate * burst_seconds
@@ -42,8 +45,14 @@ class TokenBucket:
         if self._rate is None:
             return True
         self._refill(now)
-        # A tolerance, since a wake-up at exactly `ready_at` must find it ready.
-        return self._level > -1e-6
+        return self._level >= 0.0 and self._rate > 0.0
+
+    def level(self, now: float) -> float:
+        """Return how many bytes may pass without a debt; `NEVER`, which is endless, without a limit."""
+        if self._rate is None:
+            return NEVER
+        self._refill(now)
+        return max(0.0, self._level)
 
     def take(self, amount: float, now: float) -> None:
         """Account for bytes that pass."""
@@ -51,10 +60,15 @@ class TokenBucket:
             self._refill(now)
             self._level -= amount
 
+    def refund(self, amount: float) -> None:
+        """Take back what was accounted for and did not pass."""
+        if self._rate is not None:
+            self._level = min(self._burst, self._level + amount)
+
     def ready_at(self, now: float) -> float:
         """Return when `may_take` becomes true; `now` if it is."""
         if self.may_take(now):
             return now
         if not self._rate:
             return NEVER
-        return now - self._level / self._rate
+        return now - self._level / self._rate + _SLACK

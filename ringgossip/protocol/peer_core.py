@@ -4,7 +4,6 @@ An input of the world goes to the machines it concerns. Nothing here raises for
 what a peer said: a broken rule becomes a counter and an event.
 """
 
-
 from typing import TYPE_CHECKING
 
 from ringgossip.content.manifest import Manifest
@@ -16,6 +15,7 @@ from ringgossip.events import (
     StrangerRefused,
 )
 from ringgossip.identity import Address, PeerId
+from ringgossip.protocol.admission import Offered
 from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import (
     LINK,
@@ -86,8 +86,8 @@ class PeerCore(Switchboard):
         dropped, gone = self.versions.drop_unpulled(now)
         out += dropped
         for record in gone:
-            out += self.receipts.dropped(record, now)
-        return self._settle(out, now)
+            out += self._no_longer_held(record, now)
+        return self._settle(self._compared(out, now), now)
 
     def next_wakeup(self) -> float:
         """Return when `wake` must be called at the latest."""
@@ -170,6 +170,10 @@ class PeerCore(Switchboard):
         name = self.name_of(sender)
         return self._settle(self._troubles.tell(name, PeerProtocolError(name, reason), now), now)
 
+    def _offered(self, offered: Offered, sender: PeerId, now: float) -> Out:
+        broken = [] if offered.problem is None else self.misbehaved(sender, offered.problem, now)
+        return [*offered.effects, *broken]
+
     def _receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> Out:
         match message:
             case Hello():
@@ -179,12 +183,13 @@ class PeerCore(Switchboard):
             case DialMe():
                 return self.dialing.need(sender, now)
             case News():
-                out, known = self.admission.offer(message.records, sender)
-                return out + self.rumors.heard(known, sender, source)
+                offered = self.admission.offer(message.records, sender)
+                out = self._offered(offered, sender, now)
+                return out + self.rumors.heard(offered.known, sender, source)
             case NewsKnown():
                 return self.rumors.receive(message, sender, source, now)
             case Records():
-                return self.admission.offer(message.records, sender)[0]
+                return self._offered(self.admission.offer(message.records, sender), sender, now)
             case Certificates():
                 out = []
                 for der in message.certificates:
@@ -262,7 +267,7 @@ class PeerCore(Switchboard):
         if not self.shelf.holds(record):
             return []
         self.versions.lost(record)
-        out = self.receipts.dropped(record, now) + self.serving.root_lost(record.root, now)
+        out = self._no_longer_held(record, now)
         if self.catalog.get(record.key) == record and self.wants(record):
             out += self.transfer.want(record, now)
         return self._settle(out, now)

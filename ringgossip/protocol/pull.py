@@ -8,7 +8,7 @@ from ringgossip.content.manifest import Manifest, ManifestBuilder
 from ringgossip.content.record import Record
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NEVER
-from ringgossip.strategy.order import Availability, full_set
+from ringgossip.strategy.order import Availability, ChunkSet, full_set, set_of, without
 
 ALL = -1  # as a bit set: every bit is set
 
@@ -26,7 +26,12 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class Pull:
-    """The state of one transfer. `needed` are chunks that nobody was asked for yet."""
+    """The state of one transfer. `needed` are chunks that nobody was asked for yet.
+
+    While it is pulled, every chunk is in exactly one of `have`, `copying`,
+    `needed` and `asked`. Nothing here grows with the size that a record claims
+    before the manifest is proven: a record may claim anything.
+    """
 
     record: Record
     rank: int  # smaller goes first
@@ -35,42 +40,45 @@ class Pull:
     builder: ManifestBuilder | None = None
     manifest: Manifest | None = None
     pages_asked: dict[tuple[int, int], PeerId] = field(default_factory=dict)
-    have: int = 0
+    have: ChunkSet = field(default_factory=lambda: ChunkSet(0))
     copying: int = 0
     needed: int = 0
     asked: dict[int, int] = field(default_factory=dict)  # chunk -> how many peers were asked
     availability: Availability = field(default_factory=Availability)
-    holders: dict[PeerId, int] = field(default_factory=dict)  # ALL, or the chunks it has
+    # ALL, or the chunks it has: until the manifest is proven only whether it has something (0).
+    holders: dict[PeerId, int] = field(default_factory=dict)
+    told: bool = False  # peers know that we are interested
     newer: Record | None = None
     look_at: float = -NEVER  # when to look for more holders
     last_progress: float = 0.0
     stall_told: bool = False
     bytes_received: int = 0
     rate: float = 0.0
+    count: int = field(init=False)  # of chunks
     _rate_since: float = 0.0
     _rate_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.count = chunk_count(self.record.size, self.record.chunk_size)
 
     @property
     def root(self) -> bytes:
         """The content's identity."""
         return self.record.root
 
-    @property
-    def count(self) -> int:
-        """Number of chunks."""
-        return chunk_count(self.record.size, self.record.chunk_size)
-
     def length(self, index: int) -> int:
         """Bytes of one chunk."""
         return chunk_length(index, self.record.size, self.record.chunk_size)
 
-    def begin(self, have: int, copying: int) -> None:
+    def begin(self, have: int, copying: int, now: float) -> None:
         """The partial file is open: what is there, what is being copied from our own store."""
         everything = full_set(self.count)
-        self.have = have & everything
-        self.copying = copying & everything & ~self.have
-        self.needed = everything & ~self.have & ~self.copying
+        have &= everything
+        self.have = ChunkSet(self.count, have)
+        self.copying = without(copying & everything, have)
+        self.needed = everything ^ have ^ self.copying
         self.phase = Phase.PULLING
+        self.last_progress = self._rate_since = now
 
     @property
     def complete(self) -> bool:
@@ -79,31 +87,32 @@ class Pull:
 
     def take(self, indices: list[int]) -> None:
         """These chunks were asked of one more peer."""
-        taken = 0
         for index in indices:
             self.asked[index] = self.asked.get(index, 0) + 1
-            taken |= 1 << index
-        self.needed &= ~taken
+        self.needed = without(self.needed, set_of(indices))
 
     def give_back(self, indices: list[int]) -> None:
         """A request for these chunks came to nothing."""
+        freed = []
         for index in indices:
             times = self.asked.get(index, 0)
             if times > 1:
                 self.asked[index] = times - 1
             elif times == 1:
                 del self.asked[index]
-                self.needed |= 1 << index
+                freed.append(index)
+        self.needed |= set_of(freed)
 
     def stored(self, index: int, amount: int, now: float) -> bool:
         """A chunk is verified and written; return False if it was here already."""
-        bit = 1 << index
-        if self.have & bit:
+        if self.phase is not Phase.PULLING or index >= self.count or index in self.have:
             return False
-        self.have |= bit
-        self.needed &= ~bit
-        self.copying &= ~bit
-        self.asked.pop(index, None)
+        self.have.add(index)
+        if self.asked.pop(index, None) is None:
+            # A late answer, to a question that had been given up.
+            bit = 1 << index
+            self.needed = without(self.needed, bit)
+            self.copying = without(self.copying, bit)
         self.last_progress = now
         self.stall_told = False
         self.bytes_received += amount
@@ -118,30 +127,45 @@ class Pull:
     def copied(self, done: int, failed: int, now: float) -> None:
         """Chunks were copied from elsewhere in our store, or could not be."""
         done &= self.copying
-        self.copying &= ~done & ~failed
-        self.have |= done
-        self.needed |= failed & ~self.have
+        failed = without(failed & self.copying, done)
+        self.copying ^= done ^ failed
+        self.have.add_all(done)
+        self.needed |= failed
         self.last_progress = now
+
+    # --- holders -------------------------------------------------------------------
+
+    @property
+    def proven(self) -> bool:
+        """Whether the manifest is, so that sets of chunks may be kept."""
+        return self.phase is Phase.PULLING
 
     def set_holder(self, peer: PeerId, chunks: int) -> None:
         """A peer told what it has: `ALL`, or a set."""
-        before = self.holders.get(peer)
-        if before is not None and before != ALL:
-            self.availability.remove(before)
+        self._leave_count(peer)
         self.holders[peer] = chunks
         if chunks != ALL:
             self.availability.add(chunks)
 
+    def _leave_count(self, peer: PeerId) -> None:
+        before = self.holders.get(peer, ALL)
+        if before != ALL:
+            self.availability.remove(before)
+
+    def hear_some(self, peer: PeerId, chunks: int) -> None:
+        """A peer that had these chunks, or some that we cannot name yet, says so."""
+        before = self.holders.get(peer, 0)
+        if before != ALL:
+            self.set_holder(peer, before | chunks)
+
     def add_to_holder(self, peer: PeerId, indices: tuple[int, ...]) -> None:
-        """A peer verified more chunks."""
+        """A peer verified more chunks; those that do not exist are ignored."""
         before = self.holders.get(peer, 0)
         if before == ALL:
             return
-        count, more = self.count, 0
-        for index in indices:
-            if index < count:
-                more |= 1 << index
-        more &= ~before
+        more = 0
+        if self.proven:
+            more = without(set_of(index for index in indices if index < self.count), before)
         self.holders[peer] = before | more
         self.availability.add(more)
 
@@ -152,35 +176,28 @@ class Pull:
             return
         if not indices:
             self.drop_holder(peer)
-            return
-        lost, count = 0, self.count
-        for index in indices:
-            if index < count:
-                lost |= 1 << index
-        known = full_set(count) if before == ALL else before
-        self.set_holder(peer, known & ~lost)
+        elif self.proven:
+            known = full_set(self.count) if before == ALL else before
+            self.set_holder(peer, without(known, set_of(index for index in indices if index < self.count)))
 
     def drop_holder(self, peer: PeerId) -> None:
         """Nothing more is to be had from this peer."""
-        before = self.holders.pop(peer, None)
-        if before is not None and before != ALL:
-            self.availability.remove(before)
+        self._leave_count(peer)
+        self.holders.pop(peer, None)
         for place in [place for place, asked in self.pages_asked.items() if asked == peer]:
             del self.pages_asked[place]
+
+    def offered(self) -> bool:
+        """Tell whether some linked peer has anything that we still need."""
+        if not self.proven:
+            return bool(self.holders)
+        return any(holding == ALL or holding & self.needed for holding in self.holders.values())
 
     def bytes_done(self) -> int:
         """Bytes that are here, for people to look at."""
         if self.phase is Phase.FINISHING or not self.count:
             return self.record.size
-        whole = self.have.bit_count() * self.record.chunk_size
-        if self.have >> (self.count - 1) & 1:
+        whole = len(self.have) * self.record.chunk_size
+        if self.count - 1 in self.have:
             whole -= self.record.chunk_size - self.length(self.count - 1)
         return whole
-
-    def asked_once(self) -> int:
-        """The set of chunks that exactly one peer was asked for."""
-        chunks = 0
-        for index, times in self.asked.items():
-            if times == 1:
-                chunks |= 1 << index
-        return chunks

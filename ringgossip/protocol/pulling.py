@@ -66,7 +66,7 @@ class Pulling(Asking):
         self._keep_predecessor = keep_predecessor
         self._name_of = name_of
         self._keys: dict[ArtifactKey, Pull] = {}
-        self._queue: list[tuple[int, int, int, Record]] = []
+        self._queues: dict[str, list[tuple[int, int, Record]]] = {kind: [] for kind in KIND_RANK}
         self._queued: dict[ArtifactKey, Record] = {}
         self._parked: dict[ArtifactKey, tuple[float, Record]] = {}
         self._retries: dict[ArtifactKey, int] = {}
@@ -87,20 +87,26 @@ class Pulling(Asking):
             newest = pull.newer or pull.record
             if record != pull.record and record.sequence >= newest.sequence:
                 pull.newer = record
+                return self._leave_unserved(pull, now, patience=self._settings.look_interval)
             return []
         waiting = self._queued.get(record.key)
         if waiting is not None and (waiting == record or waiting.sequence > record.sequence):
             return []
         self._parked.pop(record.key, None)
         self._enqueue(record)
-        return self._advance(now)
+        return self._advance(now) if self._has_place(record.kind) else []
 
     def unwant(self, key: ArtifactKey, now: float) -> Out:
         """Stop pulling an artifact; what is verified stays for another time."""
         self._queued.pop(key, None)
         self._parked.pop(key, None)
         pull = self._keys.get(key)
-        return [] if pull is None else self._drop(pull, keep=True, now=now)
+        if pull is None:
+            return []
+        pull.newer = None
+        if pull.phase is Phase.FINISHING:  # too late to stop it
+            return []
+        return self._drop(pull, keep=True, now=now)
 
     def superseded(self, record: Record, now: float) -> Out:
         """This version came by another way (we published it): nothing older is pulled any more."""
@@ -115,30 +121,42 @@ class Pulling(Asking):
             return []  # the store gives it a name of its own, behind the newer one
         return self._drop(pull, keep=False, now=now)
 
+    def _leave_unserved(self, pull: Pull, now: float, patience: float) -> Out:
+        """Go on to a newer version that waits, if nobody serves what is missing of this one."""
+        if pull.newer is None or pull.phase not in (Phase.MANIFEST, Phase.PULLING) or pull.copying:
+            return []
+        waited = now - pull.last_progress
+        # Nobody has it; or somebody says so and yet nothing comes.
+        if (waited < patience or pull.offered()) and waited < self._settings.silence:
+            return []
+        return self._drop(pull, keep=True, now=now)
+
     def _enqueue(self, record: Record) -> None:
         self._queued[record.key] = record
         self._serial += 1
-        rank = KIND_RANK.get(record.kind, 1)
         # Ties at random, or all peers would pull the same artifact from the same holder first.
-        heapq.heappush(self._queue, (rank, self._rng.getrandbits(16), self._serial, record))
+        heapq.heappush(self._queues[record.kind], (self._rng.getrandbits(16), self._serial, record))
+
+    def _has_place(self, kind: str) -> bool:
+        return self._active.get(kind, 0) < self._settings.active
 
     def _advance(self, now: float) -> Out:
         """Start pulls for which there is a place, then fill the windows."""
         out: Out = []
-        postponed = []
-        while self._queue:
-            rank, tie, serial, record = heapq.heappop(self._queue)
-            if self._queued.get(record.key) is not record:
-                continue
-            if self._active.get(record.kind, 0) >= self._settings.active or record.root in self._pulls:
-                postponed.append((rank, tie, serial, record))
-                if len(postponed) > 64:
-                    break
-                continue
-            del self._queued[record.key]
-            out += self._start(record, rank, now)
-        for entry in postponed:
-            heapq.heappush(self._queue, entry)
+        for kind, queue in self._queues.items():
+            postponed: list[tuple[int, int, Record]] = []
+            while queue and self._has_place(kind) and len(postponed) < 64:
+                entry = heapq.heappop(queue)
+                record = entry[2]
+                if self._queued.get(record.key) is not record:
+                    continue
+                if record.root in self._pulls:  # the same content under another name comes first
+                    postponed.append(entry)
+                    continue
+                del self._queued[record.key]
+                out += self._start(record, KIND_RANK[kind], now)
+            for entry in postponed:
+                heapq.heappush(queue, entry)
         return out + self._fill(now)
 
     def _start(self, record: Record, rank: int, now: float) -> Out:
@@ -166,7 +184,7 @@ class Pulling(Asking):
         out += self._interest(pull, wanted=False)
         for source in self._sources.values():
             for ask in list(source.asks.values()):
-                if ask.root == pull.root and not ask.pages:
+                if ask.root == pull.root and ask.waiting and not ask.pages:
                     out.append(Send(source.peer, CancelChunks(ask.request, tuple(ask.waiting)), LINK))
         self._end(pull)
         if pull.newer is not None:
@@ -187,7 +205,8 @@ class Pulling(Asking):
         if pull.builder.complete:  # an empty file has no pages
             return self._prepare(pull, pull.builder.build())
         pull.phase = Phase.MANIFEST
-        return self._look_for_holders(pull, now) + self._fill(now)
+        out = self._interest(pull, wanted=True)
+        return out + self._look_for_holders(pull, now) + self._fill(now)
 
     def reserve_refused(self, root: bytes, reason: str, now: float) -> Out:
         """No room now; tried again later."""
@@ -207,7 +226,7 @@ class Pulling(Asking):
     def pages_found(self, root: bytes, found: dict[bytes, bytes], now: float) -> Out:
         """Manifest pages of older versions that this one shares."""
         pull = self._pulls.get(root)
-        if pull is None or pull.builder is None or pull.phase is not Phase.FINDING_PAGES:
+        if pull is None or pull.builder is None:
             return []
         for page in pull.builder.wanted(len(found) + 4096):
             data = found.get(page.hash)
@@ -220,11 +239,15 @@ class Pulling(Asking):
         pull = self._pulls.get(root)
         if pull is None or pull.phase is not Phase.PREPARING:
             return []
-        pull.begin(have, copying)
-        self._publish_progress(pull)
-        missing = pull.count - pull.have.bit_count()
+        pull.begin(have, copying, now)
         record = pull.record
+        self._shelf.partial[root] = (record, pull.have)
+        missing = pull.count - len(pull.have)
         out: Out = [Tell(TransferStarted(record.key.text, record.sequence, record.size, missing))]
+        if not pull.complete:
+            # Sets of chunks can be kept from now on.
+            pull.look_at = now
+            out += self._interest(pull, wanted=True)
         return out + self._continue(pull, now)
 
     def chunks_copied(self, root: bytes, copied: int, failed: int, now: float) -> Out:
@@ -233,11 +256,7 @@ class Pulling(Asking):
         if pull is None or pull.phase is not Phase.PULLING:
             return []
         pull.copied(copied, failed, now)
-        self._publish_progress(pull)
         return self._continue(pull, now)
-
-    def _publish_progress(self, pull: Pull) -> None:
-        self._shelf.partial[pull.root] = (pull.record, pull.have)
 
     def _continue(self, pull: Pull, now: float) -> Out:
         if pull.complete:
@@ -277,17 +296,24 @@ class Pulling(Asking):
         return pull.count >= self._settings.swarm_chunks
 
     def _interest(self, pull: Pull, wanted: bool) -> Out:
-        if not self._is_swarm(pull):
+        """Tell linked peers that we pull this, or no longer do."""
+        if not self._is_swarm(pull) or not (wanted or pull.told):
             return []
-        return [Send(peer, Interest(pull.root, wanted), LINK) for peer in self._sources]
+        peers = [
+            peer
+            for peer in self._sources
+            # The second time, when the manifest is proven, only of those that have a part.
+            if not (wanted and pull.told) or pull.holders.get(peer, ALL) == 0
+        ]
+        pull.told = wanted
+        return [Send(peer, Interest(pull.root, wanted), LINK) for peer in peers]
 
     def _look_for_holders(self, pull: Pull, now: float) -> Out:
         """Make linked holders known to the pull; ask for links to some others."""
         if pull.phase not in (Phase.MANIFEST, Phase.PULLING) or now < pull.look_at:
             return []
-        first = pull.look_at < 0 and not pull.holders
         pull.look_at = now + self._settings.look_interval
-        out: Out = self._interest(pull, wanted=True) if first else []
+        out: Out = []
         strangers = []
         for peer in self._holders(pull.record):
             if peer in self._sources:
@@ -318,7 +344,6 @@ class Pulling(Asking):
         pull.phase = Phase.PREPARING
         return [BeginPartial(pull.record, manifest)]
 
-
     # --- looking at it ------------------------------------------------------------------------
 
     def pulls(self) -> list[Pull]:
@@ -328,10 +353,6 @@ class Pulling(Asking):
     def waiting(self) -> int:
         """Return how many wanted versions have no place yet."""
         return len(self._queued) + len(self._parked)
-
-    def outstanding(self) -> int:
-        """Return the bytes asked for and not yet stored."""
-        return sum(source.outstanding for source in self._sources.values())
 
     def is_wanted(self, record: Record) -> bool:
         """Tell whether this version is being pulled or waits for it."""

@@ -27,6 +27,8 @@ ENTRY = 72
 _PART = 1000  # entries in one message: 72 kB
 _MOST_PEERS = 8192
 _MOST_VERSIONS = 2_000_000
+_MOST_IN_BOOK = 500_000  # one peer that invents holdings must leave room for the others
+_PAUSE = 5.0  # seconds between two lists for the same peer
 
 
 def entry_of(record: Record) -> bytes:
@@ -49,7 +51,10 @@ class _Book:
     count: int = 0
     xor: int = 0
     asked_at: float = -NEVER
-    listing: bool = False
+    told_at: float = -NEVER  # when we listed our holdings for this peer
+    asked: bool = False  # for a list that has not begun to come
+    # What stood here before the list that is being read now.
+    before: set[bytes] | None = None
 
 
 class Receipts:
@@ -64,7 +69,7 @@ class Receipts:
         self._versions: dict[bytes, int] = {}  # entry -> holders
         self._by_key: dict[bytes, list[bytes]] = {}
         self._linked: dict[PeerId, float] = {}  # -> when to compare books again
-        self._own_count = 0
+        self._own: dict[bytes, None] = {}  # entries
         self._own_xor = 0
 
     # --- what we hold -------------------------------------------------------------------
@@ -72,21 +77,32 @@ class Receipts:
     def restore(self) -> None:
         """Count what the shelf held when the peer started."""
         for record in self._shelf.versions():
-            self._note_own(record, 1)
+            self._note_own(entry_of(record))
 
-    def _note_own(self, record: Record, change: int) -> None:
-        self._own_count += change
-        self._own_xor ^= _fingerprint(entry_of(record))
+    def _note_own(self, entry: bytes) -> bool:
+        if entry in self._own:
+            return False
+        self._own[entry] = None
+        self._own_xor ^= _fingerprint(entry)
+        return True
 
     def held(self, record: Record, now: float) -> Out:
-        """We have a whole copy of this version now."""
-        self._note_own(record, 1)
-        return [Send(peer, Holding(entry_of(record), b""), LINK) for peer in self._linked]
+        """We have a whole copy of this version now (the shelf says so already)."""
+        entry = entry_of(record)
+        if not self._note_own(entry):
+            return []
+        return [Send(peer, Holding(entry, b""), LINK) for peer in self._linked]
 
     def dropped(self, record: Record, now: float) -> Out:
-        """We no longer have it."""
-        self._note_own(record, -1)
-        return [Send(peer, Holding(b"", entry_of(record)), LINK) for peer in self._linked]
+        """We no longer have it (the shelf says so already)."""
+        entry = entry_of(record)
+        # An origin may have signed two records that differ in metadata only: one entry stands for both.
+        twins = [held for held in self._shelf.with_content(record.root) if entry_of(held) == entry]
+        if twins or entry not in self._own:
+            return []
+        del self._own[entry]
+        self._own_xor ^= _fingerprint(entry)
+        return [Send(peer, Holding(b"", entry), LINK) for peer in self._linked]
 
     # --- links -----------------------------------------------------------------------------
 
@@ -100,16 +116,11 @@ class Receipts:
         self._linked.pop(peer, None)
         book = self._books.get(peer)
         if book is not None:
-            book.listing = False
-
-    def forget(self, peer: PeerId) -> None:
-        """A peer is gone for good; its copies no longer count."""
-        book = self._books.get(peer)
-        if book is not None:
-            self._empty(book)
+            book.asked, book.before = False, None
+            book.asked_at = book.told_at = -NEVER
 
     def _digest_for(self, peer: PeerId) -> Send:
-        return Send(peer, HoldingsDigest(self._own_count, self._own_xor.to_bytes(16)), LINK)
+        return Send(peer, HoldingsDigest(len(self._own), self._own_xor.to_bytes(16)), LINK)
 
     def wake(self, now: float) -> Out:
         """Compare books when it is time."""
@@ -140,30 +151,36 @@ class Receipts:
             case HoldingsDigest():
                 book = self._book(sender)
                 agrees = book.count == message.count and book.xor == int.from_bytes(message.xor)
-                if agrees or now < book.asked_at + 5.0:
+                if agrees or now < book.asked_at + _PAUSE:
                     return [], []
-                book.asked_at = now
+                book.asked, book.asked_at = True, now
                 return [Send(sender, HoldingsWanted(), LINK)], []
             case HoldingsWanted():
+                book = self._book(sender)
+                if now < book.told_at + 0.8 * _PAUSE:
+                    return [], []  # a list is long: whoever asks faster than we would must wait
+                book.told_at = now
                 return self._list_all(sender), []
             case HoldingsList():
                 book = self._book(sender)
-                if message.first:
-                    self._empty(book)
-                    book.listing = True
-                elif not book.listing:
+                if message.first and book.asked:
+                    book.asked, book.before = False, self._empty(book)
+                if book.before is None:
                     return [], []
-                book.listing = not message.last
-                return [], [entry for entry in _entries(message.entries) if self._add(book, entry)]
+                before = book.before
+                added = [entry for entry in _entries(message.entries) if self._add(book, entry)]
+                if message.last:
+                    book.before = None
+                return [], [entry for entry in added if entry not in before]
         return [], []
 
     def _list_all(self, peer: PeerId) -> Out:
-        records = self._shelf.versions()
+        entries = list(self._own)
         out: Out = []
-        for start in range(0, max(1, len(records)), _PART):
-            part = records[start : start + _PART]
-            last = start + _PART >= len(records)
-            out.append(Send(peer, HoldingsList(start == 0, last, b"".join(map(entry_of, part))), LINK))
+        for start in range(0, max(1, len(entries)), _PART):
+            last = start + _PART >= len(entries)
+            part = b"".join(entries[start : start + _PART])
+            out.append(Send(peer, HoldingsList(start == 0, last, part), LINK))
         return out
 
     # --- the books -----------------------------------------------------------------------------
@@ -186,7 +203,7 @@ class Receipts:
         bit = 1 << book.slot
         holders = self._versions.get(entry)
         if holders is None:
-            if len(self._versions) >= _MOST_VERSIONS:
+            if len(self._versions) >= _MOST_VERSIONS or book.count >= _MOST_IN_BOOK:
                 return False
             self._by_key.setdefault(entry[:32], []).append(entry)
             holders = 0
@@ -213,10 +230,12 @@ class Receipts:
         if not entries:
             del self._by_key[entry[:32]]
 
-    def _empty(self, book: _Book) -> None:
+    def _empty(self, book: _Book) -> set[bytes]:
         bit = 1 << book.slot
-        for entry in [entry for entry, holders in self._versions.items() if holders & bit]:
+        entries = [entry for entry, holders in self._versions.items() if holders & bit]
+        for entry in entries:
             self._drop(book, entry)
+        return set(entries)
 
     # --- questions ---------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ maintenance", section 1.4: push, feedback or blind, counter or coin.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ringgossip.content.record import Record
+from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.core import DATAGRAM, LINK, NEVER, Draw, Effect, LinkId, Notice, Send
 from ringgossip.wire.messages import MAX_DATAGRAM_PLAINTEXT, Message, News, NewsKnown
@@ -38,6 +38,7 @@ class RumorSettings:
 @dataclass(slots=True)
 class _Rumor:
     record: Record
+    key: ArtifactKey
     useless: int = 0
     rounds: int = 0
 
@@ -67,11 +68,12 @@ class Rumors:
 
     def tell(self, record: Record, now: float, but: PeerId | None = None) -> Out:
         """Something is new here: forward it now, and keep telling it. `but` told us."""
-        for old in [old for old, rumor in self._hot.items() if rumor.record.key == record.key]:
+        key = record.key
+        for old in [old for old, rumor in self._hot.items() if rumor.key == key]:
             del self._hot[old]
         if len(self._hot) >= self._settings.hot:
             return []
-        rumor = _Rumor(record)
+        rumor = _Rumor(record, key)
         self._hot[record.hash[:8]] = rumor
         if self._next_round == NEVER:
             self._next_round = now + self._settings.interval * (0.5 + 0.5 * self._rng.random())

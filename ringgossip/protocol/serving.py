@@ -13,11 +13,12 @@ from bisect import insort
 from dataclasses import dataclass, field
 
 from ringgossip.content.chunking import chunk_count, chunk_length
+from ringgossip.content.hashing import HASH_BYTES
+from ringgossip.content.manifest import PAGE_BYTES
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.core import (
     LINK,
     NEVER,
-    DropChunks,
     Effect,
     LinkId,
     Notice,
@@ -43,6 +44,7 @@ Out = list[Effect | Notice]
 
 KIND_RANK = {"models": 0, "npz": 1, "games": 1}
 _LOOK_AHEAD = 32
+_BITMAP = 900_000  # bytes of one `Have`
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class ServingSettings:
     ahead_most: int = 16 * 2**20
     progress_interval: float = 0.02  # verified chunks are told in batches of this age
     interests: int = 4096  # roots one peer may be interested in
+    # A guess: manifests are a two-thousandth of what they describe, so nobody honest needs more.
+    page_bytes_per_second: float = 32 * 2**20  # to one peer; beyond it hears "busy"
     retry_after: float = 1.0
     send_bytes_per_second: float | None = None
 
@@ -76,10 +80,11 @@ def _rank_of(wanted: _Wanted) -> int:
 @dataclass(slots=True)
 class _Asker:
     peer: PeerId
+    pages: TokenBucket
     queue: list[_Wanted] = field(default_factory=list)
     granted: dict[tuple[int, int], int] = field(default_factory=dict)  # (request, index) -> bytes
     granted_bytes: int = 0
-    given: float = 0.0  # bytes, decayed: who was given least is next
+    given: float = 0.0  # bytes since everybody's start: who was given least is next
     rate: float = 0.0
     sample_start: float = 0.0
     sample_bytes: int = 0
@@ -95,7 +100,7 @@ class Serving:
         self._bucket = TokenBucket(settings.send_bytes_per_second, now)
         self._askers: dict[PeerId, _Asker] = {}
         self._interested: dict[bytes, dict[PeerId, None]] = {}
-        self._sent: dict[bytes, dict[int, int]] = {}  # root -> chunk -> times sent
+        self._sent: dict[bytes, bytearray] = {}  # root -> how often each chunk was sent, at most 255
         self._news: dict[bytes, list[int]] = {}
         self._tell_at = NEVER
         self._grant_at = NEVER
@@ -105,8 +110,8 @@ class Serving:
 
     def link_opened(self, peer: PeerId, now: float) -> Out:
         """Somebody may ask now."""
-        least = min((asker.given for asker in self._askers.values()), default=0.0)
-        self._askers[peer] = _Asker(peer, given=least, sample_start=now)
+        pages = TokenBucket(self._settings.page_bytes_per_second, now, burst_seconds=1.0)
+        self._askers[peer] = _Asker(peer, pages, sample_start=now)
         return []
 
     def link_broken(self, peer: PeerId, now: float) -> Out:
@@ -136,7 +141,7 @@ class Serving:
             case Interest():
                 return self._heard_interest(asker, message)
             case GetPages():
-                return self._heard_get_pages(asker, message)
+                return self._heard_get_pages(asker, message, now)
             case GetChunks():
                 return self._heard_get_chunks(asker, message) + self._grant(now)
             case CancelChunks():
@@ -153,24 +158,32 @@ class Serving:
             return []
         asker.interests[root] = None
         self._interested.setdefault(root, {})[asker.peer] = None
-        return [self._have(root, asker.peer)]
+        return self._have(root, asker.peer)
 
-    def _have(self, root: bytes, peer: PeerId) -> Send:
+    def _have(self, root: bytes, peer: PeerId) -> Out:
         known = self._shelf.available(root)
         if known is None:
-            return Send(peer, Have(root, 0, 0, b""), LINK)
-        record, chunks = known
-        if chunks is None:
-            return Send(peer, Have(root, 2, 0, b""), LINK)
-        count = chunk_count(record.size, record.chunk_size)
-        # Beyond seven million chunks the rest is told as it is verified again; nothing breaks.
-        bitmap = (chunks & ((1 << 7_200_000) - 1)).to_bytes((min(count, 7_200_000) + 7) // 8, "little")
-        return Send(peer, Have(root, 1 if chunks else 0, 0, bitmap if chunks else b""), LINK)
+            return [Send(peer, Have(root, 0, 0, b""), LINK)]
+        if known[1] is None:
+            return [Send(peer, Have(root, 2, 0, b""), LINK)]
+        # With no chunk yet we still have the manifest to give.
+        bitmap = known[1].bitmap()
+        return [
+            Send(peer, Have(root, 1, start * 8, bitmap[start : start + _BITMAP]), LINK)
+            for start in range(0, len(bitmap), _BITMAP)
+        ]
 
-    def _heard_get_pages(self, asker: _Asker, message: GetPages) -> Out:
-        if len(message.levels) != len(message.indices) or self._shelf.complete(message.root) is None:
-            return [Send(asker.peer, NoChunks(message.request, message.root, (), "no whole copy here"), LINK)]
-        pages = tuple(zip(message.levels, message.indices, strict=True))
+    def _heard_get_pages(self, asker: _Asker, message: GetPages, now: float) -> Out:
+        known = self._shelf.available(message.root)
+        if known is None or len(message.levels) != len(message.indices):
+            return [Send(asker.peer, NoChunks(message.request, message.root, (), "no manifest here"), LINK)]
+        if not asker.pages.may_take(now):
+            return [Send(asker.peer, Busy(message.request, self._settings.retry_after), LINK)]
+        pages = tuple(dict.fromkeys(zip(message.levels, message.indices, strict=True)))
+        record = known[0]
+        largest = min(PAGE_BYTES, chunk_count(record.size, record.chunk_size) * HASH_BYTES)
+        asker.pages.take(largest * len(pages), now)
+        self._bucket.take(largest * len(pages), now)
         return [SendPages(asker.peer, message.request, message.root, pages)]
 
     def _heard_get_chunks(self, asker: _Asker, message: GetChunks) -> Out:
@@ -179,15 +192,18 @@ class Serving:
             return [Send(asker.peer, NoChunks(message.request, message.root, (), "not here"), LINK)]
         waiting = sum(len(other.queue) for other in self._askers.values())
         settings = self._settings
-        more = len(message.indices)
+        indices = tuple(dict.fromkeys(message.indices))
+        more = len(indices)
         if len(asker.queue) + more > settings.queue or waiting + more > settings.total_queue:
             return [Send(asker.peer, Busy(message.request, settings.retry_after), LINK)]
         record, chunks = known
         count = chunk_count(record.size, record.chunk_size)
         rank = KIND_RANK.get(record.kind, 1)
+        if not asker.queue:
+            self._catch_up(asker)
         absent = []
-        for index in message.indices:
-            if index >= count or (chunks is not None and not chunks >> index & 1):
+        for index in indices:
+            if index >= count or (chunks is not None and index not in chunks):
                 absent.append(index)
                 continue
             length = chunk_length(index, record.size, record.chunk_size)
@@ -199,6 +215,11 @@ class Serving:
         if not absent:
             return []
         return [Send(asker.peer, NoChunks(message.request, message.root, tuple(absent), "not here"), LINK)]
+
+    def _catch_up(self, asker: _Asker) -> None:
+        """Whoever asked for nothing meanwhile has saved nothing up: it could starve the others."""
+        active = [other.given for other in self._askers.values() if other.queue or other.granted]
+        asker.given = max(asker.given, min(active, default=asker.given))
 
     def _heard_cancel(self, asker: _Asker, message: CancelChunks) -> Out:
         gone = set(message.indices)
@@ -224,15 +245,24 @@ class Serving:
                 return out
             asker = min(ready, key=lambda candidate: (candidate.queue[0].rank, candidate.given))
             wanted = self._next(asker)
+            known = self._shelf.available(wanted.root)
+            if known is None:
+                refusal = NoChunks(wanted.request, wanted.root, (wanted.index,), "no longer here")
+                out.append(Send(asker.peer, refusal, LINK))
+                continue
             if not asker.granted:
                 asker.sample_start, asker.sample_bytes = now, 0
-            asker.granted[wanted.request, wanted.index] = wanted.length
+            place = wanted.request, wanted.index
+            asker.granted[place] = asker.granted.get(place, 0) + wanted.length
             asker.granted_bytes += wanted.length
             asker.given += wanted.length
             self._bucket.take(wanted.length, now)
             if wanted.root in self._interested:
-                times = self._sent.setdefault(wanted.root, {})
-                times[wanted.index] = times.get(wanted.index, 0) + 1
+                times = self._sent.get(wanted.root)
+                if times is None:
+                    count = chunk_count(known[0].size, known[0].chunk_size)
+                    times = self._sent[wanted.root] = bytearray(count)
+                times[wanted.index] = min(255, times[wanted.index] + 1)
             out.append(SendChunk(asker.peer, wanted.request, wanted.root, wanted.index, wanted.length))
 
     def _has_room(self, asker: _Asker) -> bool:
@@ -249,7 +279,9 @@ class Serving:
 
         def order(place: int) -> tuple[bool, int, int]:
             wanted = asker.queue[place]
-            return wanted.root != first.root, times.get(wanted.index, 0), place
+            if wanted.root != first.root:
+                return True, 0, place
+            return False, times[wanted.index], place
 
         # A look ahead that is bounded: this runs for every chunk.
         return asker.queue.pop(min(range(min(_LOOK_AHEAD, len(asker.queue))), key=order))
@@ -286,7 +318,7 @@ class Serving:
 
     def chunk_held(self, root: bytes, index: int, now: float) -> Out:
         """We verified one more chunk: tell those who are interested, a few at a time."""
-        if root in self._interested:
+        if root in self._interested and root in self._shelf.partial:
             self._news.setdefault(root, []).append(index)
             if self._tell_at == NEVER:
                 self._tell_at = now + self._settings.progress_interval
@@ -295,16 +327,21 @@ class Serving:
     def root_completed(self, root: bytes, now: float) -> Out:
         """We hold all of it."""
         self._news.pop(root, None)
-        return [self._have(root, peer) for peer in self._interested.get(root, {})]
+        return self._tell_interested(root)
+
+    def _tell_interested(self, root: bytes) -> Out:
+        return [message for peer in self._interested.get(root, {}) for message in self._have(root, peer)]
 
     def root_lost(self, root: bytes, now: float) -> Out:
-        """We no longer hold it: refuse what is queued."""
-        out: Out = []
+        """We no longer hold this version; if that was the last with this content, refuse what is queued."""
+        if self._shelf.available(root) is not None:
+            return []
+        self._news.pop(root, None)
+        out = self._tell_interested(root)
         for asker in self._askers.values():
             requests = sorted({wanted.request for wanted in asker.queue if wanted.root == root})
             asker.queue = [wanted for wanted in asker.queue if wanted.root != root]
             for request in requests:
-                out.append(DropChunks(asker.peer, request))
                 out.append(Send(asker.peer, NoChunks(request, root, (), "no longer here"), LINK))
         return out
 

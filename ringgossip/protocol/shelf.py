@@ -5,16 +5,16 @@ Roots are content: several versions, names or origins may have the same one.
 
 from dataclasses import dataclass, field
 
-from ringgossip.content.chunking import chunk_count
 from ringgossip.content.record import Record
+from ringgossip.strategy.order import ChunkSet
 
 
 @dataclass(slots=True)
 class Shelf:
-    """Complete roots with the records that name them, and chunks of roots being pulled (bit sets)."""
+    """Complete roots with the records that name them, and the chunks here of roots being pulled."""
 
     _complete: dict[bytes, list[Record]] = field(default_factory=dict)
-    partial: dict[bytes, tuple[Record, int]] = field(default_factory=dict)
+    partial: dict[bytes, tuple[Record, ChunkSet]] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
         """A verified, visible copy of this version is here."""
@@ -44,18 +44,17 @@ class Shelf:
         records = self._complete.get(root)
         return records[0] if records else None
 
+    def with_content(self, root: bytes) -> list[Record]:
+        """Return every version held that has this root."""
+        return list(self._complete.get(root, ()))
+
     def versions(self) -> list[Record]:
         """Return every version held, in the order in which they came."""
         return [record for records in self._complete.values() for record in records]
 
-    def available(self, root: bytes) -> tuple[Record, int | None] | None:
+    def available(self, root: bytes) -> tuple[Record, ChunkSet | None] | None:
         """Return a record with this root and the chunks here: None for all; None if it is unknown here."""
         whole = self.complete(root)
         if whole is not None:
             return whole, None
         return self.partial.get(root)
-
-    def count(self, root: bytes) -> int:
-        """Return how many chunks a root that is here (in part) has."""
-        known = self.available(root)
-        return chunk_count(known[0].size, known[0].chunk_size) if known else 0

@@ -1,11 +1,13 @@
 """Whom are we pulling from? What is asked of each peer, how fast it answers, how far it is trusted."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NEVER
 
 RATE_SAMPLE = 0.1  # seconds; shorter samples measure the scheduler, not the link
+FORGIVEN_AFTER = 256  # good chunks that make up for a wrong one: a disk may err once
 
 
 @dataclass(slots=True)
@@ -17,7 +19,8 @@ class Ask:
     waiting: dict[int, int]  # chunk index -> length in bytes; for pages: place in `pages` -> 0
     asked_at: float
     pages: tuple[tuple[int, int], ...] = ()
-    released: bool = False  # given to others meanwhile; a late answer is still welcome
+    late: dict[int, int] = field(default_factory=dict)  # given to others meanwhile; still welcome
+    begun: set[int] = field(default_factory=set)  # bodies on their way into the partial file
 
 
 @dataclass(slots=True)
@@ -25,28 +28,32 @@ class Source:
     """A linked peer as a giver of chunks."""
 
     peer: PeerId
+    strikes: int = 0  # wrong chunks and pages, on earlier links too
     asks: dict[int, Ask] = field(default_factory=dict)
-    outstanding: int = 0  # bytes asked for and not yet stored, released ones aside
+    outstanding: int = 0  # bytes asked for and not yet stored, late ones aside
+    chunks: int = 0  # the same in chunks and pages
     rate: float = 0.0  # bytes a second, smoothed; 0 while unknown
-    strikes: int = 0  # wrong chunks and pages
     busy_until: float = -NEVER
     slow_until: float = -NEVER
     last_progress: float = -NEVER
+    looked_at: float = -NEVER  # when it was last considered for a second ask
+    _good: int = 0
     _sample_start: float = -NEVER
     _sample_bytes: int = 0
 
     def window(self, chunk_size: int, seconds: float, largest: int) -> int:
         """Return how many bytes may be outstanding: what `seconds` bring, at least two chunks."""
-        least = max(2 * chunk_size, 2**21) if not self.rate else 2 * chunk_size
-        return min(largest, max(least, int(self.rate * seconds)))
+        least = 2 * chunk_size if self.rate else max(2 * chunk_size, 2**21)
+        return max(least, min(largest, int(self.rate * seconds)))
 
     def asked(self, ask: Ask, now: float) -> None:
         """Note a request that was sent."""
-        if not self.asks:
+        if not self.chunks:
             self.last_progress = now
             self._sample_start, self._sample_bytes = now, 0
         self.asks[ask.request] = ask
         self.outstanding += sum(ask.waiting.values())
+        self.chunks += len(ask.waiting)
 
     def progressed(self, now: float) -> None:
         """It lives: something of what we asked began to arrive."""
@@ -55,6 +62,10 @@ class Source:
     def received(self, amount: int, now: float) -> None:
         """A chunk from it was stored; keep the rate up to date."""
         self.last_progress = now
+        if self.strikes:
+            self._good += 1
+            if self._good >= FORGIVEN_AFTER:
+                self._good, self.strikes = 0, self.strikes - 1
         self._sample_bytes += amount
         seconds = now - self._sample_start
         if seconds >= RATE_SAMPLE:
@@ -63,35 +74,43 @@ class Source:
             self._sample_start, self._sample_bytes = now, 0
 
     def answered(self, ask: Ask, item: int) -> bool:
-        """Strike one item off a request; return whether it was expected."""
+        """Strike one item off a request; return whether it was counted on (not late, not unknown)."""
         length = ask.waiting.pop(item, None)
+        ask.begun.discard(item)
         if length is None:
-            return False
-        if not ask.released:
+            ask.late.pop(item, None)
+        else:
             self.outstanding -= length
-        if not ask.waiting:
+            self.chunks -= 1
+        if not ask.waiting and not ask.late:
             self.asks.pop(ask.request, None)
-        return True
+        return length is not None
 
-    def release(self, ask: Ask) -> list[int]:
-        """Stop counting on a request, but accept late answers; return its items."""
-        if not ask.released:
-            ask.released = True
-            self.outstanding -= sum(ask.waiting.values())
-        return list(ask.waiting)
+    def release(self, ask: Ask, items: Iterable[int]) -> None:
+        """Stop counting on some items of a request, but accept late answers."""
+        for item in items:
+            length = ask.waiting.pop(item)
+            ask.late[item] = length
+            self.outstanding -= length
+            self.chunks -= 1
 
     def forget(self, ask: Ask) -> list[int]:
-        """Drop a request that will not be answered; return its items."""
-        items = self.release(ask)
+        """Drop a request that will not be answered; return the items that were counted on."""
+        items = list(ask.waiting)
+        self.outstanding -= sum(ask.waiting.values())
+        self.chunks -= len(items)
         self.asks.pop(ask.request, None)
         return items
 
+    def forget_late(self, ask: Ask) -> None:
+        """Give up on late answers too."""
+        ask.late.clear()
+        if not ask.waiting:
+            self.asks.pop(ask.request, None)
+
     def stalled_at(self, timeout: float) -> float:
         """Return when this source counts as silent; `NEVER` while nothing is expected from it."""
-        return self.last_progress + timeout if self.outstanding or self._awaits_pages() else NEVER
-
-    def _awaits_pages(self) -> bool:
-        return any(ask.pages and not ask.released for ask in self.asks.values())
+        return self.last_progress + timeout if self.chunks else NEVER
 
     def rank(self, now: float) -> tuple[int, int]:
         """Return how late it should be asked: wrong chunks weigh most, then slowness."""

@@ -26,6 +26,7 @@ from ringgossip.protocol.authorship import Authorship
 from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import (
     LINK,
+    CertificateHeard,
     Draw,
     Effect,
     MemberDown,
@@ -179,6 +180,8 @@ class Switchboard:
                     more = []
                 case PulseHeard():
                     more = self._compared(self.anti_entropy.heard_root(item.peer, item.root, now), now)
+                case CertificateHeard():
+                    more = self._certificate_arrived(item.certificate, now)
                 case NeedCertificate():
                     more = self._ask_certificate(item, now)
                 case _:
@@ -284,10 +287,16 @@ class Switchboard:
             out += self.transfer.want(record, now)
         return out
 
+    def _no_longer_held(self, record: Record, now: float) -> Out:
+        """The shelf has let this version go: tell those who count on it."""
+        return self.receipts.dropped(record, now) + self.serving.root_lost(record.root, now)
+
     def _became_visible(self, record: Record, shrank: str | None, now: float) -> Out:
         before = self.versions.visible(record.key)
-        self.versions.became_visible(record, shrank is not None, now)
+        replaced = self.versions.became_visible(record, shrank is not None, now)
         out = self.receipts.held(record, now) + self.serving.root_completed(record.root, now)
+        if replaced is not None:
+            out += self._no_longer_held(replaced, now)
         if shrank is not None and before is not None:
             kept_as = f"{record.name}@{before.sequence}"
             out.append(Tell(ArtifactShrank(record.key.text, record.sequence, kept_as, shrank)))

@@ -13,7 +13,6 @@ Rules of this room:
   serves it; of the versions published meanwhile only the newest waits.
 """
 
-
 from ringgossip.events import BadChunk, TransferStalled
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.core import (
@@ -30,6 +29,7 @@ from ringgossip.protocol.core import (
 from ringgossip.protocol.pull import ALL, Phase
 from ringgossip.protocol.pulling import Pulling
 from ringgossip.protocol.sources import Source
+from ringgossip.strategy.order import full_set
 from ringgossip.wire.messages import (
     Busy,
     Have,
@@ -42,6 +42,8 @@ from ringgossip.wire.messages import (
 
 Out = list[Effect | Notice]
 
+_MOST_STRUCK = 4096  # peers that sent wrong chunks and are not linked now
+
 
 class Transfer(Pulling):
     """The machine that pulls: what holders say, the bodies they send, and the time they take."""
@@ -50,10 +52,10 @@ class Transfer(Pulling):
 
     def link_opened(self, peer: PeerId, now: float) -> Out:
         """A peer can be asked now."""
-        self._sources[peer] = Source(peer)
+        self._sources[peer] = Source(peer, self._strikes.pop(peer, 0))
         out: Out = []
         for pull in self._pulls.values():
-            if self._is_swarm(pull) and pull.phase is not Phase.FINISHING:
+            if pull.told:
                 out.append(Send(peer, Interest(pull.root, True), LINK))
             if peer in self._holders(pull.record):
                 pull.set_holder(peer, ALL)
@@ -64,6 +66,11 @@ class Transfer(Pulling):
         source = self._sources.pop(peer, None)
         if source is None:
             return []
+        if source.strikes:
+            # A new link does not make a liar honest; the table is as bounded as the cluster.
+            self._strikes[peer] = source.strikes
+            if len(self._strikes) > _MOST_STRUCK:
+                del self._strikes[next(iter(self._strikes))]
         for ask in list(source.asks.values()):
             self._give_back(source, ask)
         out: Out = []
@@ -118,12 +125,14 @@ class Transfer(Pulling):
             return []
         if message.state == 2:
             pull.set_holder(giver.peer, ALL)
-        elif message.state == 1 and message.offset % 8 == 0 and message.offset < pull.count:
+        elif message.state == 0:
+            pull.drop_holder(giver.peer)
+            return self._fill(now) + self._leave_unserved(pull, now, patience=0.0)
+        elif not pull.proven:
+            pull.hear_some(giver.peer, 0)
+        elif message.offset % 8 == 0 and message.offset < pull.count:
             chunks = int.from_bytes(message.bitmap, "little") << message.offset
-            chunks &= (1 << pull.count) - 1
-            known = pull.holders.get(giver.peer, 0)
-            if known != ALL:
-                pull.set_holder(giver.peer, known | chunks)
+            pull.hear_some(giver.peer, chunks & full_set(pull.count))
         return self._fill(now)
 
     def _heard_page(self, giver: Source, message: Page, now: float) -> Out:
@@ -151,17 +160,18 @@ class Transfer(Pulling):
         if ask is not None and ask.root == message.root:
             if message.indices and not ask.pages:
                 lost = [index for index in message.indices if index in ask.waiting]
-                released = ask.released
-                for index in lost:
+                self._bucket.refund(sum(ask.waiting[index] for index in lost))
+                for index in message.indices:
                     giver.answered(ask, index)
-                if pull is not None and not released:
+                if pull is not None:
                     pull.give_back(lost)
             else:
                 self._give_back(giver, ask)
-        if pull is not None:
-            pull.remove_from_holder(giver.peer, message.indices)
-            pull.look_at = min(pull.look_at, now + 1.0)
-        return self._fill(now)
+        if pull is None:
+            return self._fill(now)
+        pull.remove_from_holder(giver.peer, message.indices)
+        pull.look_at = min(pull.look_at, now + 1.0)
+        return self._fill(now) + self._leave_unserved(pull, now, patience=0.0)
 
     # --- bodies -------------------------------------------------------------------------
 
@@ -169,18 +179,21 @@ class Transfer(Pulling):
         """The first piece of a chunk is here: take it, or read it away."""
         source = self._sources.get(peer)
         ask = source.asks.get(request) if source is not None else None
-        if source is not None and ask is not None and not ask.pages and ask.waiting.get(index) == length:
-            source.progressed(now)
+        if source is not None and ask is not None and not ask.pages and index not in ask.begun:
+            expected = ask.waiting.get(index, ask.late.get(index))
             pull = self._pulls.get(ask.root)
-            if (
-                pull is not None
-                and pull.phase is Phase.PULLING
-                and pull.manifest is not None
-                and not pull.have >> index & 1
-            ):
-                hash_ = pull.manifest.chunk_hash(index)
-                return [AcceptBody(peer, request, ask.root, index, length, hash_)]
-            source.answered(ask, index)
+            if expected == length:
+                source.progressed(now)
+                if pull is not None and pull.proven and pull.manifest is not None and index not in pull.have:
+                    ask.begun.add(index)
+                    hash_ = pull.manifest.chunk_hash(index)
+                    return [AcceptBody(peer, request, ask.root, index, length, hash_)]
+                source.answered(ask, index)
+            elif expected is not None:
+                # No chunk of that place has this length: as wrong as one with another hash.
+                self.chunk_bytes_wasted += length
+                discard = DiscardBody(peer, request, index, length)
+                return [discard, *self.chunk_bad(peer, request, ask.root, index, "wrong length", now)]
         self.chunk_bytes_wasted += length
         return [DiscardBody(peer, request, index, length)]
 
@@ -190,21 +203,22 @@ class Transfer(Pulling):
         """A chunk is proven and written."""
         source = self._sources.get(peer)
         ask = source.asks.get(request) if source is not None else None
-        if source is not None and ask is not None and source.answered(ask, index):
+        late = False
+        if source is not None and ask is not None:
+            late = not source.answered(ask, index)
             source.received(length, now)
         pull = self._pulls.get(root)
         if pull is None:
-            return self._fill(now)
+            return self._refill(source, now)
         out: Out = []
-        twice = pull.asked.get(index, 0) > 1 or (ask is not None and ask.released)
+        twice = late or pull.asked.get(index, 0) > 1
         if not pull.stored(index, length, now):
             self.chunk_bytes_wasted += length
         elif twice:
-            out += self._cancel_elsewhere(root, index, peer)
-        self._publish_progress(pull)
+            out += self._cancel_others(root, index)
         if pull.complete:
             return out + self._continue(pull, now)
-        return out + self._fill(now)
+        return out + self._refill(source, now)
 
     def chunk_bad(
         self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
@@ -244,14 +258,12 @@ class Transfer(Pulling):
                 del self._parked[key]
                 self._enqueue(record)
         for pull in list(self._pulls.values()):
-            waited = now - pull.last_progress
-            fetching = pull.phase in (Phase.MANIFEST, Phase.PULLING)
-            if fetching and pull.newer is not None and now >= pull.last_progress + self._settings.silence:
-                # Nobody serves it any more, and nobody will: the newer version takes its place.
-                out += self._drop(pull, keep=True, now=now)
+            out += self._leave_unserved(pull, now, patience=self._settings.look_interval)
+            if self._pulls.get(pull.root) is not pull:
                 continue
             out += self._look_for_holders(pull, now)
-            if not pull.stall_told and fetching and waited > 30.0:
+            waited = now - pull.last_progress
+            if not pull.stall_told and pull.phase in (Phase.MANIFEST, Phase.PULLING) and waited > 30.0:
                 pull.stall_told = True
                 reason = "no holder answers" if pull.holders else "no holder is reachable"
                 out.append(Tell(TransferStalled(pull.record.key.text, pull.record.sequence, reason)))
@@ -262,13 +274,11 @@ class Transfer(Pulling):
         due = self._ask_at
         for source in self._sources.values():
             due = min(due, source.stalled_at(self._settings.silence))
-            if self._pulls and source.busy_until > -NEVER:
+            if source.busy_until > -NEVER:
                 due = min(due, source.busy_until)
         for when, _ in self._parked.values():
             due = min(due, when)
         for pull in self._pulls.values():
             if pull.phase in (Phase.MANIFEST, Phase.PULLING):
                 due = min(due, pull.look_at)
-                if pull.newer is not None:
-                    due = min(due, pull.last_progress + self._settings.silence)
         return due

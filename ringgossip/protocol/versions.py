@@ -26,7 +26,11 @@ class Versions:
         self._look_at = NEVER
 
     def restore(self, holdings: tuple[Record, ...]) -> None:
-        """What the store held when the peer started: the newest of a key is visible, others are pinned."""
+        """What the store held when the peer started: the newest of a key is visible, others are pinned.
+
+        (A version that was only kept because somebody pulled it when we stopped
+        cannot be told from a pinned one here: the store drops it.)
+        """
         for record in holdings:
             self._shelf.add(record)
             known = self._visible.get(record.key)
@@ -50,25 +54,40 @@ class Versions:
             return f"it has {count} completed games, not {had}"
         return None
 
-    def became_visible(self, record: Record, pinned: bool, now: float) -> None:
-        """A whole version is here; the one before it is superseded, or pinned."""
+    def became_visible(self, record: Record, pinned: bool, now: float) -> Record | None:
+        """A whole version is here; the one before it is superseded, or pinned.
+
+        Returns the one that it took the place of: of two records with one sequence
+        (their origin equivocated) only one is kept, under the same path.
+        """
         before = self._visible.get(record.key)
         self._shelf.add(record)
+        if before == record:
+            return None
         if before is not None and before.sequence > record.sequence:
             # It took longer than a newer one: it is superseded already.
-            self._superseded.setdefault(record.key, []).append(record)
-            self._look_at = now
-            return
+            self._supersede(record, now)
+            return None
         self._visible[record.key] = record
-        if before is not None and before != record and not pinned:
-            self._superseded.setdefault(record.key, []).append(before)
-            self._look_at = now
+        if before is not None and before.sequence == record.sequence:
+            self._shelf.remove(before)
+            return before
+        if before is not None and not pinned:
+            self._supersede(before, now)
+        return None
+
+    def _supersede(self, record: Record, now: float) -> None:
+        self._superseded.setdefault(record.key, []).append(record)
+        self._look_at = now
 
     def lost(self, record: Record) -> None:
         """The copy is damaged or gone."""
         self._shelf.remove(record)
         if self._visible.get(record.key) == record:
             del self._visible[record.key]
+        superseded = self._superseded.get(record.key, [])
+        if record in superseded:
+            superseded.remove(record)
 
     def drop_unpulled(self, now: float) -> tuple[list[Effect | Notice], list[Record]]:
         """Drop superseded versions that nobody pulls; return effects and what is no longer held."""

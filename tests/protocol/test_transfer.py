@@ -1,0 +1,511 @@
+"""Is what we want pulled from those who have it, and from nobody else more than must be?"""
+
+from random import Random
+
+from artifacts import Origin, manifest_of, peer
+from hypothesis import given
+from hypothesis import strategies as st
+from puller import Puller
+
+from ringgossip.content.manifest import Manifest
+from ringgossip.content.record import Record
+from ringgossip.events import ArtifactRejected, BadChunk, TransferStalled
+from ringgossip.identity import PeerId
+from ringgossip.protocol.core import NEVER, Abandon, DiscardBody, NeedLink, Tell
+from ringgossip.wire.messages import (
+    Busy,
+    CancelChunks,
+    GetChunks,
+    GetPages,
+    Have,
+    HaveMore,
+    Interest,
+    NoChunks,
+    Page,
+)
+
+A, B, C = peer(1), peer(2), peer(3)
+FORTY = manifest_of(40)
+ONE = manifest_of(1, "small")
+
+
+def pulling(manifest: Manifest = FORTY, *holders: PeerId, **settings: float) -> tuple[Puller, Record]:
+    """A puller that has the manifest and is about to ask these holders."""
+    puller = Puller(1, **settings)
+    record = puller.origin.record(manifest)
+    puller.manifests[record.root] = manifest
+    puller.link(*holders)
+    puller.want(record, *holders)
+    return puller, record
+
+
+def deliver_all(puller: Puller, record: Record) -> int:
+    """Let holders answer until the pull ends; return how many chunks were accepted."""
+    done, accepted = 0, 0
+    while record not in puller.finished:
+        asked = puller.asked()
+        assert done < len(asked), "nobody is asked for the rest"
+        accepted += puller.deliver(*asked[done])
+        done += 1
+        puller.check() if record not in puller.finished else None
+    return accepted
+
+
+def test_from_nothing_to_a_whole_copy() -> None:
+    puller = Puller()
+    record = puller.origin.record(FORTY)
+    puller.link(A)
+    puller.want(record, A)
+    assert puller.sent(GetChunks) == []
+    puller.give_pages(FORTY)
+    assert deliver_all(puller, record) == 40
+    assert sorted(index for _, _, index in puller.asked()) == list(range(40))
+    assert puller.finished == [record]
+    assert puller.transfer.next_wakeup() == NEVER
+
+
+def test_an_empty_file_needs_no_holder() -> None:
+    puller = Puller()
+    record = puller.origin.record(manifest_of(0))
+    puller.want(record)
+    assert puller.finished == [record]
+
+
+def test_a_manifest_of_two_levels_is_fetched_page_by_page() -> None:
+    manifest = manifest_of(3000)
+    puller = Puller()
+    puller.link(A, B)
+    puller.want(puller.origin.record(manifest), A, B)
+    puller.give_pages(manifest)
+    assert puller.pull.manifest == manifest
+
+
+def test_a_page_that_does_not_verify_is_asked_of_somebody_else() -> None:
+    puller = Puller()
+    puller.link(A, B)
+    puller.want(puller.origin.record(FORTY), A, B)
+    question = puller.sent(GetPages)[-1]
+    assert isinstance(question.message, GetPages)
+    lie = Page(question.message.request, FORTY.root, 0, 0, bytes(40 * 32))
+    liar = A if question.to == A else B
+    puller.hear(liar, lie)
+    again = puller.sent(GetPages)[-1]
+    assert again.to != liar
+    puller.give_pages(FORTY)
+    assert puller.pull.manifest == FORTY
+
+
+def test_what_is_on_disk_already_is_not_fetched_again() -> None:
+    puller = Puller()
+    record = puller.origin.record(FORTY)
+    puller.manifests[record.root] = FORTY
+    puller.on_disk[record.root] = 0b1111
+    puller.elsewhere[record.root] = 0b110000
+    puller.link(A)
+    puller.want(record, A)
+    assert deliver_all(puller, record) == 34
+    assert min(index for _, _, index in puller.asked()) == 6
+
+
+def test_metadata_alone_moves_nothing() -> None:
+    puller, record = pulling(FORTY, A)
+    deliver_all(puller, record)
+    puller.log.clear()
+    puller.want(puller.origin.record(FORTY, sequence=2, metadata={"quality": 1}), A)
+    assert len(puller.finished) == 2
+    assert puller.log == []
+
+
+def test_chunks_come_from_several_holders_at_once() -> None:
+    puller, _ = pulling(manifest_of(200), A, B, C)
+    assert all(puller.asked_of(one) for one in (A, B, C))
+    assert len(set(puller.asked())) == len({index for _, _, index in puller.asked()})
+
+
+def test_the_rarest_chunk_is_asked_for_first() -> None:
+    puller = Puller()
+    record = puller.origin.record(FORTY)
+    puller.manifests[record.root] = FORTY
+    puller.want(record)
+    common = (2**40 - 1) & ~(1 << 17)
+    for one, chunks in ((A, common), (B, 2**40 - 1)):
+        puller.link(one)
+        # Too busy to be asked while the others tell what they have.
+        puller.transfer._sources[one].busy_until = 1.0
+        puller.hear(one, Have(record.root, 1, 0, chunks.to_bytes(5, "little")))
+    puller.wake(1.0)
+    assert puller.asked_of(B)[0] == 17
+
+
+def test_bytes_in_flight_stay_within_the_budget() -> None:
+    puller, record = pulling(manifest_of(400), *(peer(n) for n in range(1, 40)), in_flight=10 * 65536)
+    assert puller.transfer.outstanding() <= 10 * 65536
+    assert deliver_all(puller, record) == 400
+
+
+def test_a_chunk_larger_than_the_budget_passes_alone() -> None:
+    puller, record = pulling(manifest_of(4), A, B, in_flight=1000)
+    assert len(puller.asked()) == 1
+    done = 0
+    while record not in puller.finished:
+        puller.deliver(*puller.asked()[done])
+        done += 1
+    assert done == 4
+
+
+def test_a_receive_limit_asks_for_one_chunk_at_a_time() -> None:
+    puller, record = pulling(FORTY, A, receive_bytes_per_second=65536.0)
+    done = 0
+    while record not in puller.finished:
+        while done < len(puller.asked()):
+            puller.deliver(*puller.asked()[done])
+            done += 1
+        if record not in puller.finished:
+            puller.wake(puller.transfer.next_wakeup())
+    assert 38.5 <= puller.now <= 40.5
+
+
+def test_a_refusal_is_given_back_to_the_limit() -> None:
+    puller, _ = pulling(FORTY, A, receive_bytes_per_second=65536.0)
+    (_, request, _), = puller.asked()
+    puller.hear(A, Busy(request, 0.1))
+    puller.wake(0.2)
+    assert len(puller.asked()) == 2
+
+
+def test_a_busy_holder_is_asked_again_after_a_while_and_not_before() -> None:
+    puller, _ = pulling(FORTY, A)
+    asked = puller.asked()
+    for request in dict.fromkeys(request for _, request, _ in asked):
+        puller.hear(A, Busy(request, 2.0))
+    puller.wake(1.9)
+    assert puller.asked() == asked
+    puller.wake(3.1)
+    assert len(puller.asked()) > len(asked)
+
+
+def test_a_silent_holder_loses_its_requests_to_others_and_may_answer_late() -> None:
+    puller, record = pulling(FORTY, A)
+    late = puller.asked()
+    puller.link(B)
+    puller.known[record.root].append(B)
+    puller.wake(9.5)
+    puller.see(puller.transfer.holder_known(record.root, B, puller.now))
+    puller.wake(10.0)
+    assert {s.to for s in puller.sent(CancelChunks)} == {A}
+    assert puller.deliver(*late[0])
+    puller.check()
+    done = 0
+    while record not in puller.finished:
+        from_b = [entry for entry in puller.asked() if entry[0] == B]
+        puller.deliver(*from_b[done])
+        done += 1
+    assert done >= 39
+
+
+def test_a_silent_holder_that_is_the_only_one_is_not_asked_twice_for_the_same() -> None:
+    puller, _ = pulling(FORTY, A)
+    asked = puller.asked()
+    puller.wake(100.0)
+    assert puller.asked() == asked
+    puller.check()
+
+
+def test_a_wrong_chunk_is_told_and_its_sender_asked_last() -> None:
+    puller, record = pulling(FORTY, A, B)
+    who, request, index = puller.asked()[0]
+    honest = B if who == A else A
+    puller.see(puller.transfer.body_arrives(who, request, index, 65536, 0.0))
+    before = len(puller.asked())
+    out = puller.see(puller.transfer.chunk_bad(who, request, record.root, index, "another hash", 0.0))
+    assert Tell(BadChunk(who.hex()[:2], record.key.text, index)) in out
+    puller.check()
+    puller.wake(6.0)  # everybody known to have all is believed again
+    assert all(other == honest for other, _, _ in puller.asked()[before:])
+    puller.see(puller.transfer.link_broken(who, puller.now))
+    puller.link(who)
+    assert puller.transfer._sources[who].strikes == 1, "a new link does not make it honest"
+
+
+def test_the_only_holder_may_try_again_after_a_wrong_chunk() -> None:
+    puller, record = pulling(manifest_of(4), A)
+    _, request, index = puller.asked()[0]
+    puller.see(puller.transfer.chunk_bad(A, request, record.root, index, "another hash", 0.0))
+    assert len(puller.asked()) == 4
+    puller.wake(6.0)
+    assert puller.asked()[-1][2] == index
+    assert len(puller.asked()) == 5
+
+
+def test_a_body_of_another_length_is_read_away_and_counts_as_wrong() -> None:
+    puller, _record = pulling(FORTY, A)
+    _, request, index = puller.asked()[0]
+    out = puller.see(puller.transfer.body_arrives(A, request, index, 10, 0.0))
+    assert out[0] == DiscardBody(A, request, index, 10)
+    assert puller.transfer._sources[A].strikes == 1
+    puller.check()
+
+
+def test_one_body_is_taken_once_however_often_it_is_sent() -> None:
+    puller, _ = pulling(FORTY, A)
+    _, request, index = puller.asked()[0]
+    first = puller.see(puller.transfer.body_arrives(A, request, index, 65536, 0.0))
+    second = puller.see(puller.transfer.body_arrives(A, request, index, 65536, 0.0))
+    assert not isinstance(first[0], DiscardBody)
+    assert second == [DiscardBody(A, request, index, 65536)]
+
+
+def test_the_last_chunks_are_asked_twice_and_the_slower_answer_is_cancelled() -> None:
+    puller, record = pulling(manifest_of(1), A, B)
+    (slow, request, _), = puller.asked()
+    other = B if slow == A else A
+    puller.wake(0.3)
+    assert puller.asked_of(other) == [0]
+    puller.check()
+    fast = next(entry for entry in puller.asked() if entry[0] == other)
+    assert puller.deliver(*fast)
+    assert puller.finished == [record]
+    assert [s.message for s in puller.sent(CancelChunks)] == [CancelChunks(request, (0,))]
+    assert not puller.transfer._sources[slow].asks
+
+
+def test_what_a_broken_link_owed_goes_to_others() -> None:
+    puller, record = pulling(FORTY, A, B)
+    owed = set(puller.asked_of(A))
+    puller.see(puller.transfer.link_broken(A, 0.0))
+    puller.check()
+    while puller.transfer._sources[B].outstanding:
+        for entry in [entry for entry in puller.asked() if entry[0] == B]:
+            if record in puller.finished:
+                break
+            puller.deliver(*entry)
+        if record in puller.finished:
+            break
+    assert owed <= set(puller.asked_of(B))
+
+
+def test_partial_holders_tell_what_they_have_and_are_asked_for_no_more() -> None:
+    puller = Puller()
+    record = puller.origin.record(FORTY)
+    puller.link(A, B)
+    puller.want(record, A)
+    assert {s.to for s in puller.sent(Interest)} == {A, B}
+    puller.hear(B, Have(record.root, 1, 0, b"\x07\0\0\0\0"))
+    assert puller.pull.holders[B] == 0, "no set is kept before the manifest is proven"
+    puller.give_pages(FORTY)
+    assert [s.to for s in puller.sent(Interest)][2:] == [B], "asked again when sets can be kept"
+    puller.hear(B, Have(record.root, 1, 0, b"\x07\0\0\0\0"))
+    puller.hear(B, HaveMore(record.root, (9, 40, 10**15)))
+    assert set(puller.asked_of(B)) <= {0, 1, 2, 9}
+    assert puller.pull.holders[B] == 0b1000000111
+
+
+def test_lies_about_holdings_cost_nothing_and_break_nothing() -> None:
+    puller, record = pulling(FORTY, A)
+    puller.link(B)
+    for offset in (8, 7, 40, 2**62, 2**63 - 1):
+        puller.hear(B, Have(record.root, 1, offset, b"\xff" * 900_000))
+        puller.hear(B, Have(record.root, 1, offset, b""))
+    puller.hear(B, HaveMore(record.root, (40, 2**40, 2**63 - 1)))
+    puller.hear(B, NoChunks(77, record.root, (2**63 - 1,), "no"))
+    assert puller.pull.holders.get(B, 0) < 2**40
+    assert all(index < 40 for index in puller.asked_of(B))
+    puller.check()
+
+
+def test_a_record_that_claims_a_huge_size_takes_no_memory_before_its_manifest_is_proven() -> None:
+    puller = Puller()
+    record = puller.origin.record(ONE, size=(2**32 - 1) * 4096, chunk_size=4096)
+    puller.link(A, B)
+    puller.want(record, A)
+    puller.hear(B, Have(record.root, 1, 2**32 - 64, b"\xff" * 8))
+    puller.hear(B, HaveMore(record.root, (2**32 - 9,)))
+    puller.hear(A, NoChunks(1, record.root, (5,), "no"))
+    question = puller.sent(GetPages)[0].message
+    assert isinstance(question, GetPages)
+    level, index = question.levels[0], question.indices[0]
+    puller.hear(A, Page(question.request, record.root, level, index, bytes(32 * 4)))
+    puller.wake(60.0)
+    assert puller.pull.holders[B] == 0
+    assert puller.pull.availability.rarest(1) == 1
+
+
+def test_a_holder_that_lost_it_is_not_asked_in_a_tight_loop() -> None:
+    puller, record = pulling(FORTY, A)
+    for _ in range(30):
+        for _, request, _ in puller.asked()[-1:]:
+            puller.hear(A, NoChunks(request, record.root, (), "not here"))
+        puller.wake(puller.now + 0.5)
+    assert len(puller.sent(GetChunks)) <= 40
+
+
+def test_a_newer_version_waits_for_the_one_under_way_and_the_newest_wins() -> None:
+    puller, first = pulling(FORTY, A)
+    second, third = (
+        puller.origin.record(manifest_of(40, f"v{number}"), sequence=number) for number in (2, 3)
+    )
+    puller.want(second, A)
+    puller.want(third, A)
+    puller.want(second, A)
+    assert len(puller.transfer.pulls()) == 1
+    deliver_all(puller, first)
+    assert [pull.record for pull in puller.transfer.pulls()] == [third]
+
+
+def test_a_version_that_nobody_serves_any_more_makes_room_for_the_newer_one() -> None:
+    puller, first = pulling(FORTY, A)
+    newer = puller.origin.record(manifest_of(40, "v2"), sequence=2)
+    puller.want(newer, A)
+    puller.known[first.root].clear()
+    for request in dict.fromkeys(request for _, request, _ in puller.asked()):
+        if puller.pull.record == first:
+            puller.hear(A, NoChunks(request, first.root, (), "superseded"))
+    assert puller.pull.record == newer
+    assert Abandon(first.root, keep=True) in puller.log
+
+
+def test_a_version_whose_holders_fell_silent_makes_room_for_the_newer_one() -> None:
+    puller, _first = pulling(FORTY, A)
+    puller.want(puller.origin.record(manifest_of(40, "v2"), sequence=2), B)
+    puller.wake(20.0)
+    assert puller.pull.record.sequence == 2
+
+
+def test_a_full_disk_parks_the_pull_and_tries_again_later_each_time() -> None:
+    puller = Puller()
+    puller.refusal = "no space left"
+    record = puller.origin.record(FORTY)
+    puller.want(record, A)
+    assert puller.log[0] == Tell(TransferStalled(record.key.text, 1, "no space left"))
+    tries = []
+    for _ in range(5):
+        puller.wake(puller.transfer.next_wakeup())
+        tries.append(puller.now)
+    pauses = [after - before for before, after in zip([0.0, *tries], tries, strict=False)]
+    assert pauses == sorted(pauses)
+    puller.refusal = None
+    puller.link(A)
+    puller.wake(puller.transfer.next_wakeup())
+    assert puller.sent(GetPages)
+
+
+def test_a_chunk_that_our_disk_refused_parks_the_pull_and_late_bodies_are_read_away() -> None:
+    puller, record = pulling(FORTY, A)
+    first, second = puller.asked()[:2]
+    puller.see(puller.transfer.body_arrives(*first, 65536, 0.0))
+    puller.see(puller.transfer.body_arrives(*second, 65536, 0.0))
+    puller.see(puller.transfer.chunk_unstored(A, first[1], record.root, first[2], "no space", 0.0))
+    puller.see(puller.transfer.chunk_stored(A, second[1], record.root, second[2], 65536, 0.0))
+    third = puller.asked()[2]
+    assert puller.see(puller.transfer.body_arrives(*third, 65536, 0.0)) == [DiscardBody(*third, 65536)]
+    puller.wake(10.0)
+    puller.check()
+    assert puller.pull.proven
+
+
+def test_content_that_is_not_its_kind_is_never_pulled_again() -> None:
+    puller, record = pulling(ONE, A)
+    del puller.shelf
+    (_, request, _), = puller.asked()
+    puller.transfer.body_arrives(A, request, 0, 65536, 0.0)
+    puller.transfer.chunk_stored(A, request, record.root, 0, 65536, 0.0)
+    out = puller.transfer.rejected(record, "no SQLite database", True, 0.0)
+    assert Tell(ArtifactRejected(record.key.text, 1, "no SQLite database")) in out
+    assert puller.transfer.want(record, 1.0) == []
+
+
+def test_models_go_first_and_many_of_one_kind_do_not_keep_out_another() -> None:
+    puller = Puller(active=2)
+    puller.link(A)
+    for number in range(200):
+        content = manifest_of(40, f"npz {number}")
+        puller.want(puller.origin.record(content, f"{number}.npz", "npz"), A)
+    games, model = manifest_of(40, "games"), manifest_of(40, "model")
+    puller.want(puller.origin.record(games), A)
+    puller.want(puller.origin.record(model, "m.pth", "models"), A)
+    assert sorted(pull.record.kind for pull in puller.transfer.pulls()) == ["games", "models", "npz", "npz"]
+    puller.log.clear()
+    puller.give_pages(model) if puller.sent(GetPages) else None
+    assert puller.transfer.waiting() == 198
+
+
+def test_holders_that_are_not_linked_are_dialled() -> None:
+    puller, _ = pulling()
+    puller.known[FORTY.root] = [A]
+    puller.wake(6.0)
+    assert NeedLink(A) in puller.log
+
+
+def test_a_stall_is_told_once() -> None:
+    puller, record = pulling()
+    puller.wake(200.0)
+    stalls = [e for e in puller.log if isinstance(e, Tell) and isinstance(e.event, TransferStalled)]
+    assert stalls == [Tell(TransferStalled(record.key.text, 1, "no holder is reachable"))]
+
+
+STEPS = st.lists(st.integers(0, 2**32 - 1), min_size=20, max_size=120)
+
+
+@given(STEPS)
+def test_whatever_holders_and_links_do_the_books_agree_and_nothing_spins(steps: list[int]) -> None:
+    run(steps)
+
+
+@given(STEPS)
+def test_the_same_inputs_give_the_same_effects(steps: list[int]) -> None:
+    assert repr(run(steps).log) == repr(run(steps).log)
+
+
+def run(steps: list[int]) -> Puller:
+    origin = Origin()
+    manifests = [manifest_of(30, "x"), manifest_of(12, "y"), manifest_of(1, "z")]
+    records = [
+        origin.record(manifests[0], "x"),
+        origin.record(manifests[1], "x", sequence=2),
+        origin.record(manifests[2], "z"),
+    ]
+    puller = Puller(in_flight=20 * 65536, silence=2.0)
+    for manifest in manifests:
+        puller.manifests[manifest.root] = manifest
+    peers = [peer(number) for number in range(1, 5)]
+    for step in steps:
+        rng = Random(step)
+        who = peers[rng.randrange(4)]
+        record = records[rng.randrange(3)]
+        sources = puller.transfer._sources.values()
+        requests = [(ask.request, ask) for source in sources for ask in source.asks.values()]
+        request, ask = requests[rng.randrange(len(requests))] if requests else (rng.randrange(9), None)
+        index = rng.randrange(32)
+        transfer, now = puller.transfer, puller.now
+        match rng.randrange(15):
+            case 0 if who not in transfer._sources:
+                puller.link(who)
+            case 1:
+                puller.see(transfer.link_broken(who, now))
+            case 2:
+                puller.want(record, who)
+            case 3:
+                puller.wake(now + rng.random() * 4)
+            case 4:
+                puller.hear(who, Have(record.root, rng.randrange(3), 8 * rng.randrange(5), rng.randbytes(4)))
+            case 5:
+                puller.hear(who, HaveMore(record.root, (index, rng.randrange(40))))
+            case 6:
+                puller.hear(who, Busy(request, rng.random()))
+            case 7:
+                puller.hear(who, NoChunks(request, record.root, (index,) * rng.randrange(2), "no"))
+            case 8:
+                puller.see(transfer.unwant(record.key, now)) if rng.random() < 0.2 else None
+            case 9 if ask is not None:
+                puller.see(transfer.chunk_bad(who, request, ask.root, index % 12, "bad", now))
+            case 10 if ask is not None:
+                puller.see(transfer.chunk_unstored(who, request, ask.root, index % 12, "full", now))
+            case _ if ask is not None and not ask.pages:
+                giver = next(source.peer for source in sources if request in source.asks)
+                for wanted in [*ask.waiting, *ask.late][: rng.randrange(1, 9)]:
+                    out = puller.see(transfer.body_arrives(giver, request, wanted, 65536, now))
+                    if out and not isinstance(out[0], DiscardBody):
+                        puller.see(transfer.chunk_stored(giver, request, ask.root, wanted, 65536, now))
+        puller.check()
+        puller.wake(puller.now)
+    return puller
