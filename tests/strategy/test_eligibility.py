@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from peers import GB, disk, peer
+from candidates import GB, disk, peer
 
 from ringgossip.config.blocks import DiskRules
 from ringgossip.strategy.candidates import DiskUse

@@ -4,7 +4,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from peers import peer
+from candidates import peer
 
 from ringgossip.identity import PeerId
 from ringgossip.strategy.candidates import Candidate

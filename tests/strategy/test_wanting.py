@@ -5,9 +5,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from candidates import disk, peer
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import disk, peer
 
 from ringgossip.content.hashing import hash_bytes
 from ringgossip.strategy.candidates import Candidate
@@ -84,7 +84,10 @@ def test_who_may_not_receive_is_never_chosen(facts: dict[str, Any], code: str) -
 def test_so_many_are_chosen_as_are_missing(trainers: int, chosen: int) -> None:
     census = Census("games", [*TRAINERS[:trainers], *PLAYERS], copies=3)
     assert census.missing("away") == chosen
-    assert all(len(census.chosen(key, "away")) == chosen for key in KEYS[:50])
+    for key in KEYS[:50]:
+        names = [member.name for member in census.chosen(key, "away")]
+        assert len(names) == chosen
+        assert all(name.startswith("play") for name in names)  # the trainers are copies already
 
 
 def test_the_origin_is_no_copy_of_itself() -> None:
@@ -99,9 +102,11 @@ def test_the_origin_is_no_copy_of_itself() -> None:
 def test_every_peer_comes_to_the_same_answer_whatever_order_it_learned_of_the_others(
     rng: Random, index: int
 ) -> None:
-    shuffled = PLAYERS.copy()
+    members = [*TRAINERS[:2], *PLAYERS]
+    shuffled = members.copy()
     rng.shuffle(shuffled)
-    ours, theirs = Census("games", PLAYERS, 3), Census("games", shuffled, 3)
+    ours, theirs = Census("games", members, 4), Census("games", shuffled, 4)
+    assert ours.holders(KEYS[index], "play-0") == theirs.holders(KEYS[index], "play-0")
     chosen = ours.chosen(KEYS[index], "play-0")
     assert chosen == theirs.chosen(KEYS[index], "play-0")
     for member in PLAYERS[1:]:
@@ -175,6 +180,15 @@ def test_of_trainers_that_share_a_disk_one_pulls_and_the_others_say_who() -> Non
                 assert puller in verdict.sentence
     assert len(pullers) == 3  # the load is shared
     assert census.missing("away") == 2
+
+
+def test_a_disk_on_which_a_trainer_keeps_a_copy_gets_no_second_one() -> None:
+    player = peer("nfs-1", storage_group="nfs")
+    census = Census("games", [peer("nfs-0", role="training", storage_group="nfs"), player], copies=3)
+    assert census.chosen(KEYS[0], "away") == []
+    verdict = census.wanting(player.peer, KEYS[0], "away")
+    assert isinstance(verdict, No)
+    assert verdict.code == "storage_group"
 
 
 def test_who_reads_the_origins_disk_pulls_nothing() -> None:

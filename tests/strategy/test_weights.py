@@ -1,7 +1,7 @@
 """Do the five factors weigh what the reference says, and is every weight named by its parts?"""
 
 import pytest
-from peers import disk, peer
+from candidates import disk, peer
 
 from ringgossip.config.words import PRIORITIES
 from ringgossip.strategy.weights import (
