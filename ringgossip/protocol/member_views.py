@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.cards import MemberFacts
-from ringgossip.protocol.evidence import STATE_NAMES, Standing
+from ringgossip.protocol.evidence import DEAD, STATE_NAMES, Standing
 from ringgossip.protocol.roster import Roster
 from ringgossip.protocol.routes import Routes
 
@@ -62,9 +62,10 @@ class MemberViews:
         return self._routes.addresses(standing) if standing is not None else []
 
     def alive(self) -> tuple[PeerId, ...]:
-        """Return all who are alive or suspect, ourselves first."""
+        """Return all who are alive or suspect, ourselves first unless we have left."""
         if self._alive is None:
-            self._alive = (self.me, *[self._table[key].card.peer for key in self._roster.others()])
+            ours = (self.me,) if self._table[self._roster.me].state < DEAD else ()
+            self._alive = (*ours, *[self._table[key].card.peer for key in self._roster.others()])
         return self._alive
 
     def _standing(self, peer: PeerId) -> Standing | None:

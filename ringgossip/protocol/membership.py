@@ -150,15 +150,13 @@ class Membership(MemberViews):
     def leave(self, now: float) -> Out:
         """Say goodbye to as many as one can at once; they tell the rest."""
         self._myself.leave(now)
+        self._alive = None
         goodbye = Gossip(self._voice.me.pack(), (), ())
         out: Out = [Send(peer, goodbye, LINK) for peer in self._routes.linked.values()]
         for key in self._roster.sample(self._rng, _FAREWELLS):
             out += self._routes.send(self._table[key], goodbye)
-        self._close()
-        return out
-
-    def _close(self) -> None:
         self._closed = True
+        return out
 
     def change_facts(self, facts: MemberFacts, now: float) -> Out:
         """Say something new about ourselves; raises `UsageError` if one card cannot hold it."""
@@ -253,7 +251,7 @@ class Membership(MemberViews):
                 if not item.left:
                     self._revisits.add(item.peer[:8], now)
             elif isinstance(item, Stop):
-                self._close()
+                self._closed = True
         return out
 
     def _hear_ourselves(self, message: Message, source: Source, now: float) -> Out:
@@ -368,11 +366,11 @@ class Membership(MemberViews):
             late = now - self._prober.due
             if late > self._settings.probe.stalled_after:
                 self._beliefs.postpone(late)
-            sends, silent = self._prober.wake(now)
+            silent = self._prober.silent(now)
             if silent is not None:
                 out += self._beliefs.suspect(silent, now)
                 out += self._hearsay.echo(silent)
-            out += sends
+            out += self._prober.wake(now)
         if now >= self._gossiper.due:
             out += self._gossiper.wake(now)
         while (name := self._deadlines.pop_due(now)) is not None:

@@ -109,23 +109,26 @@ class Prober:
             at = max(now, self._started + _URGENT_GAP)
             self.due = self._period_ends = min(self._period_ends, at)
 
-    def wake(self, now: float) -> tuple[Out, Standing | None]:
-        """Go on; return effects, and the member that did not answer in all its period."""
+    def silent(self, now: float) -> Standing | None:
+        """At the end of a period, return the member that did not answer in all of it."""
         probe = self._probe
-        if probe is not None and now >= probe.timeout_at and now < self._period_ends:
-            self.due = self._period_ends
-            return self._ask_others(probe), None
-        silent: Standing | None = None
+        if probe is None or now < self._period_ends:
+            return None
+        self._probe = None
+        if now - self.due > self._settings.stalled_after or probe.timeout_at < NEVER:
+            self._health.note(1)  # we were not there ourselves
+            return None
+        return self._give_up(probe)
+
+    def wake(self, now: float) -> Out:
+        """Go on: ask others, or begin the next period."""
         if now >= self._period_ends:
-            if probe is not None:
-                late = now - self.due > self._settings.stalled_after
-                if late or probe.timeout_at < NEVER:
-                    self._health.note(1)  # we were not there ourselves
-                else:
-                    silent = self._give_up(probe)
-                self._probe = None
-            return self._begin(now), silent
-        return [], None
+            return self._begin(now)
+        probe = self._probe
+        if probe is not None and now >= probe.timeout_at:
+            self.due = self._period_ends
+            return self._ask_others(probe)
+        return []
 
     def _begin(self, now: float) -> Out:
         self._started = now

@@ -22,7 +22,10 @@ class Deadlines:
         self._order = 0
 
     def set(self, name: Name, when: float) -> None:
-        """Make `name` due at `when`, and at no other time."""
+        """Make `name` due at `when`, and at no other time; `NEVER` is as good as `cancel`."""
+        if when == NEVER:
+            self._when.pop(name, None)
+            return
         self._order += 1
         self._when[name] = (when, self._order)
         if len(self._heap) > 64 + 4 * len(self._when):

@@ -15,7 +15,7 @@ from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
 from ringgossip.identity.certificate import NodeCertificate
-from ringgossip.protocol.cards import MemberFacts
+from ringgossip.protocol.cards import Card, MemberFacts, make_card, read_card
 from ringgossip.protocol.core import (
     DATAGRAM,
     CertificateHeard,
@@ -30,9 +30,11 @@ from ringgossip.protocol.core import (
     Stop,
     Tell,
 )
+from ringgossip.protocol.evidence import Standing
 from ringgossip.protocol.membership import Membership, MembershipSettings
+from ringgossip.protocol.voice import PULSE
 from ringgossip.wire.codec import decode, encode
-from ringgossip.wire.messages import Certificates, Hello, Message, Ping
+from ringgossip.wire.messages import Gossip, Hello, Message
 
 CLUSTER = "ringrift"
 
@@ -60,6 +62,80 @@ class FreeNotary:
         if word != "certificate":
             raise PeerMisbehaved("certificate is not signed by this cluster's authority")
         return certificate(name, int(generation), " ".join(key))
+
+
+def card_of(
+    name: str,
+    boot: int = 1000,
+    version: int = 1,
+    nonce: bytes | None = None,
+    generation: int = 1,
+    **facts: Any,
+) -> Card:
+    """A card as the peer of that name would sign it."""
+    notary = FreeNotary(certificate(name, generation))
+    said = MemberFacts(**{"addresses": (Address(f"{name}.example", 7946),), **facts})
+    return make_card(notary, CLUSTER, said, boot, nonce or name.encode().ljust(8, b"."), version)
+
+
+def pulse_of(card: Card, incarnation: int = 0, digest: int = 0, root: bytes = bytes(8)) -> bytes:
+    return PULSE.pack(card.boot, incarnation, card.version, digest, root)
+
+
+def update_of(
+    card: Card, incarnation: int, state: int, accuser: bytes = b"mia.", boot: int | None = None
+) -> bytes:
+    standing = Standing(card, incarnation, state).pack(accuser)
+    return standing if boot is None else standing[:8] + boot.to_bytes(8, "big") + standing[16:]
+
+
+class Lab:
+    """One machine, alone in a room, and members that it knows from their cards."""
+
+    def __init__(
+        self, *names: str, settings: MembershipSettings | None = None, boot: int = 1000, **facts: Any
+    ) -> None:
+        self.address = Address("alice.example", 7946)
+        said = MemberFacts(**{"addresses": (self.address,), **facts})
+        self.certificates: dict[PeerId, NodeCertificate] = {}
+        self.machine = Membership(
+            CLUSTER, FreeNotary(certificate("alice")), said, (), boot, b"alice...",
+            settings or MembershipSettings(), Random(7), self.certificates.get,
+        )  # fmt: skip
+        self.cards: dict[str, Card] = {}
+        self.machine.start(0.0)
+        for name in names:
+            self.meet(card_of(name), 0.0)
+
+    @property
+    def card(self) -> Card:
+        return read_card(self.machine.own_card)
+
+    def meet(self, card: Card, now: float, generation: int = 1) -> list[Any]:
+        found = certificate(card.name, generation)
+        self.certificates[found.peer_id] = found
+        self.cards[card.name] = card
+        return self.machine.card_heard(card.packed, card.peer, now)
+
+    def hear(
+        self, message: Message, sender: Card, now: float, source: Address | int | None = None
+    ) -> list[Any]:
+        where: Any = source if source is not None else sender.facts.addresses[0]
+        return self.machine.receive(message, sender.peer, where, now)
+
+    def gossip(self, *updates: bytes, now: float, sender: str = "bob") -> list[Any]:
+        return self.hear(Gossip(b"".join(updates), (), ()), self.cards[sender], now)
+
+    def state(self, name: str) -> str:
+        member = self.machine.member(self.cards[name].peer)
+        return member.state if member else "unknown"
+
+    def run(self, until: float) -> list[tuple[float, Any]]:
+        """Wake the machine whenever it asks for it; nobody answers."""
+        out: list[tuple[float, Any]] = []
+        while (due := self.machine.next_wakeup()) <= until:
+            out += [(due, effect) for effect in self.machine.wake(due)]
+        return out
 
 
 def address_of(number: int) -> Address:
@@ -347,6 +423,3 @@ class MemberNetwork:
             sorted(m.peer for m in node.machine.members() if m.state == "alive") == expected
             for node in running
         )
-
-
-__all__ = ["CLUSTER", "Certificates", "FreeNotary", "MemberNetwork", "Node", "Ping", "address_of", "certificate"]
