@@ -144,6 +144,7 @@ class Membership(MemberViews):
         for card in cards:
             if card.key != self._key:
                 self._roster.put(standing_of(card, 0, ALIVE), now)
+        self._roster.begin_round()
         self._alive = None
         self._voice.changed()
 

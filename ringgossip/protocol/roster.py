@@ -77,6 +77,10 @@ class Roster:
         if key != self.me:
             self._ring.append(key)
 
+    def begin_round(self) -> None:
+        """Let the next target be the first of a new round, in a new order."""
+        self._next = len(self._ring)
+
     def mix_in(self, rng: Draw) -> None:
         """Put the one appended last at a random place among those not yet probed in this round."""
         ring = self._ring
