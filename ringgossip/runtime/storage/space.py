@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 
 from ringgossip.runtime.storage.disk import NoRoom, free_bytes
 
@@ -29,7 +29,7 @@ class Space:
     folder: Path
     min_free_bytes: int
     _promised: dict[bytes, tuple[int, Path]] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
+    _lock: RLock = field(default_factory=RLock)
 
     def reserve(
         self, root: bytes, size: int, path: Path, make_room: Callable[[int], bool] | None = None

@@ -119,3 +119,18 @@ def test_a_snapshot_without_room_is_refused_before_it_is_begun(tmp_path: Path) -
             assert not list((store.data / "snapshots").iterdir())
 
     on_small_disk(tmp_path / "disk", 8 * MIB, play)
+
+
+def test_what_nobody_fills_makes_room_for_what_is_fetched_now(tmp_path: Path) -> None:
+    def play(disk: Path) -> None:
+        data = content(4 * MIB)
+        idle = record_of(manifest_of(data), "idle.bin")
+        with Store.open(disk / "data", min_free_bytes=0) as first:
+            fill(first, idle, manifest_of(data), data, only=[0, 1, 2])
+        with Store.open(disk / "data", min_free_bytes=0) as second:
+            second.reserve(record_of(manifest_of(b"x"), "large.bin", size=14 * MIB, root=bytes(32)))
+            assert not list((disk / "data/partial").iterdir())
+            with pytest.raises(NoRoom):
+                second.reserve(idle)
+
+    on_small_disk(tmp_path / "disk", 16 * MIB, play)

@@ -189,6 +189,37 @@ def test_what_is_no_whole_file_is_refused(store: Store, tmp_path: Path) -> None:
         store.prepare("npz", tmp_path / "pipe", "pipe")
 
 
+@pytest.mark.parametrize("how", ["grows", "same size", "renamed over"])
+def test_a_file_that_changes_while_it_is_hashed_is_refused(store: Store, tmp_path: Path, how: str) -> None:
+    path = tmp_path / "net.bin"
+    path.write_bytes(content(3 * MIB))
+
+    def meddle(phase: str, done: int, total: int) -> None:
+        if done == 2 * MIB and how == "renamed over":
+            (tmp_path / "new").write_bytes(content(3 * MIB))
+            (tmp_path / "new").rename(path)
+        elif done == 2 * MIB:
+            with path.open("r+b") as file:
+                file.seek(0, os.SEEK_END if how == "grows" else os.SEEK_SET)
+                file.write(b"more")
+
+    with pytest.raises(ArtifactRefused, match="changed while it was read"):
+        store.prepare("models", path, "net.bin", progress=meddle)
+    assert store.prepare("models", path, "net.bin").read
+
+
+def test_a_users_file_that_changed_while_we_were_away_is_not_held(tmp_path: Path) -> None:
+    path = tmp_path / "net.bin"
+    path.write_bytes(content(MIB))
+    with Store.open(tmp_path / "data") as first:
+        publish(first, path)
+    stat = path.stat()
+    flip(path, 5)
+    assert path.stat().st_mtime_ns == stat.st_mtime_ns
+    with Store.open(tmp_path / "data") as second:
+        assert second.restored.holdings == () and len(second.restored.records) == 1
+
+
 def test_changed_metadata_alone_moves_no_file(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         _, path = receive(store, content(MIB))
