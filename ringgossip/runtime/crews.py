@@ -26,6 +26,7 @@ class Crews:
         self.finishers = Workers("finish", 4, mailbox)
         self.publishers = Workers("publish", 2, mailbox)
         self.names = Workers("names", 2, mailbox)
+        self.folders = Workers("folders", 1, mailbox)
         # What concerns one content stays in order; what concerns many shares the index's commits.
         self._lanes = [Workers(f"lane{number}", 1, mailbox) for number in range(_LANES)]
 
@@ -44,6 +45,7 @@ class Crews:
             self.finishers,
             self.publishers,
             self.names,
+            self.folders,
             *self._lanes,
         ]
 

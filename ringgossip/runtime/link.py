@@ -244,7 +244,6 @@ class Link:
         while not self.ended:
             frame = reader.next_frame()
             if frame is None:
-                self.receiving.pause()
                 count = await self._stream.receive_into(reader.writable())
                 if not count:
                     return "the other side closed it" if reader.between_frames else "it ended in mid-sentence"

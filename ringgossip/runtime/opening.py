@@ -14,7 +14,7 @@ import trio
 
 from ringgossip.config import PeerConfig, load_config
 from ringgossip.content.record import Record
-from ringgossip.errors import CredentialsError, OperationFailed
+from ringgossip.errors import CredentialsError, OperationFailed, PeerGone
 from ringgossip.identity.credentials import Credentials
 from ringgossip.runtime.condition import Condition
 from ringgossip.runtime.crews import Crews
@@ -106,10 +106,13 @@ async def _opened(config: PeerConfig | str | Path, embedded: bool) -> AsyncItera
             async with trio.open_nursery() as nursery:
                 await nursery.start(_guard, engine, peer, failure, nursery.cancel_scope)
                 relay.connect(engine)
+                if settings.share:
+                    nursery.start_soon(_guard_folders, peer, failure, nursery.cancel_scope)
                 try:
                     yield peer
                 finally:
                     await peer.close()
+                    nursery.cancel_scope.cancel()
             if failure:
                 bug = f"a bug of ringgossip stopped this peer: {_first(failure[0])!r}"
                 raise OperationFailed(f"{bug}; its log has the traceback") from failure[0]
@@ -137,6 +140,17 @@ async def _guard(
         failure.append(error)
     if failure or engine.stop_reason is not None:
         peer._ended()
+        scope.cancel()
+
+
+async def _guard_folders(peer: Peer, failure: list[Exception], scope: trio.CancelScope) -> None:
+    try:
+        await peer.share_folders()
+    except PeerGone:
+        pass  # It was closed meanwhile.
+    except Exception as error:
+        log.exception("a bug of ringgossip stops this peer")
+        failure.append(error)
         scope.cancel()
 
 

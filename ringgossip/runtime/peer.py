@@ -6,7 +6,7 @@ is looked at again whenever the core has told something.
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -18,15 +18,16 @@ from ringgossip.config import PeerConfig
 from ringgossip.content.kinds import normalise_kind
 from ringgossip.content.kinds.metadata import describe
 from ringgossip.content.names import require_artifact_name
-from ringgossip.content.record import ArtifactKey, Record
+from ringgossip.content.record import ArtifactKey, Record, Scalar
 from ringgossip.errors import OperationFailed, PeerGone, TimedOut
 from ringgossip.events import Event
 from ringgossip.identity import Address
-from ringgossip.protocol.core import Draft, Published, PublishRefused
+from ringgossip.protocol.core import Draft, Published, PublishRefused, Tell
 from ringgossip.protocol.membership import Member
 from ringgossip.protocol.views import TransferView
 from ringgossip.runtime.condition import Condition
 from ringgossip.runtime.engine import Engine
+from ringgossip.runtime.folders import SharedFolder
 from ringgossip.runtime.listening import Audience, Listener
 from ringgossip.runtime.own_names import OwnNames
 from ringgossip.runtime.shapes import Artifact, Health, Receipt, artifact_of
@@ -131,14 +132,32 @@ class Peer:
         Raises `UsageError` for arguments, `ArtifactRefused` or `SnapshotPostponed`
         for the file, `OperationFailed` for a name that is taken, `TimedOut` when
         not even the record is on disk by then. `progress` hears (phase, done, total),
-        `snapshot` and `hash` in bytes and from a worker thread, then `copies`. Too few copies are no error: the
-        receipt says who has it and who has not.
+        `snapshot` and `hash` in bytes and from a worker thread, then `copies`. Too few
+        copies are no error: the receipt says who has it and who has not.
         """
+        source = Path(os.path.abspath(path))  # noqa: PTH100  Links are not resolved: they are the name.
+        metadata = describe(board_type, num_players, quality)
+        name = source.name if name is None else name
+        return await self.publish_source(
+            kind, source, name, metadata, replace=replace, copies=copies, timeout=timeout, progress=progress
+        )
+
+    async def publish_source(
+        self,
+        kind: str,
+        source: Path,
+        name: str,
+        metadata: Mapping[str, Scalar],
+        *,
+        replace: bool = False,
+        copies: int = 0,
+        timeout: float = 60.0,
+        progress: Progress | None = None,
+    ) -> Receipt:
+        """Publish with any metadata: what `publish` and shared folders do."""
         self._check_open()
         kind = normalise_kind(kind)
-        source = Path(os.path.abspath(path))  # noqa: PTH100  Links are not resolved: they are the name.
-        name = require_artifact_name(source.name if name is None else name)
-        metadata = describe(board_type, num_players, quality)
+        name = require_artifact_name(name)
         deadline = trio.current_time() + timeout
         lock = self._publishing.setdefault((kind, name), trio.Lock())
         async with lock:
@@ -358,6 +377,16 @@ class Peer:
         return Health(not self._closed, status, message, time.time(), details)
 
     # --- the end ----------------------------------------------------------------------------
+
+    async def share_folders(self) -> None:
+        """Publish finished files of the configured folders, for ever."""
+        async with trio.open_nursery() as nursery:
+            for share in self.config.share:
+                folder = SharedFolder(share, self.publish_source, self._engine.crews.folders, self._tell)
+                nursery.start_soon(folder.run)
+
+    def _tell(self, event: Event) -> None:
+        self._engine.perform([Tell(event)])
 
     async def close(self, graceful: bool = True) -> None:
         """Leave the cluster and stop; gracefully within 2 seconds, else at once."""

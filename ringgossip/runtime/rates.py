@@ -1,6 +1,7 @@
 """How fast is a link? Bytes a second while there was something to move, smoothed."""
 
 _SAMPLE = 0.05  # Shorter samples measure the scheduler, not the link.
+_PAUSE = 0.25  # A direction in which nothing moved for so long was idle, not slow.
 
 SMALLEST_PIECE = 16 * 1024
 LARGEST_PIECE = 1 << 20
@@ -11,17 +12,17 @@ _FIRST_PIECE = 64 * 1024  # While nothing was measured: 50 ms on 10 Mbit/s, for 
 class Meter:
     """Measures one direction of a link; idle time does not count."""
 
-    __slots__ = ("_amount", "_start", "rate")
+    __slots__ = ("_amount", "_last", "_start", "rate")
 
     def __init__(self) -> None:
         self.rate = 0.0  # bytes a second, 0 while unknown
-        self._start = -1.0
+        self._start = self._last = -1.0
         self._amount = 0
 
     def begin(self, now: float) -> None:
         """Something begins to move, perhaps after a pause."""
-        if self._start < 0:
-            self._start, self._amount = now, 0
+        if self._start < 0 or now - self._last > _PAUSE:
+            self._start, self._last, self._amount = now, now, 0
 
     def pause(self) -> None:
         """Nothing is left to move: the sample under way would count waiting as slowness."""
@@ -30,6 +31,7 @@ class Meter:
     def moved(self, amount: int, now: float) -> None:
         """Count bytes that have passed since `begin`."""
         self._amount += amount
+        self._last = now
         seconds = now - self._start
         if self._start >= 0 and seconds >= _SAMPLE:
             sample = self._amount / seconds

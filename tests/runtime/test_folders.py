@@ -1,0 +1,122 @@
+"""Shared folders: what counts as finished, and what never leaves the folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from ringgossip.config import PeerConfig, ShareFolder
+from ringgossip.errors import CredentialsError
+from ringgossip.events import ArtifactCompleted
+from ringgossip.identity import Address
+from ringgossip.runtime.background import run_in_thread
+from ringgossip.runtime.folders import SharedFolder, look_through
+from ringgossip.runtime.opening import open_runtime_peer
+
+
+def watcher(kind: str = "models") -> SharedFolder:
+    return SharedFolder(ShareFolder(kind=kind, folder=Path("/shared")), None, None, None)
+
+
+def test_a_file_that_lies_still_is_published_after_the_settle_time() -> None:
+    folder = watcher()
+    growing, still = {"a.pth": (10, 5, 5, 1)}, {"a.pth": (20, 6, 6, 1)}
+    assert folder.finished(growing, 0.0) == []
+    assert folder.finished(still, 4.0) == []
+    assert folder.finished(still, 8.9) == []
+    assert folder.finished(still, 9.0) == ["a.pth"]
+
+
+def test_a_file_that_was_renamed_into_place_is_published_at_the_second_look() -> None:
+    folder = watcher()
+    renamed = {"a.pth": (10, 5, 6, 1)}
+    assert folder.finished(renamed, 0.0) == []
+    assert folder.finished(renamed, 0.5) == ["a.pth"]
+
+
+def test_what_is_done_is_published_again_only_when_it_changes() -> None:
+    folder = watcher()
+    first, second = {"a.pth": (10, 5, 6, 1)}, {"a.pth": (10, 5, 7, 2)}
+    folder.finished(first, 0.0)
+    assert folder.finished(first, 1.0) == ["a.pth"]
+    folder._seen["a.pth"].done = first["a.pth"]
+    assert folder.finished(first, 100.0) == []
+    assert folder.finished(second, 101.0) == []
+    assert folder.finished(second, 102.0) == ["a.pth"]
+
+
+def test_a_live_database_is_due_at_once_and_then_when_its_wal_changes() -> None:
+    folder = watcher("games")
+    before, after = {"games.db": (10, 5, 5, 1, 7, 5, 5, 2)}, {"games.db": (10, 5, 5, 1, 9, 6, 6, 2)}
+    assert folder.finished(before, 0.0) == ["games.db"]
+    folder._seen["games.db"].done = before["games.db"]
+    assert folder.finished(before, 1.0) == []
+    assert folder.finished(after, 2.0) == ["games.db"]
+
+
+def test_links_out_of_the_folder_and_sidecars_are_not_seen(tmp_path) -> None:
+    shared, outside = tmp_path / "shared", tmp_path / "secret.pth"
+    (shared / "deep").mkdir(parents=True)
+    outside.write_bytes(b"secret")
+    (shared / "deep" / "inside.pth").write_bytes(b"x")
+    (shared / "best.pth").symlink_to("deep/inside.pth")
+    (shared / "stolen.pth").symlink_to(outside)
+    (shared / "loop").symlink_to(shared)
+    (shared / "notes.txt").write_bytes(b"x")
+    (shared / "games.pth-wal").write_bytes(b"x")
+    share = ShareFolder(kind="models", folder=shared, match="*.pth*")
+    assert sorted(name for name, _ in look_through(share)) == ["best.pth", "deep/inside.pth"]
+
+
+@pytest.fixture
+def configs(nodes, tmp_path):
+    def make(name: str, **more) -> PeerConfig:
+        return PeerConfig(
+            cluster="ringrift",
+            node=name,
+            data=tmp_path / "data" / name,
+            credentials=getattr(nodes, name),
+            listen=Address("127.0.0.1", 0),
+            **more,
+        )
+
+    return make
+
+
+@pytest.mark.trio
+async def test_a_file_renamed_into_a_shared_folder_arrives_at_the_other_peer(configs, tmp_path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    share = ShareFolder(kind="models", folder=shared, match="*.pth", metadata={"board_type": "hex8"})
+    async with (
+        open_runtime_peer(configs("alice", share=(share,)), embedded=False) as alice,
+        open_runtime_peer(configs("bob", seeds=(alice.address,)), embedded=False) as bob,
+    ):
+        (shared / "best.tmp").write_bytes(os.urandom(100_000))
+        await trio.sleep(0.02)
+        (shared / "best.tmp").rename(shared / "best.pth")
+        artifact = await bob.wait_for("models", "best.pth", timeout=15)
+        assert artifact.metadata["board_type"] == "hex8"
+        assert Path(artifact.path).read_bytes() == (shared / "best.pth").read_bytes()
+
+
+def test_a_program_without_trio_has_a_peer_in_a_thread(configs, tmp_path) -> None:
+    path = tmp_path / "model.pth"
+    path.write_bytes(os.urandom(100_000))
+    with (
+        run_in_thread(configs("alice")) as alice,
+        run_in_thread(configs("bob", seeds=(alice.address,))) as bob,
+        bob.listen() as events,
+    ):
+        receipt = alice.publish("models", path, copies=1, timeout=20)
+        assert receipt.holders == ("bob",)
+        assert bob.wait_for("models", "model.pth", timeout=5).complete
+        assert any(isinstance(event, ArtifactCompleted) for event in events)
+        assert alice.status()["healthy"]
+
+
+def test_what_opening_raises_comes_out_of_the_thread(configs, tmp_path) -> None:
+    config = PeerConfig(cluster="ringrift", node="alice", data=tmp_path, credentials=tmp_path / "none")
+    with pytest.raises(CredentialsError), run_in_thread(config):
+        pass
