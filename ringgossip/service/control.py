@@ -33,18 +33,17 @@ _SLOW_READER = 30.0  # A program that takes nothing for this long is hung up on.
 
 
 @asynccontextmanager
-async def control_socket(peer: "Peer", data: Path) -> AsyncIterator[None]:
-    """Answer on the control socket of `data` for as long as the context is open."""
+async def control_socket(peer: "Peer", data: Path, nursery: trio.Nursery) -> AsyncIterator[None]:
+    """Answer on the control socket of `data`, with tasks of `nursery`, for as long as the context is open."""
     with bound_socket(data) as bound:
         bound.setblocking(False)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
         server = _Server(peer)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.accept, listener, nursery)
-            try:
-                yield
-            finally:
-                nursery.cancel_scope.cancel()
+        nursery.start_soon(server.accept, listener, nursery)
+        try:
+            yield
+        finally:
+            server.stop()
 
 
 @dataclass(slots=True, eq=False)
@@ -61,8 +60,19 @@ class _Server:
     def __init__(self, peer: "Peer") -> None:
         self._peer = peer
         self._connections: dict[_Connection, None] = {}  # the one that was idle longest first
+        self._accepting = trio.CancelScope()
+
+    def stop(self) -> None:
+        """Accept nobody and hang up on everybody."""
+        self._accepting.cancel()
+        for connection in self._connections:
+            connection.scope.cancel()
 
     async def accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        with self._accepting:
+            await self._accept(listener, nursery)
+
+    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
         while True:
             try:
                 stream = await listener.accept()

@@ -37,14 +37,16 @@ async def open_peer(config: PeerConfig | str | Path, *, embedded: bool = True) -
             stack.callback(nursery.cancel_scope.cancel)
             await nursery.start(watch.run)
             peer.judge = watch.health
-            await stack.enter_async_context(control_socket(peer, peer.config.data))
+            await stack.enter_async_context(control_socket(peer, peer.config.data, nursery))
             if peer.config.status is not None:
                 from ringgossip.service.http import serving_pages
 
-                await stack.enter_async_context(serving_pages(peer.config.status, pages_of(peer, watch)))
+                await stack.enter_async_context(
+                    serving_pages(peer.config.status, pages_of(peer, watch), nursery)
+                )
             yield peer
     except BaseExceptionGroup as group:
-        # The nurseries are ours alone: whoever opened a peer sees their own exception.
+        # The nursery is ours alone: whoever opened a peer sees their own exception.
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from group.exceptions[0].__cause__
         raise

@@ -49,8 +49,8 @@ def text_page(text: str, status: int = 200) -> Page:
 
 
 @asynccontextmanager
-async def serving_pages(address: Address, pages: Pages) -> AsyncIterator[Address]:
-    """Serve pages by their path while the context is open; give the address, with the port that was chosen.
+async def serving_pages(address: Address, pages: Pages, nursery: trio.Nursery) -> AsyncIterator[Address]:
+    """Serve pages by their path, with tasks of `nursery`; give the address, with the port that was chosen.
 
     Raises `OperationFailed` if nobody can listen there.
     """
@@ -62,33 +62,39 @@ async def serving_pages(address: Address, pages: Pages) -> AsyncIterator[Address
             "end what uses it, or choose another `status:`"
         ) from error
     free = trio.CapacityLimiter(MOST_CONNECTIONS)
-    async with trio.open_nursery() as nursery:
-        for listener in listeners:
-            nursery.start_soon(_accept, listener, pages, free, nursery)
-        try:
-            yield Address(address.host, listeners[0].socket.getsockname()[1])
-        finally:
-            nursery.cancel_scope.cancel()
+    scopes = [trio.CancelScope() for _ in listeners]
+    for listener, scope in zip(listeners, scopes):
+        nursery.start_soon(_accept, listener, pages, free, scope, nursery)
+    try:
+        yield Address(address.host, listeners[0].socket.getsockname()[1])
+    finally:
+        for scope in scopes:
+            scope.cancel()
 
 
 async def _accept(
-    listener: trio.SocketListener, pages: Pages, free: trio.CapacityLimiter, nursery: trio.Nursery
+    listener: trio.SocketListener,
+    pages: Pages,
+    free: trio.CapacityLimiter,
+    scope: trio.CancelScope,
+    nursery: trio.Nursery,
 ) -> None:
     async with listener:
-        while True:
-            # Beyond the limit others wait in the backlog; a request lasts seconds at most.
-            token = object()
-            await free.acquire_on_behalf_of(token)
-            try:
-                stream = await listener.accept()
-            except OSError:
-                free.release_on_behalf_of(token)
-                await trio.sleep(0.1)
-                continue
-            except BaseException:
-                free.release_on_behalf_of(token)
-                raise
-            nursery.start_soon(_connection, stream, pages, free, token)
+        with scope:
+            while True:
+                # Beyond the limit others wait in the backlog; a request lasts seconds at most.
+                token = object()
+                await free.acquire_on_behalf_of(token)
+                try:
+                    stream = await listener.accept()
+                except OSError:
+                    free.release_on_behalf_of(token)
+                    await trio.sleep(0.1)
+                    continue
+                except BaseException:
+                    free.release_on_behalf_of(token)
+                    raise
+                nursery.start_soon(_connection, stream, pages, free, token)
 
 
 async def _connection(

@@ -66,7 +66,9 @@ def test_nothing_arriving_for_three_intervals_while_something_is_missing_is_degr
 
 
 def test_the_message_says_what_stalls_and_why() -> None:
-    facts = replace(WELL, missing=1, last_completed=None, stalled=("models/b/m.pth", "no holder is reachable"))
+    facts = replace(
+        WELL, missing=1, last_completed=None, stalled=("models/b/m.pth", "no holder is reachable")
+    )
     assert "1 artifact is missing (models/b/m.pth: no holder is reachable)" in judge(facts).message
 
 
@@ -92,7 +94,10 @@ def test_a_disk_that_stops_everything_is_unhealthy_and_one_that_still_takes_some
     assert (judgement.status, judgement.healthy) == (UNHEALTHY, False)
     assert judgement.message.startswith("the disk: no space left on /data; free space")
     assert judge(replace(full, moving=1)).status == DEGRADED
-    assert judge(replace(full, storage=("no space left on /data", 100.0), last_completed=999.0)).status == HEALTHY
+    assert (
+        judge(replace(full, storage=("no space left on /data", 100.0), last_completed=999.0)).status
+        == HEALTHY
+    )
 
 
 def test_a_stopped_peer_is_unhealthy_before_anything_else() -> None:

@@ -19,8 +19,10 @@ ANY = Address("127.0.0.1", 0)
 @asynccontextmanager
 async def served() -> AsyncIterator[Address]:
     pages = {"/health": lambda: json_page({"healthy": True}), "/broken": lambda: text_page("ill", 503)}
-    async with serving_pages(ANY, pages) as address:
-        yield address
+    async with trio.open_nursery() as nursery:
+        async with serving_pages(ANY, pages, nursery) as address:
+            yield address
+        nursery.cancel_scope.cancel()
 
 
 async def ask(address: Address, sent: bytes) -> bytes:
@@ -102,15 +104,14 @@ async def test_nonsense_is_refused_and_others_are_still_answered(sent: bytes) ->
 
 
 async def test_a_silent_connection_is_hung_up_on(autojump_clock: trio.testing.MockClock) -> None:
-    async with served() as address:
-        async with await trio.open_tcp_stream(address.host, address.port) as stream:
-            await stream.send_all(b"GET /hea")
-            before = trio.current_time()
-            try:
-                assert await stream.receive_some() == b""
-            except trio.BrokenResourceError:
-                pass
-            assert trio.current_time() - before <= 11.0
+    async with served() as address, await trio.open_tcp_stream(address.host, address.port) as stream:
+        await stream.send_all(b"GET /hea")
+        before = trio.current_time()
+        try:
+            assert await stream.receive_some() == b""
+        except trio.BrokenResourceError:
+            pass
+        assert trio.current_time() - before <= 11.0
 
 
 async def test_connections_beyond_the_limit_wait_and_are_then_answered() -> None:
@@ -131,7 +132,7 @@ async def test_connections_beyond_the_limit_wait_and_are_then_answered() -> None
 
 
 async def test_a_port_in_use_is_one_line_that_says_what_to_do() -> None:
-    async with served() as address:
-        with pytest.raises(OperationFailed, match="status: cannot listen on .*choose another `status:`"):
-            async with serving_pages(address, {}):
+    async with served() as address, trio.open_nursery() as nursery:
+        with pytest.raises(OperationFailed, match=r"status: cannot listen on .*choose another `status:`"):
+            async with serving_pages(address, {}, nursery):
                 pass
