@@ -316,8 +316,9 @@ class Pulling(Asking):
         out: Out = []
         strangers = []
         for peer in self._holders(pull.record):
-            if peer in self._sources:
-                if pull.holders.get(peer) != ALL:
+            source = self._sources.get(peer)
+            if source is not None:
+                if pull.holders.get(peer) != ALL and now >= source.doubted_until:
                     pull.set_holder(peer, ALL)
             else:
                 strangers.append(peer)

@@ -7,6 +7,8 @@ from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NEVER
 
 RATE_SAMPLE = 0.1  # seconds; shorter samples measure the scheduler, not the link
+FIRST_DOUBT = 5.0  # seconds; doubles with each wrong chunk
+LONGEST_DOUBT = 300.0
 FORGIVEN_AFTER = 256  # good chunks that make up for a wrong one: a disk may err once
 
 
@@ -36,6 +38,7 @@ class Source:
     busy_until: float = -NEVER
     slow_until: float = -NEVER
     last_progress: float = -NEVER
+    doubted_until: float = -NEVER  # what it is said to have in whole is not believed until then
     looked_at: float = -NEVER  # when it was last considered for a second ask
     _good: int = 0
     _sample_start: float = -NEVER
@@ -72,6 +75,11 @@ class Source:
             sample = self._sample_bytes / seconds
             self.rate = sample if not self.rate else 0.5 * (self.rate + sample)
             self._sample_start, self._sample_bytes = now, 0
+
+    def lied(self, now: float) -> None:
+        """It sent wrong bytes. Its disk may be repaired, so it is believed again, later each time."""
+        self.strikes += 1
+        self.doubted_until = now + min(LONGEST_DOUBT, FIRST_DOUBT * 2 ** min(self.strikes - 1, 16))
 
     def answered(self, ask: Ask, item: int) -> bool:
         """Strike one item off a request; return whether it was counted on (not late, not unknown)."""

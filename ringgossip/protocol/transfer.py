@@ -148,7 +148,7 @@ class Transfer(Pulling):
         if pull.pages_asked.get(place) == giver.peer:
             del pull.pages_asked[place]
         if not pull.builder.add(message.level, message.index, message.data):
-            giver.strikes += 1
+            giver.lied(now)
             pull.drop_holder(giver.peer)
             return self._fill(now)
         pull.last_progress = now
@@ -170,7 +170,8 @@ class Transfer(Pulling):
         if pull is None:
             return self._fill(now)
         pull.remove_from_holder(giver.peer, message.indices)
-        pull.look_at = min(pull.look_at, now + 1.0)
+        # Soon, but not for ever once a second while nobody has it.
+        pull.look_at = min(pull.look_at, now + 1.0 + 0.1 * max(0.0, now - pull.last_progress))
         return self._fill(now) + self._leave_unserved(pull, now, patience=0.0)
 
     # --- bodies -------------------------------------------------------------------------
@@ -228,7 +229,7 @@ class Transfer(Pulling):
         self._failed(peer, request, root, index)
         source = self._sources.get(peer)
         if source is not None:
-            source.strikes += 1
+            source.lied(now)
         pull = self._pulls.get(root)
         if pull is not None:
             pull.remove_from_holder(peer, (index,))

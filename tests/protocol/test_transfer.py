@@ -232,9 +232,14 @@ def test_the_only_holder_may_try_again_after_a_wrong_chunk() -> None:
     _, request, index = puller.asked()[0]
     puller.see(puller.transfer.chunk_bad(A, request, record.root, index, "another hash", 0.0))
     assert len(puller.asked()) == 4
-    puller.wake(6.0)
-    assert puller.asked()[-1][2] == index
-    assert len(puller.asked()) == 5
+    for wrong in range(8):
+        before = puller.now
+        while len(puller.asked()) == 4 + wrong:
+            puller.wake(puller.transfer.next_wakeup())
+        assert puller.now - before >= min(300.0, 5.0 * 2**wrong), "later each time"
+        _, request, again = puller.asked()[-1]
+        assert again == index
+        puller.see(puller.transfer.chunk_bad(A, request, record.root, index, "another hash", puller.now))
 
 
 def test_a_body_of_another_length_is_read_away_and_counts_as_wrong() -> None:
