@@ -48,6 +48,9 @@ Statement = tuple[int, int, int]  # boot, incarnation, state
 
 _MAX_PARKED = 256  # cards that wait for a certificate
 _MAX_LEARNED = 512  # certificates that gossip brought
+# So many members (on average) tell a suspect once more, so many probe intervals before its time is over.
+_WARNERS = 8
+_WARNING = 1.0
 _COMPLAINT_GAP = 10.0  # seconds between two complaints
 
 
@@ -118,7 +121,7 @@ class Beliefs:
         key = standing.card.key
         suspicion = self._suspicions.get(key)
         if suspicion is not None and suspicion.confirm(accuser):
-            self._deadlines.set(("suspicion", key), suspicion.deadline)
+            self._set_deadline(key, suspicion.deadline, now)
             # Each accuser's word goes round, else nobody would hear of several.
             self._voice.tell(standing, accuser)
             self.dirty = True
@@ -135,7 +138,7 @@ class Beliefs:
         """We were away for so long, and could have heard nobody refute."""
         for key, suspicion in self._suspicions.items():
             suspicion.postpone(seconds)
-            self._deadlines.set(("suspicion", key), suspicion.deadline)
+            self._set_deadline(key, suspicion.deadline, -NEVER)
 
     def _believe(self, new: Standing, now: float, accuser: bytes = NOBODY, spread: bool = True) -> Out:
         card = new.card
@@ -153,6 +156,7 @@ class Beliefs:
             self._start_suspicion(new, accuser, now)
         elif self._suspicions.pop(key, None) is not None:
             self._deadlines.cancel(("suspicion", key))
+            self._deadlines.cancel(("warning", key))
         if new.state >= DEAD:
             self._routes.forget(key)
             if self._deadlines.get(("tombs", 0)) == NEVER:
@@ -166,8 +170,16 @@ class Beliefs:
         needed = self._settings.confirmations if members - 2 >= self._settings.confirmations else 0
         span = self._settings.span(members, self._interval, standing.card.facts.patience)
         suspicion = Suspicion(accuser, now, *span, needed)
-        self._suspicions[standing.card.key] = suspicion
-        self._deadlines.set(("suspicion", standing.card.key), suspicion.deadline)
+        key = standing.card.key
+        self._suspicions[key] = suspicion
+        if self._rng.random() * members < _WARNERS:
+            self._deadlines.set(("warning", key), suspicion.deadline)
+        self._set_deadline(key, suspicion.deadline, now)
+
+    def _set_deadline(self, key: bytes, deadline: float, now: float) -> None:
+        self._deadlines.set(("suspicion", key), deadline)
+        if self._deadlines.get(("warning", key)) < NEVER:
+            self._deadlines.set(("warning", key), max(now, deadline - _WARNING * self._interval))
 
     def _consequences(self, old: Standing | None, new: Standing) -> Out:
         """Say what a change of belief means to the application and to the other machines."""

@@ -122,8 +122,12 @@ class Hearsay:
         """If this member became a suspect just now, tell it, so that it can answer."""
         after = self._table[before.card.key]
         if before.state == ALIVE and after.state == SUSPECT:
-            return [*self._routes.send(after, Gossip(self._voice.accuse(after), (), ()))]
+            return self.warn(after)
         return []
+
+    def warn(self, suspect: Standing) -> Out:
+        """Tell a member what is said of it."""
+        return [*self._routes.send(suspect, Gossip(self._voice.accuse(suspect), (), ()))]
 
     # --- cards ------------------------------------------------------------------------------------
 

@@ -47,14 +47,21 @@ class Seeds:
         out: Out = []
         for address, due in self._due.items():
             if due <= now:
-                self._due[address] = now + self._settings.answer_within
+                # Silence comes from links that are not kept; it grows longer each time.
+                failures = self._failures.get(address, 0)
+                self._failures[address] = min(failures + 1, 16)
+                self._due[address] = now + self._settings.answer_within * 2 ** min(failures, 3)
                 out.append(Dial(address, None))
         return out
+
+    def due(self, now: float) -> list[Address]:
+        """Return which are about to be dialled."""
+        return [address for address, due in self._due.items() if due <= now]
 
     def failed(self, address: Address, now: float) -> None:
         """Nobody answered there."""
         if address in self._due:
-            failures = self._failures[address] = min(self._failures.get(address, 0) + 1, 16)
+            failures = max(1, self._failures.get(address, 0))
             delay = min(self._settings.longest_retry, self._settings.first_retry * 1.6 ** (failures - 1))
             self._due[address] = now + delay * (0.7 + 0.6 * self._rng.random())
 

@@ -175,10 +175,8 @@ class Membership(MemberViews):
     def link_opened(self, peer: PeerId, address: Address, now: float) -> Out:
         """A link to `peer` is open; our hello went ahead of what is said here."""
         key = peer[:8]
-        is_seed = self._seeds.answered(address, key)
-        self._schedule_seeds()
+        is_seed = self.seed_answered(address, peer)
         if peer == self.me:
-            self._seeds.drop(address)
             return []
         self._routes.linked[key] = peer
         out: Out = []
@@ -191,6 +189,14 @@ class Membership(MemberViews):
         if standing is not None and standing.state != ALIVE:
             out.append(Send(peer, Gossip(self._voice.accuse(standing), (), ()), LINK))
         return out + self._prober.link_opened(key)
+
+    def seed_answered(self, address: Address, peer: PeerId) -> bool:
+        """Note who is at `address`, also if the link was not kept; return whether it is a seed."""
+        is_seed = self._seeds.answered(address, peer[:8])
+        if peer == self.me:
+            self._seeds.drop(address)
+        self._schedule_seeds()
+        return is_seed
 
     def link_broken(self, peer: PeerId, now: float) -> Out:
         """The link to `peer` ended: perhaps it crashed, so ask it now."""
@@ -382,6 +388,8 @@ class Membership(MemberViews):
         if isinstance(whom, bytes):
             if what == "suspicion":
                 return self._beliefs.suspicion_due(whom, now)
+            if what == "warning":
+                return self._hearsay.warn(self._table[whom])
             peer = self._routes.linked.get(whom)
             return self._hearsay.list_for(peer) if peer is not None else []
         if what == "nack":
@@ -399,6 +407,13 @@ class Membership(MemberViews):
         return []
 
     def _seeds_due(self, now: float) -> Out:
+        for address in self._seeds.due(now):
+            # Whom we know there need not be dialled.
+            for key in self._roster.others():
+                standing = self._table[key]
+                if standing.state == ALIVE and address in standing.card.facts.addresses:
+                    self._seeds.answered(address, key)
+                    break
         out = self._seeds.wake(now)
         self._schedule_seeds()
         return out

@@ -19,8 +19,9 @@ class SuspicionSettings:
     def span(self, members: int, interval: float, patience: float) -> tuple[float, float]:
         """Return the shortest and the longest time for one of `members` that asks for `patience` seconds."""
         shortest = self.alpha * max(1.0, log10(max(1, members))) * interval
-        longest = max(self.beta * shortest, patience)
-        return max(shortest, patience), longest
+        # One interval more, in which whoever was away so long hears of it and answers.
+        least = patience + interval if patience > 0 else 0.0
+        return max(shortest, least), max(self.beta * shortest, least)
 
 
 class Suspicion:

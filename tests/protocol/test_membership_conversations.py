@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
-from member_network import Lab, card_of, certificate, pulse_of, update_of
+from member_network import Lab, MemberNetwork, card_of, certificate, pulse_of, update_of
 
 from ringgossip.errors import UsageError
 from ringgossip.events import (
@@ -34,6 +34,7 @@ from ringgossip.protocol.core import (
     Tell,
 )
 from ringgossip.protocol.evidence import ALIVE, DEAD, LEFT, MAX_INCARNATION, SUSPECT, read_updates
+from ringgossip.protocol.joining import SeedSettings
 from ringgossip.protocol.membership import MembershipSettings
 from ringgossip.protocol.settings import GossipSettings
 from ringgossip.protocol.voice import PULSE
@@ -245,9 +246,11 @@ def test_a_patient_member_is_not_declared_dead_earlier_than_it_asked_for() -> No
     lab = Lab("bob", settings=QUIET)
     lab.meet(card_of("carol", patience=15.0), 0.0)
     lab.gossip(update_of(lab.cards["carol"], 0, SUSPECT), now=0.001)
-    lab.run(14.9)
+    history = lab.run(15.9)
     assert lab.state("carol") == "suspect"
-    lab.run(15.1)
+    warnings = [at for at, e in history if messages([e], Gossip) and e.to == Address("carol.example", 7946)]
+    assert warnings[-1] == pytest.approx(15.0, abs=0.01)
+    lab.run(16.1)
     assert lab.state("carol") == "dead"
 
 
@@ -258,6 +261,16 @@ def test_a_boot_number_by_hearsay_is_not_believed_but_asked_for() -> None:
     assert lab.state("carol") == "alive"
     assert messages(out, CardsWanted) == [CardsWanted(carol.key, b"")]
     assert lab.gossip(update_of(carol, 0, DEAD, boot=999), now=1.1) == []
+    assert lab.state("carol") == "alive"
+
+
+def test_a_boot_number_in_a_list_is_not_believed_either() -> None:
+    lab = Lab("bob", "carol")
+    carol = lab.cards["carol"]
+    for boot in (2**63, 999):
+        entry = update_of(carol, 5, LEFT, bytes(4), boot=boot)
+        lab.hear(Cards((), (), entry), lab.cards["bob"], 1.0, source=5)
+        lab.hear(MembersPage(carol.key, carol.key, entry), lab.cards["bob"], 1.0, source=5)
     assert lab.state("carol") == "alive"
 
 
@@ -306,7 +319,7 @@ def test_the_dead_are_visited_at_a_bounded_rate_and_told_what_is_said_of_them() 
     lab.gossip(update_of(lab.cards["bob"], 0, DEAD), now=0.001)
     visits = [(at, e) for at, e in lab.run(60.0) if isinstance(e, Send) and isinstance(e.message, Ping)]
     assert 22 <= len(visits) <= 40
-    assert read_updates(visits[0][1].message.updates)[0][3] == DEAD
+    assert all(read_updates(visit.message.updates)[0][3] == DEAD for _, visit in visits)
 
 
 def test_tombstones_stay_for_a_day() -> None:
@@ -416,6 +429,21 @@ def test_seeds_are_dialled_and_tried_again_within_a_second_but_never_ourselves()
     assert gaps[0] < 1.0
     assert max(gaps) <= 15.0 * 1.3
     assert gaps[-1] > 9.0
+
+
+def test_a_seed_that_is_known_or_is_ourselves_is_dialled_no_more() -> None:
+    net = MemberNetwork()
+    alice, bob = net.add(), net.add()
+    net.start(bob)
+    ours = Address("also.alice.example", 1)
+    bob.machine._seeds = type(bob.machine._seeds)((ours, alice.address), SeedSettings(), net.rng)
+    bob.machine._seeds.start(0.0)
+    assert bob.machine._seeds_due(0.0) == [Dial(ours, None), Dial(alice.address, None)]
+    assert bob.machine.seed_answered(ours, bob.machine.me)
+    bob.certificates[alice.peer] = alice.certificate
+    bob.machine.card_heard(alice.machine.own_card, alice.peer, 1.0)
+    assert bob.machine._seeds_due(10.0) == []
+    assert bob.machine._seeds.next_wakeup() == NEVER
 
 
 def test_who_joins_shows_its_list_and_gets_what_it_lacks() -> None:
