@@ -12,6 +12,7 @@ from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import (
     ArtifactCompleted,
     PeerProtocolError,
+    PublicationWithdrawn,
     StrangerRefused,
 )
 from ringgossip.identity import Address, PeerId
@@ -34,6 +35,7 @@ from ringgossip.protocol.membership import Member
 from ringgossip.protocol.switchboard import CoreSettings, Switchboard
 from ringgossip.protocol.views import ArtifactView, ReceiptView, TransferView
 from ringgossip.wire.messages import (
+    MESSAGES,
     PROTOCOL_VERSION,
     CatalogRoot,
     Certificates,
@@ -58,6 +60,10 @@ if TYPE_CHECKING:
     from ringgossip.identity.certificate import NodeCertificate
 
 Out = list[Effect | Notice]
+
+# On a link the sender is proven by TLS; a datagram proves no more than membership, so it
+# carries only probes, what is signed, and what does no harm.
+_LINKS_ONLY = frozenset(message for tag, message in MESSAGES.items() if tag in (1, 3) or tag >= 30)
 
 
 class PeerCore(Switchboard):
@@ -158,6 +164,9 @@ class PeerCore(Switchboard):
         """Handle a message from a verified member."""
         if not isinstance(source, Address) and self.dialing.peer_of(source) != sender:
             return []  # the last words on a link that lost against another
+        if isinstance(source, Address) and type(message) in _LINKS_ONLY:
+            # Whoever has the gossip key could say it in another's name.
+            return self.misbehaved(sender, f"sent {type(message).__name__} as a datagram", now)
         try:
             out = self._receive(message, sender, source, now)
         except PeerMisbehaved as error:
@@ -268,6 +277,8 @@ class PeerCore(Switchboard):
             return []
         self.versions.lost(record)
         out = self._no_longer_held(record, now)
+        if record.origin == self.name:
+            out.append(Tell(PublicationWithdrawn(record.key.text, record.sequence, reason)))
         if self.catalog.get(record.key) == record and self.wants(record):
             out += self.transfer.want(record, now)
         return self._settle(out, now)
@@ -366,7 +377,7 @@ class PeerCore(Switchboard):
                     pull.bytes_done(),
                     pull.record.size,
                     pull.rate,
-                    0.0,
+                    pull.last_progress - pull.started_at,
                 )
             )
         return views

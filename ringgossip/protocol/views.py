@@ -22,7 +22,7 @@ class ArtifactView:
 
 @dataclass(frozen=True, slots=True)
 class TransferView:
-    """One transfer under way; sizes in bytes, rate in bytes a second."""
+    """One transfer under way; sizes in bytes, rate in bytes a second, `seconds` until the last progress."""
 
     artifact: str
     sequence: int
