@@ -111,8 +111,10 @@ class Hearsay:
     ) -> Out:
         key, boot, incarnation, state, _ = update
         if key == self._roster.me:
-            if self._myself.hear(boot, incarnation, state, now):
-                # Whoever accuses hears the answer first.
+            refuted = self._myself.hear(boot, incarnation, state, now)
+            me = self._voice.me
+            if refuted or (state in (SUSPECT, DEAD) and boot == me.card.boot and me.state == ALIVE):
+                # Whoever accuses hears the answer first, also if he missed an earlier one.
                 return [answer(sender, source, Gossip(self._voice.me.pack(), (), ()))]
             return []
         out = self._beliefs.hear(standing, (boot, incarnation, state), accuser, now)
