@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ringgossip.cli.options import json_option, unused_data_option
-from ringgossip.cli.output import emit, note
+from ringgossip.cli.output import emit
 from ringgossip.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,15 +47,19 @@ def command(peers: int, seconds: float, keep: Path | None, as_json: bool) -> int
     transfer, and checks every replica. Exit code 0 only if all checks are true.
     """
     from ringgossip.cli.demo_cluster import Cluster
+    from ringgossip.cli.demo_screen import Screen
     from ringgossip.cli.demo_story import Story
 
     began = time.monotonic()
 
-    def say(text: str) -> None:
-        note(f"[{time.monotonic() - began:5.1f} s] {text}")
-
-    with _stoppable(), _folder(keep) as folder, Cluster(folder, peers) as cluster:
-        story = Story(cluster, seconds, say)
+    with (
+        _stoppable(),
+        _folder(keep) as folder,
+        Cluster(folder, peers) as cluster,
+        Screen(shown=sys.stderr.isatty()) as screen,
+    ):
+        screen.watch(cluster.nodes)
+        story = Story(cluster, seconds, screen.say)
         checks = story.tell()
     result = _result(story, checks, time.monotonic() - began)
     emit(result, as_json, lambda: _verdict(result, keep))

@@ -80,6 +80,11 @@ class Peer:
         return len(self._engine.core.catalog)
 
     @property
+    def counters(self) -> dict[str, int]:
+        """Everything that was counted since the start."""
+        return self._engine.counters
+
+    @property
     def missing(self) -> int:
         """How many wanted artifacts are not complete here."""
         return self._missing()

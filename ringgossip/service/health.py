@@ -25,7 +25,7 @@ class Facts:
     seeds: int
     artifacts: int
     missing: int  # wanted, and not complete here
-    moving: int  # transfers under way that get bytes
+    moving: bool  # chunks are coming in
     last_completed: float | None
     succeeded: int
     failed: int

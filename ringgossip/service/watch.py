@@ -15,6 +15,7 @@ from ringgossip.runtime.shapes import Health
 from ringgossip.service.health import Facts, judge
 from ringgossip.service.tally import Tally
 
+_A_MOMENT = 10.0
 _STATES = ("alive", "suspect", "dead", "left")
 
 
@@ -24,6 +25,8 @@ class Watch:
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
         self.tally = Tally(trio.current_time)
+        self._received = 0
+        self._moved_at = trio.current_time()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Count events until the peer ends."""
@@ -35,7 +38,7 @@ class Watch:
     def health(self) -> Health:
         """Return how this peer is; the message says what to do about it."""
         peer, tally = self._peer, self.tally
-        members, transfers = peer.members(), peer.transfers()
+        members = peer.members()
         stalled = next(iter(tally.stalled.items()), None)
         facts = Facts(
             node=peer.name,
@@ -47,7 +50,7 @@ class Watch:
             seeds=len(peer.config.seeds),
             artifacts=peer.known,
             missing=peer.missing,
-            moving=sum(transfer.bytes_per_second > 0 for transfer in transfers),
+            moving=self._moving(),
             last_completed=tally.last_completed,
             succeeded=sum(tally.outcomes),
             failed=len(tally.outcomes) - sum(tally.outcomes),
@@ -71,12 +74,18 @@ class Watch:
         }
         return Health(judgement.healthy, judgement.status, judgement.message, time.time(), details)
 
+    def _moving(self) -> bool:
+        """Tell whether chunks came since somebody last asked, or a moment ago."""
+        now, received = trio.current_time(), self.counters().get("chunk_bytes_received", 0)
+        if received != self._received:
+            self._received, self._moved_at = received, now
+        return now - self._moved_at < _A_MOMENT
+
     # --- for metrics ---------------------------------------------------------------------------
 
     def counters(self) -> Mapping[str, int]:
         """Return everything the peer counts."""
-        counters: Mapping[str, int] = self._peer.status()["counters"]
-        return counters
+        return self._peer.counters
 
     def gauges(self) -> Mapping[str, tuple[str, float]]:
         """Return name -> (meaning, value) of what goes up and down."""

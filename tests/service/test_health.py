@@ -16,7 +16,7 @@ WELL = Facts(
     seeds=2,
     artifacts=12,
     missing=0,
-    moving=0,
+    moving=False,
     last_completed=990.0,
     succeeded=10,
     failed=0,
@@ -62,7 +62,7 @@ def test_nothing_arriving_for_three_intervals_while_something_is_missing_is_degr
     facts = replace(WELL, missing=3, last_completed=WELL.now - quiet)
     assert judge(facts).status == status
     assert judge(replace(facts, missing=0)).status == HEALTHY
-    assert judge(replace(facts, moving=1)).status == HEALTHY
+    assert judge(replace(facts, moving=True)).status == HEALTHY
 
 
 def test_the_message_says_what_stalls_and_why() -> None:
@@ -93,7 +93,7 @@ def test_a_disk_that_stops_everything_is_unhealthy_and_one_that_still_takes_some
     judgement = judge(full)
     assert (judgement.status, judgement.healthy) == (UNHEALTHY, False)
     assert judgement.message.startswith("the disk: no space left on /data; free space")
-    assert judge(replace(full, moving=1)).status == DEGRADED
+    assert judge(replace(full, moving=True)).status == DEGRADED
     assert (
         judge(replace(full, storage=("no space left on /data", 100.0), last_completed=999.0)).status
         == HEALTHY
