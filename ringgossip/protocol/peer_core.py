@@ -118,6 +118,8 @@ class PeerCore(Switchboard):
         replaced = self.dialing.linked(peer)
         out, in_use = self.dialing.link_opened(link, peer, dialled, now)
         if not in_use:
+            # A seed that turned out to be ourselves, or somebody we know, need not be dialled again.
+            self.membership.seed_answered(address, peer)
             return self._settle(out, now)
         if replaced:
             out += self._link_gone(peer, now)
