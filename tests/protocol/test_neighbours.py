@@ -1,0 +1,58 @@
+"""Are links kept to enough others, by both ends, and without a storm?"""
+
+from random import Random
+
+from ringgossip.content.hashing import hash_bytes
+from ringgossip.identity import PeerId
+from ringgossip.protocol.core import NeedLink
+from ringgossip.protocol.neighbours import DEGREE, Neighbours
+
+MANY = [PeerId(hash_bytes(str(number).encode())[:16]) for number in range(200)]
+
+
+def neighbours(me: PeerId, alive: list[PeerId], linked: set[PeerId]) -> Neighbours:
+    return Neighbours(me, Random(me), lambda: alive, linked.__contains__, 0.0)
+
+
+def test_a_small_cluster_is_a_full_mesh_within_seconds() -> None:
+    alive = sorted(MANY[:5])
+    asked: set[tuple[PeerId, PeerId]] = set()
+    for me in alive:
+        machine = neighbours(me, alive, set())
+        while machine.next_wakeup() < 30.0:
+            now = machine.next_wakeup()
+            for effect in machine.wake(now):
+                assert isinstance(effect, NeedLink)
+                asked.add((min(me, effect.peer), max(me, effect.peer)))
+            assert machine.next_wakeup() > now
+    assert len(asked) == 10
+
+
+def test_a_large_cluster_is_one_graph_of_bounded_degree() -> None:
+    links: dict[PeerId, set[PeerId]] = {me: set() for me in MANY}
+    for me in MANY:
+        chosen = neighbours(me, MANY, set()).chosen()
+        assert len(chosen) == DEGREE
+        for other in chosen:
+            links[me].add(other)
+            links[other].add(me)
+    assert max(map(len, links.values())) < 5 * DEGREE
+    reached, edge = {MANY[0]}, [MANY[0]]
+    while edge:
+        for other in links[edge.pop()] - reached:
+            reached.add(other)
+            edge.append(other)
+    assert len(reached) == len(MANY)
+
+
+def test_nobody_is_asked_for_a_link_that_is_there() -> None:
+    machine = neighbours(MANY[0], MANY[:5], set(MANY[1:5]))
+    assert machine.wake(machine.next_wakeup()) == []
+
+
+def test_a_new_member_is_linked_soon() -> None:
+    machine = neighbours(MANY[0], MANY[:2], set())
+    machine.wake(machine.next_wakeup())
+    later = machine.next_wakeup()
+    machine.member_up(MANY[1], later - 3.0)
+    assert machine.next_wakeup() <= later - 2.0

@@ -1,0 +1,90 @@
+"""Is news told at once, to a few, and not for ever?"""
+
+from random import Random
+
+from artifacts import Origin, manifest_of, peer
+
+from ringgossip.identity import Address, PeerId
+from ringgossip.protocol.core import DATAGRAM, LINK, NEVER, LinkId, Send
+from ringgossip.protocol.rumors import Rumors, RumorSettings
+from ringgossip.wire.codec import encode
+from ringgossip.wire.messages import MAX_DATAGRAM_PLAINTEXT, News, NewsKnown
+
+ORIGIN = Origin()
+RECORDS = [ORIGIN.record(manifest_of(1), f"{number:0200}") for number in range(300)]
+PEERS = [peer(number) for number in range(1, 6)]
+SOMEWHERE = Address("127.0.0.1", 9)
+
+
+def rumors(linked: bool = True, **settings: float) -> Rumors:
+    return Rumors(
+        RumorSettings(**settings),  # type: ignore[arg-type]
+        Random(1),
+        lambda count: PEERS[:count],
+        lambda whom: linked or SOMEWHERE,
+    )
+
+
+def test_news_is_forwarded_at_once_and_not_to_whom_it_came_from() -> None:
+    out = rumors().tell(RECORDS[0], 0.0, but=PEERS[1])
+    assert out == [Send(PEERS[place], News((RECORDS[0].packed,)), LINK) for place in (0, 2, 3)]
+
+
+def test_it_is_told_until_enough_of_those_told_knew_it() -> None:
+    machine = rumors()
+    machine.tell(RECORDS[0], 0.0)
+    assert machine.wake(machine.next_wakeup()) != []
+    known = NewsKnown(RECORDS[0].hash[:8] + b"whatever")
+    for number in range(4):
+        assert machine.hot() == 1
+        machine.receive(known, PEERS[number], LinkId(1), 1.0)
+    assert machine.hot() == 0
+    assert machine.wake(machine.next_wakeup()) == []
+    assert machine.next_wakeup() == NEVER
+
+
+def test_without_an_answer_it_is_told_a_bounded_number_of_times() -> None:
+    machine, rounds = rumors(), 0
+    machine.tell(RECORDS[0], 0.0)
+    while machine.next_wakeup() < NEVER:
+        now = machine.next_wakeup()
+        rounds += bool(machine.wake(now))
+        assert machine.next_wakeup() > now
+    assert rounds == 19
+
+
+def test_a_newer_version_ends_the_rumor_of_the_older() -> None:
+    machine = rumors()
+    machine.tell(RECORDS[0], 0.0)
+    newer = ORIGIN.record(manifest_of(1, "new"), RECORDS[0].name, sequence=2)
+    machine.tell(newer, 0.1)
+    (first, *_) = machine.wake(machine.next_wakeup())
+    assert isinstance(first, Send)
+    assert first.message == News((newer.packed,))
+
+
+def test_a_flood_of_news_is_bounded_and_left_to_comparison() -> None:
+    machine = rumors()
+    sent = [effect for record in RECORDS for effect in machine.tell(record, 0.0)]
+    assert machine.hot() == 256
+    assert len(sent) == 64 * 3
+
+
+def test_every_datagram_of_news_fits() -> None:
+    machine = rumors(linked=False)
+    for record in RECORDS[:40]:
+        machine.tell(record, 0.0)
+    out = machine.wake(machine.next_wakeup())
+    assert len(out) > 3
+    for effect in out:
+        assert isinstance(effect, Send)
+        assert effect.lane is DATAGRAM
+        assert len(encode(effect.message)) <= MAX_DATAGRAM_PLAINTEXT
+
+
+def test_what_was_no_news_is_said_on_the_lane_it_came_by() -> None:
+    machine, prefix = rumors(), RECORDS[0].hash[:8]
+    whom: PeerId = PEERS[0]
+    assert machine.heard([prefix], whom, SOMEWHERE) == [Send(SOMEWHERE, NewsKnown(prefix), DATAGRAM)]
+    assert machine.heard([prefix], whom, LinkId(3)) == [Send(whom, NewsKnown(prefix), LINK)]
+    assert machine.heard([], whom, LinkId(3)) == []
