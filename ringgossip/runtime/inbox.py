@@ -1,5 +1,6 @@
 """What becomes of a body that arrives? It lies in a pooled buffer until a worker has proven and stored it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,8 +46,12 @@ class Inbox:
         self._workers = workers
         self._pool = pool
 
-    async def begin(self, peer: PeerId, request: int, index: int, length: int) -> Arriving | None:
+    async def begin(
+        self, peer: PeerId, request: int, index: int, length: int, room: int = 0
+    ) -> Arriving | None:
         """Ask the core about a body that begins to arrive; None: read it away.
+
+        `room` is how large its buffer must be if it is longer while it travels.
 
         Waits for a free buffer, so that a peer that sends faster than our disk
         writes is slowed down by TCP.
@@ -63,18 +68,20 @@ class Inbox:
             self._board.perform(others)
         if accepted is None:
             return None
-        return Arriving(accepted, await self._pool.take(length))
+        return Arriving(accepted, await self._pool.take(max(length, room)))
 
     def abandon(self, arriving: Arriving) -> None:
         """The rest of a body will not come."""
         self._pool.give(arriving.buffer)
 
-    def complete(self, arriving: Arriving) -> None:
-        """A body is whole: have it proven and written."""
+    def complete(self, arriving: Arriving, unseal: Callable[[], bool] | None = None) -> None:
+        """A body is whole: have it opened in its buffer, proven and written."""
         body, view = arriving.accepted, arriving.data
 
         def prove() -> bool:
-            return self._writer.verify_and_write(body.root, body.index, view, body.hash)
+            return (unseal is None or unseal()) and self._writer.verify_and_write(
+                body.root, body.index, view, body.hash
+            )
 
         def proven(good: bool) -> None:
             self._pool.give(arriving.buffer)

@@ -18,12 +18,13 @@ from ringgossip.identity.credentials import why_refused
 from ringgossip.protocol.core import LinkId, SendChunk
 from ringgossip.runtime.board import Board
 from ringgossip.runtime.inbox import Arriving, Inbox
+from ringgossip.runtime.lane import LEAST_RATE, Lane
 from ringgossip.runtime.outbox import Body, Outbox
 from ringgossip.runtime.rates import SMALLEST_PIECE, Meter
 from ringgossip.runtime.tls import TlsStream, limit_unsent
 from ringgossip.wire.codec import UnknownMessage, decode, encode
 from ringgossip.wire.frames import FrameReader, pack_frame
-from ringgossip.wire.messages import ChunkPiece
+from ringgossip.wire.messages import BodyLane, ChunkPiece
 
 # A peer that reads nothing while so much waits for it is cut off at once, ...
 MOST_CONTROL_BYTES = 64 * 2**20
@@ -77,6 +78,11 @@ class Link:
         self._body_at = trio.current_time()
         self._scope = trio.CancelScope()
         self._unsent = 0
+        self._lane: Lane | None = None
+        self._lane_wanted = False
+        self._nursery: trio.Nursery | None = None
+        self.offered: tuple[bytes, bytes] | None = None  # token and keys that the other side told
+        self.open_lane: Callable[[Link], Awaitable[None]] | None = None
 
     # --- what others ask of it --------------------------------------------------------
 
@@ -110,6 +116,8 @@ class Link:
     def wake_sender(self) -> None:
         """There may be something to send."""
         self._bell.set()
+        if self._lane is not None:
+            self._lane.wake()
 
     def close(self, reason: str) -> None:
         """End it after what is queued was sent, or after a second."""
@@ -131,6 +139,8 @@ class Link:
             waited = now - self._sent_at
             if waited > PATIENCE or (waited > SHORT_PATIENCE and self._control_bytes > MUCH_CONTROL_BYTES):
                 self.break_off("it does not read what we send")
+        if self._lane is not None and self._lane.stalled(now, PATIENCE):
+            self.break_off("its lane for bodies does not move")
         if self._arriving is not None and now - self._body_at > PATIENCE:
             self.break_off("it stopped in the middle of a chunk")
 
@@ -141,6 +151,7 @@ class Link:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
                     nursery.start_soon(self._guarded, self._send)
                     nursery.start_soon(self._guarded, self._receive)
         finally:
@@ -153,6 +164,8 @@ class Link:
                 self.outbox.close()
             self._body = None
             self._control.clear()
+            if self._lane is not None:
+                self._lane.close()
             self._stream.say_goodbye()
             self._stream.close()
         return self.end_reason or "this peer stops"
@@ -168,6 +181,36 @@ class Link:
         except OSError as error:
             reason = error.strerror or str(error)
         self.break_off(reason)
+
+    # --- the lane for bodies --------------------------------------------------------------
+
+    def _consider_lane(self) -> None:
+        """Ask for a lane once the link has proven to be fast; the side that dialled does."""
+        if self._lane_wanted or not self.dialled or self.open_lane is None or self._nursery is None:
+            return
+        if max(self.sending.rate, self.receiving.rate) >= LEAST_RATE:
+            self._lane_wanted = True
+            self._nursery.start_soon(self.open_lane, self)
+
+    def attach(self, lane: Lane) -> bool:
+        """Send bodies over a lane from now on; False if that is too late."""
+        if self.ended or self._lane is not None or self._nursery is None or self.outbox is None:
+            return False
+        outbox = self.outbox
+        self._lane = lane
+        outbox.sealer = lane.sealer
+        self._nursery.start_soon(self._guarded, lambda: lane.send(self, outbox))
+        self._nursery.start_soon(self._guarded, lambda: lane.receive(self))
+        return True
+
+    def place(self) -> tuple[str, int]:
+        """Return where the other side of this connection is."""
+        return self._stream.place
+
+    @property
+    def has_lane(self) -> bool:
+        """Whether bodies have a connection of their own."""
+        return self._lane is not None
 
     # --- sending ---------------------------------------------------------------------------
 
@@ -195,7 +238,7 @@ class Link:
         self._sent_at = trio.current_time()
 
     def _next_body(self) -> bool:
-        body = self.outbox.take() if self.outbox is not None else None
+        body = self.outbox.take(sealed=False) if self.outbox is not None else None
         if body is None:
             return False
         now = trio.current_time()
@@ -204,14 +247,25 @@ class Link:
             self._sent_at = now
             self.sending.begin(now)
             return True
+        self.unreadable(body)
+        return True
+
+    def unreadable(self, body: Body) -> None:
+        """A body could not be read."""
         assert self.outbox is not None
         self.outbox.finished(body)
+        reason, now = body.problem or "", trio.current_time()
         self._board.perform(
-            self._board.core.chunk_unreadable(
-                self.peer, body.request, body.root, body.index, body.problem, now
-            )
+            self._board.core.chunk_unreadable(self.peer, body.request, body.root, body.index, reason, now)
         )
-        return True
+
+    def sent(self, body: Body) -> None:
+        """A body left on the lane."""
+        now = trio.current_time()
+        self.sending.moved(body.length, now)
+        self._board.perform(
+            self._board.core.chunk_sent(self.peer, body.request, body.index, body.length, now)
+        )
 
     async def _send_piece(self, body: Body) -> None:
         size = min(self.sending.piece(), body.length - self._offset)
@@ -222,6 +276,7 @@ class Link:
         self._offset += size
         now = self._sent_at = trio.current_time()
         self.sending.moved(size, now)
+        self._consider_lane()
         if self._offset < body.length:
             return
         self._body = None
@@ -252,6 +307,8 @@ class Link:
             message = decode(frame)
             if isinstance(message, UnknownMessage):
                 board.count("unknown_messages")
+            elif isinstance(message, BodyLane):
+                self.offered = (message.token, message.dialler_key + message.acceptor_key)
             elif isinstance(message, ChunkPiece):
                 if not await self._receive_piece(message):
                     return "it ended in the middle of a chunk"
@@ -285,6 +342,7 @@ class Link:
             return False
         self._body_at = trio.current_time()
         self.receiving.moved(piece.length, self._body_at)
+        self._consider_lane()
         if piece.offset + piece.length < piece.total:
             self._header = piece
             return True

@@ -22,20 +22,23 @@ from ringgossip.runtime.board import Board
 from ringgossip.runtime.buffers import BufferPool
 from ringgossip.runtime.gate import Gate
 from ringgossip.runtime.inbox import Inbox
+from ringgossip.runtime.lane import MAGIC, TOKEN_BYTES, Lane, new_token_and_keys
 from ringgossip.runtime.link import Link
 from ringgossip.runtime.outbox import ChunkReader, Outbox
 from ringgossip.runtime.ports import plain_address
 from ringgossip.runtime.resolving import Resolver
+from ringgossip.runtime.sealed import KEY_BYTES
 from ringgossip.runtime.tls import TlsStream
 from ringgossip.runtime.workers import Workers
 from ringgossip.wire.codec import encode
 from ringgossip.wire.frames import FrameReader, pack_frame
-from ringgossip.wire.messages import Message
+from ringgossip.wire.messages import BodyLane, Message
 
 CONNECT_TIMEOUT = 5.0
 HANDSHAKE_TIMEOUT = 5.0
 MOST_DIALS = 64
 _WATCH_INTERVAL = 2.0
+_OFFER_POLL = 0.02
 # Out of descriptors: let some links end before the next is accepted.
 _NO_MORE_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
@@ -150,11 +153,17 @@ class Links:
 
     async def _accept(self, sock: socket.socket, address: Address) -> None:
         welcome = False
+        opened: tuple[TlsStream, NodeCertificate] | _Refused | None
         try:
-            opened = await self._shake_hands(sock, server=True)
+            if await self._is_lane(sock):
+                opened = await self._accept_lane(sock)
+            else:
+                opened = await self._shake_hands(sock, server=True)
             welcome = not isinstance(opened, _Refused)
         finally:
             self._gate.leave(address.host, welcome, trio.current_time())
+        if opened is None:
+            return
         if isinstance(opened, _Refused):
             # Whoever knocks and goes away is a stranger too: nothing proves the contrary.
             self._refused(address, opened.reason)
@@ -187,6 +196,68 @@ class Links:
             if not done:
                 stream.close()
         return stream, certificate
+
+    # --- lanes for bodies -------------------------------------------------------------------
+
+    async def _is_lane(self, sock: socket.socket) -> bool:
+        """Look at the first byte without taking it: TLS begins with another."""
+        sock.setblocking(False)
+        with trio.move_on_after(HANDSHAKE_TIMEOUT):
+            await trio.lowlevel.wait_readable(sock)
+        try:
+            return sock.recv(1, socket.MSG_PEEK) == MAGIC[:1]
+        except OSError:
+            return False
+
+    async def _accept_lane(self, sock: socket.socket) -> _Refused | None:
+        """Attach a lane to the link on which it was told; the refusal if there is none."""
+        lane = None
+        attached = False
+        try:
+            with trio.fail_after(HANDSHAKE_TIMEOUT):
+                words = await _receive_exactly(sock, len(MAGIC) + TOKEN_BYTES)
+                link = None
+                while words[: len(MAGIC)] == MAGIC and link is None:
+                    # The token goes over the link, which may take longer than this connection.
+                    token = words[len(MAGIC) :]
+                    link = next(
+                        (link for link in self.all() if link.offered and link.offered[0] == token), None
+                    )
+                    if link is None:
+                        await trio.sleep(_OFFER_POLL)
+                if link is None or link.offered is None:
+                    return _Refused("it spoke plain text, not TLS", stranger=True)
+                lane = Lane(sock, link.offered[1], False, self._inbox)
+                link.offered = None
+                await lane.greet()
+            attached = link.attach(lane)
+            return None
+        except (OSError, trio.TooSlowError, PeerMisbehaved):
+            return _Refused("it asked for a lane that nobody told of", stranger=True)
+        finally:
+            if not attached:
+                sock.close()
+
+    async def _open_lane(self, link: Link) -> None:
+        """Open a lane beside a link that we dialled; without one, bodies go on over TLS."""
+        token, keys = new_token_and_keys()
+        sock = None
+        attached = False
+        try:
+            with trio.fail_after(HANDSHAKE_TIMEOUT):
+                place = link.place()
+                sock = socket.socket(socket.AF_INET6 if ":" in place[0] else socket.AF_INET)
+                await _connect(sock, place)
+                link.send(pack_frame(encode(BodyLane(token, keys[:KEY_BYTES], keys[KEY_BYTES:]))))
+                lane = Lane(sock, keys, True, self._inbox)
+                sock.send(MAGIC + token)
+                await lane.greet()
+            attached = link.attach(lane)
+        except (OSError, trio.TooSlowError, PeerMisbehaved):
+            self._board.count("lanes_not_opened")
+        finally:
+            if sock is not None and not attached:
+                sock.close()
 
     # --- dialling ----------------------------------------------------------------------------------
 
@@ -266,6 +337,7 @@ class Links:
         self._last += 1
         number = LinkId(self._last)
         link = Link(number, stream, reader, certificate, address, dialled, self._board, self._inbox)
+        link.open_lane = self._open_lane
         link.outbox = Outbox(self._reader, self._readers, self._sending, link.wake_sender)
         self._links[number] = link
         self._current.setdefault(link.peer, []).append(link)
@@ -296,6 +368,20 @@ class Links:
             now = trio.current_time()
             for link in self.all():
                 link.watch(now)
+
+
+async def _receive_exactly(sock: socket.socket, length: int) -> bytes:
+    received = b""
+    while len(received) < length:
+        try:
+            more = sock.recv(length - len(received))
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(sock)
+            continue
+        if not more:
+            raise OSError("it ended")
+        received += more
+    return received
 
 
 async def _connect(sock: socket.socket, place: tuple[str, int]) -> None:

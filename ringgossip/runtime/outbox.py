@@ -6,11 +6,12 @@ short. While one body is being sent the next is read; more would only hold memor
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ringgossip.protocol.core import SendChunk
 from ringgossip.runtime.buffers import BufferPool
+from ringgossip.runtime.sealed import BodySealer
 from ringgossip.runtime.workers import Workers
 
 _AHEAD = 2  # The one being sent or about to be, and the next.
@@ -36,6 +37,8 @@ class Body:
     ready: bool = False
     problem: str | None = None
     dropped: bool = False
+    sealed: bool = False
+    records: list[bytes] = field(default_factory=list)  # its head and the rest, if it is sealed
 
     @property
     def data(self) -> memoryview:
@@ -58,6 +61,8 @@ class Outbox:
         self._waiting: deque[SendChunk] = deque()
         self._ahead: deque[Body] = deque()
         self._closed = False
+        # Once there is a lane, what is read from then on is sealed for it.
+        self.sealer: BodySealer | None = None
 
     def __bool__(self) -> bool:
         return bool(self._ahead or self._waiting)
@@ -75,21 +80,26 @@ class Outbox:
                 body.dropped = True
         self._changed()
 
-    def take(self) -> Body | None:
-        """Return the next body if it is read (or could not be read); `finished` must follow."""
+    def take(self, sealed: bool) -> Body | None:
+        """Return the next body that is read, or failed, if it is `sealed` so; `finished` must follow."""
         while self._ahead and self._ahead[0].dropped:
             if not self._ahead[0].ready:
                 return None
             self.finished(self._ahead.popleft())
-        if self._ahead and self._ahead[0].ready:
-            return self._ahead.popleft()
-        return None
+        if not self._ahead or not self._ahead[0].ready or self._ahead[0].sealed != sealed:
+            return None
+        body = self._ahead.popleft()
+        if self._ahead and self._ahead[0].ready and self._ahead[0].sealed != sealed:
+            # The next one is for whoever sends the other sort, and nothing else would say so.
+            self._changed()
+        return body
 
     def finished(self, body: Body) -> None:
         """Give the buffer of a body back, and read on."""
         if body.buffer is not None:
             self._pool.give(body.buffer)
             body.buffer = None
+        body.records = []
         self._read_ahead()
 
     def close(self) -> None:
@@ -113,9 +123,20 @@ class Outbox:
         if self._closed:
             return False
         body.buffer = buffer
-        view = body.data
+        view, sealer = body.data, self.sealer
+        # In this order they leave, so in this order they are counted.
+        counter = sealer.reserve(body.length) if sealer is not None else 0
+        body.sealed = sealer is not None
+
+        def read() -> memoryview:
+            chunk = self._reader.read_chunk(body.root, body.index, view)
+            if sealer is not None and len(chunk) == body.length:
+                head = sealer.head(counter, body.request, body.index, body.length)
+                body.records = [head, *sealer.seal(counter, chunk)]
+            return chunk
+
         self._workers.submit(
-            lambda: self._reader.read_chunk(body.root, body.index, view),
+            read,
             lambda chunk: self._was_read(
                 body, None if len(chunk) == body.length else f"has {len(chunk)} bytes, not {body.length}"
             ),

@@ -54,6 +54,7 @@ class TlsStream:
         self.socket = context.wrap_socket(
             sock, server_side=server, do_handshake_on_connect=False, suppress_ragged_eofs=True
         )
+        self.place: tuple[str, int] = self.socket.getpeername()[:2]
         self._received = 0
         self._sent = 0
 

@@ -185,6 +185,18 @@ class Cards(Message):
     states: Annotated[bytes, Bytes(25 * 5000, multiple=25)]
 
 
+@dataclass(frozen=True, slots=True)
+class BodyLane(Message):
+    """The side that dialled opens a second connection for bodies: its name, and a key for each direction.
+
+    Made and read by the runtime's links alone, on fast links.
+    """
+
+    token: Annotated[bytes, Bytes(16, 16)]
+    dialler_key: Annotated[bytes, Bytes(32, 32)]
+    acceptor_key: Annotated[bytes, Bytes(32, 32)]
+
+
 # --- rumors -------------------------------------------------------------------------
 
 
@@ -399,6 +411,7 @@ MESSAGES: dict[int, type[Message]] = {
     1: Hello,
     2: DialMe,
     3: CatalogRoot,
+    4: BodyLane,
     10: Ping,
     11: Ack,
     12: PingRequest,

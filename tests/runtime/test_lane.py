@@ -1,0 +1,138 @@
+"""The second connection of a fast link: sealed, proven, and no way in for strangers."""
+
+import os
+import socket
+
+import pytest
+import trio
+from recording import Node, open_node
+
+from ringgossip.errors import PeerMisbehaved
+from ringgossip.protocol.core import SendChunk
+from ringgossip.runtime import link as link_module
+from ringgossip.runtime.lane import MAGIC
+from ringgossip.runtime.outbox import Outbox
+from ringgossip.runtime.sealed import RECORD_BYTES, BodyOpener, BodySealer, sealed_length
+
+KEY = bytes(range(32))
+
+
+def sealed(sealer: BodySealer, data: bytes) -> tuple[bytes, bytearray]:
+    counter = sealer.reserve(len(data))
+    head = sealer.head(counter, 1, 2, len(data))
+    return head, bytearray(b"".join(sealer.seal(counter, memoryview(data))))
+
+
+@pytest.mark.parametrize("length", [1, RECORD_BYTES, RECORD_BYTES + 1, 3 * RECORD_BYTES - 7])
+def test_a_body_is_opened_in_place_as_it_was(length: int) -> None:
+    data = os.urandom(length)
+    opener = BodyOpener(KEY)
+    head, body = sealed(BodySealer(KEY), data)
+    assert len(body) == sealed_length(length)
+    told = opener.read_head(head)
+    assert (told.request, told.index, told.length) == (1, 2, length)
+    assert opener.open(told, memoryview(body))
+    assert body[:length] == data
+
+
+def test_one_changed_bit_and_swapped_records_are_seen() -> None:
+    opener = BodyOpener(KEY)
+    head, body = sealed(BodySealer(KEY), bytes(2 * RECORD_BYTES))
+    told = opener.read_head(head)
+    half = len(body) // 2
+    assert not opener.open(told, memoryview(body[half:] + body[:half]))
+    body[-1] ^= 1
+    assert not opener.open(told, memoryview(body))
+
+
+def test_a_head_is_heard_once_and_only_with_the_right_key() -> None:
+    sealer, opener = BodySealer(KEY), BodyOpener(KEY)
+    first, _ = sealed(sealer, b"one")
+    opener.read_head(first)
+    with pytest.raises(PeerMisbehaved, match="heard before"):
+        opener.read_head(first)
+    with pytest.raises(PeerMisbehaved, match="damaged"):
+        BodyOpener(bytes(32)).read_head(first)
+
+
+async def link_with_lane(monkeypatch, alice: Node, bob: Node) -> None:
+    monkeypatch.setattr(link_module, "LEAST_RATE", 1.0)
+    monkeypatch.setattr("ringgossip.runtime.rates._SAMPLE", 1e-6)
+    await alice.link(bob)
+    number = 0
+    with trio.fail_after(10):
+        while not (alice.links.all()[0].has_lane and bob.links.all()[0].has_lane):
+            number += 1
+            alice.perform([alice.give(bob, 1, number, bytes(65536))])
+            await bob.core.until("chunk_stored", number)
+            await trio.sleep(0.01)
+
+
+@pytest.mark.trio
+async def test_a_fast_link_gets_a_lane_and_bodies_go_both_ways(nodes, monkeypatch) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await link_with_lane(monkeypatch, alice, bob)
+        before = len(bob.core.told("chunk_stored"))
+        bodies = {1000 + number: os.urandom(700_000) for number in range(8)}
+        alice.perform([alice.give(bob, 2, index, body) for index, body in bodies.items()])
+        bob.perform([bob.give(alice, 3, index, body) for index, body in bodies.items()])
+        await bob.core.until("chunk_stored", before + 8)
+        await alice.core.until("chunk_stored", 8)
+        await alice.core.until("chunk_sent", before + 8)
+        assert {index: bob.chunks.written[index] for index in bodies} == bodies
+        assert alice.chunks.written == bodies
+        assert alice.sending.used == bob.receiving.used == 0
+
+
+@pytest.mark.trio
+async def test_a_lane_that_opens_between_two_bodies_is_told_of_the_second(nodes) -> None:
+    async with open_node(nodes.alice) as alice:
+        wakes = []
+        outbox = Outbox(alice.chunks, alice.workers, alice.sending, lambda: wakes.append(1))
+        alice.chunks.chunks = {0: b"plain", 1: b"sealed"}
+        outbox.add(SendChunk(alice.peer_id, 1, bytes(32), 0, 5))
+        outbox.sealer = BodySealer(KEY)
+        outbox.add(SendChunk(alice.peer_id, 1, bytes(32), 1, 6))
+        with trio.fail_after(5):
+            while not all(body.ready for body in outbox._ahead):
+                await trio.sleep(0.001)
+        assert outbox.take(sealed=True) is None
+        wakes.clear()
+        assert outbox.take(sealed=False).index == 0
+        assert wakes
+        assert outbox.take(sealed=True).index == 1
+
+
+@pytest.mark.trio
+async def test_unreadable_dropped_and_unwanted_bodies_do_not_stop_a_lane(nodes, monkeypatch) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await link_with_lane(monkeypatch, alice, bob)
+        unwanted, unreadable = (alice.give(bob, 5, index, bytes(300_000)) for index in (2000, 2001))
+        del alice.chunks.chunks[2001]
+        del bob.core.wanted[5, 2000]
+        alice.perform([unwanted, unreadable, alice.give(bob, 6, 2002, b"last")])
+        await alice.core.until("chunk_unreadable")
+        with trio.fail_after(5):
+            while 2002 not in bob.chunks.written:
+                await trio.sleep(0.002)
+        assert bob.core.told("discarded") == [(5, 2000)]
+        assert alice.sending.used == bob.receiving.used == 0
+
+
+@pytest.mark.trio
+async def test_a_broken_lane_ends_its_link(nodes, monkeypatch) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await link_with_lane(monkeypatch, alice, bob)
+        alice.links.all()[0]._lane._socket.shutdown(socket.SHUT_RDWR)
+        await bob.core.until("link_broken")
+        await alice.core.until("link_broken")
+
+
+@pytest.mark.trio
+async def test_a_lane_that_nobody_told_of_is_refused(nodes, monkeypatch) -> None:
+    monkeypatch.setattr("ringgossip.runtime.links.HANDSHAKE_TIMEOUT", 0.2)
+    async with open_node(nodes.alice) as alice:
+        stream = await trio.open_tcp_stream("127.0.0.1", alice.address.port)
+        await stream.send_all(MAGIC + bytes(16))
+        assert await alice.core.until("packet_refused") == [("it asked for a lane that nobody told of",)]
+        await stream.aclose()
