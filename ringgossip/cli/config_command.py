@@ -1,4 +1,8 @@
-"""`ringgossip config`: what does this node.yaml mean, and who set each value?"""
+"""`ringgossip config`: what does this configuration mean, and who set each value?
+
+A `distributed_hosts.yaml` is read too, as one of its hosts understands it;
+`import` prints the node.yaml that says the same.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
@@ -7,8 +11,8 @@ from typing import Any
 
 import click
 
-from ringgossip.cli.options import config_option, json_option, unused_data_option
-from ringgossip.cli.output import emit, table
+from ringgossip.cli.options import config_option, json_option
+from ringgossip.cli.output import emit, note, table
 from ringgossip.config import Knob, PeerConfig, knobs, load_config
 from ringgossip.identity.names import Address
 
@@ -17,48 +21,117 @@ _origin_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.optio
 )
 
 
+def _beside(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what a cluster file cannot say of one node."""
+    for name, metavar, text in (
+        ("--credentials", "DIR", "The node's credentials; wins over the file."),
+        ("--data", "DIR", "The node's data folder; wins over the file."),
+        ("--node", "NAME", "Which host of a distributed_hosts.yaml this is."),
+    ):
+        function = click.option(name, metavar=metavar, help=text)(function)
+    return function
+
+
 @click.group("config", invoke_without_command=True)
 @config_option
 @_origin_option
 @json_option
-@unused_data_option
+@_beside
 @click.pass_context
-def command(context: click.Context, config_path: Path, origin: bool, as_json: bool) -> None:
+def command(
+    context: click.Context, /, config_path: Path, origin: bool, as_json: bool, **beside: str | None
+) -> None:
     """Show the effective configuration: the file, completed by environment and defaults."""
     if context.invoked_subcommand is None:
-        _show(config_path, origin, as_json)
+        _show(config_path, origin, as_json, beside)
     else:
-        # What stands before `show` or `check` holds there too, unless it is said again.
-        said = {"config_path": config_path, "origin": origin, "as_json": as_json}
-        context.default_map = {"show": said, "check": said}
+        # What stands before `show`, `check` or `import` holds there too, unless it is said again.
+        said = {"config_path": config_path, "origin": origin, "as_json": as_json, **beside}
+        context.default_map = {"show": said, "check": said, "import": said}
 
 
 @command.command("show")
 @config_option
 @_origin_option
 @json_option
-@unused_data_option
-def show(config_path: Path, origin: bool, as_json: bool) -> None:
+@_beside
+def show(config_path: Path, origin: bool, as_json: bool, **beside: str | None) -> None:
     """Show the effective values, as `ringgossip config` does."""
-    _show(config_path, origin, as_json)
+    _show(config_path, origin, as_json, beside)
 
 
 @command.command("check")
 @config_option
 @json_option
-@unused_data_option
-def check(config_path: Path, as_json: bool) -> None:
+@_beside
+def check(config_path: Path, as_json: bool, **beside: str | None) -> None:
     """Say whether a peer could start with this file; every mistake is one line."""
-    config = load_config(config_path)
+    config = _load(config_path, beside)
     emit(
-        {"valid": True, "file": str(config_path), "node": config.node},
+        {"valid": True, "file": str(config_path), "node": config.node, "notices": list(config.notices)},
         as_json,
         lambda: f"{config_path}: good, for node {config.node} of cluster {config.cluster}",
     )
 
 
-def _show(path: Path, with_origin: bool, as_json: bool) -> None:
-    config = load_config(path)
+@command.command("import")
+@click.argument("hosts_file", metavar="DISTRIBUTED_HOSTS.YAML", type=click.Path(path_type=Path))
+@_beside
+@click.option("--cluster", metavar="NAME", help="The cluster's name; else that of the credentials.")
+@json_option
+def import_hosts(
+    hosts_file: Path,
+    node: str | None,
+    data: str | None,
+    credentials: str | None,
+    cluster: str | None,
+    as_json: bool,
+) -> None:
+    """Print the node.yaml that a distributed_hosts.yaml means for one node.
+
+    A key that means nothing here is named in a notice, at the end of the text
+    and in `notices`. What the file cannot say (cluster, data, credentials) is
+    taken from the options, else it is an example to be changed.
+    """
+    from ringgossip.config.hosts_file import read_hosts_file
+    from ringgossip.config.hosts_node import node_yaml, rules_for
+
+    if node is None:
+        raise click.UsageError("say which host you mean: --node NAME")
+    found = rules_for(read_hosts_file(hosts_file), node)
+    examples = [key for key, value in (("data", data), ("credentials", credentials)) if value is None]
+    if cluster is None and credentials is not None:
+        from ringgossip.identity.credentials import Credentials
+
+        cluster = Credentials.load(Path(credentials)).cluster
+    elif cluster is None:
+        examples.insert(0, "cluster")
+    text = node_yaml(
+        found, cluster or "ringrift", data or "/data/ringgossip", credentials or "/etc/ringgossip"
+    )
+    notices = [f"{found.file}: {notice}" for notice in found.notices]
+    shown = {
+        "file": str(hosts_file),
+        "node": node,
+        "node_yaml": text,
+        "notices": notices,
+        "examples": examples,
+    }
+    emit(shown, as_json, lambda: text.rstrip("\n"))
+    if not as_json:
+        if notices:
+            note(f"notices at the end: {len(notices)}, about keys that mean nothing here")
+        if examples:
+            note(f"{', '.join(examples)}: not in {found.file}; what is printed is an example, change it")
+
+
+def _load(path: Path, beside: dict[str, str | None]) -> PeerConfig:
+    node, data, credentials = (beside[key] for key in ("node", "data", "credentials"))
+    return load_config(path, node=node, data=data, credentials=credentials)
+
+
+def _show(path: Path, with_origin: bool, as_json: bool, beside: dict[str, str | None]) -> None:
+    config = _load(path, beside)
     entries = [(knob, _value(config, knob.key)) for knob in knobs()]
     shown: dict[str, Any] = {"file": str(path), "config": {knob.key: plain(value) for knob, value in entries}}
     if with_origin:

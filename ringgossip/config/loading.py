@@ -8,6 +8,7 @@ process runs.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,31 +34,56 @@ _NOT_SAID = {
 }
 
 
-def load_config(path: Path | str, environment: Mapping[str, str] | None = None) -> PeerConfig:
+def load_config(
+    path: Path | str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    node: str | None = None,
+    data: Path | str | None = None,
+    credentials: Path | str | None = None,
+) -> PeerConfig:
     """Return the configuration in the file at `path`, completed by `environment` and defaults.
 
-    `environment` is the process's own if not given. Raises `ConfigError` with
-    one line for every problem in the file and in the environment.
+    The file is a node.yaml, or a `distributed_hosts.yaml` of which `node` is a
+    host; the latter needs `data` and `credentials` beside it. What is given
+    here wins over both. `environment` is the process's own if not given.
+    Raises `ConfigError` with one line for every problem in the file and in the
+    environment.
     """
-    from pydantic import ValidationError
-
-    from ringgossip.config.schema import NodeFile
+    from ringgossip.config.hosts_file import is_hosts_file
     from ringgossip.config.yaml_nodes import read_document
 
     path = Path(path)
     document = read_document(path)
+    around = from_environment(os.environ if environment is None else environment)
+    said = {
+        key: value for key, value in (("node", node), ("data", data), ("credentials", credentials)) if value
+    }
+    for key in said:
+        around.pop(key, None)
+    if is_hosts_file(document.value):
+        return _load_hosts(path, document, said, around)
+    return _load_node(path, document, said, around)
+
+
+def _load_node(
+    path: Path, document: "Document", said: Mapping[str, Any], around: Mapping[str, FromEnvironment]
+) -> PeerConfig:
+    from pydantic import ValidationError
+
+    from ringgossip.config.schema import NodeFile
+
     given = document.value
     if given is None:
         given = {}
     if not isinstance(given, dict):
         raise ConfigError(f"{path}:1:1: must be keys and values, for example `node: gpu-1`")
-    around = from_environment(os.environ if environment is None else environment)
     # A key with nothing behind it says nothing, except where null itself says "none".
     silent = [key for key, value in given.items() if value is None and not _null_says_none(key)]
     merged = {key: value for key, value in given.items() if key not in silent}
+    merged |= {key: _here(key, value) for key, value in said.items()}
     used = {key: found for key, found in around.items() if key not in merged}
-    for key, found in used.items():
-        merged[key] = str(Path(found.value).absolute()) if key in ("data", "credentials") else found.value
+    merged |= {key: _here(key, found.value) for key, found in used.items()}
     try:
         parsed = NodeFile.model_validate(merged, context=path.absolute().parent)
     except ValidationError as error:
@@ -65,8 +91,70 @@ def load_config(path: Path | str, environment: Mapping[str, str] | None = None) 
         raise ConfigError("\n".join(lines)) from None
     if document.problems:
         raise ConfigError("\n".join(_sorted_lines(path, document.problems)))
-    origins = _origins(path, document, used, given)
+    origins = _origins(path, document, used, given) | dict.fromkeys(said, "the command line")
     return _settings(path, parsed, merged, origins)
+
+
+def _here(key: str, value: Any) -> Any:
+    """Return a value from outside the file: its paths are relative to where the process runs."""
+    return str(Path(value).absolute()) if key in ("data", "credentials") else value
+
+
+def _load_hosts(
+    path: Path, document: "Document", said: Mapping[str, Any], around: Mapping[str, FromEnvironment]
+) -> PeerConfig:
+    """Return what a cluster file means for one of its hosts."""
+    from pydantic import ValidationError
+
+    from ringgossip.config.hosts_file import read_hosts_file
+    from ringgossip.config.hosts_node import rules_for
+    from ringgossip.config.schema import NodeFile
+    from ringgossip.config.yaml_nodes import dotted
+
+    outside = dict(said) | {key: found.value for key, found in around.items() if key not in said}
+    for key, word in (("node", "NAME"), ("data", "DIR"), ("credentials", "DIR")):
+        if key not in outside:
+            raise ConfigError(
+                f"{path}: this file describes a cluster, so say beside it --{key} {word} "
+                f"(or set {variables_of(key)[0]})"
+            )
+    merged: dict[str, Any] = {}
+    origins = {knob.key: "default" for knob in knobs()}
+
+    def put(key: str, value: Any, origin: str) -> None:
+        top, _, inner = key.partition(".")
+        if inner:
+            merged.setdefault(top, {})[inner] = value
+        else:
+            merged[top] = value
+        origins[key] = origin
+
+    found = rules_for(read_hosts_file(path, document), str(outside["node"]))
+    for setting in found.settings:
+        if setting.line is None:
+            put(setting.key, setting.value, setting.why)
+    for key, value in around.items():
+        put(key, _here(key, value.value), f"environment {value.variable}")
+    for setting in found.settings:
+        if setting.line is not None:
+            put(setting.key, setting.value, f"{path.name}:{setting.line}")
+    for key, value in said.items():
+        put(key, _here(key, value), "the command line")
+    if "cluster" not in merged:
+        from ringgossip.identity.credentials import Credentials
+
+        put("cluster", Credentials.load(Path(merged["credentials"])).cluster, "the certificate")
+    try:
+        parsed = NodeFile.model_validate(merged, context=path.absolute().parent)
+    except ValidationError as error:
+        texts = []
+        for each in error.errors():
+            where: KeyPath = tuple(each["loc"])
+            origin = origins.get(str(where[0]), path.name)
+            texts.append(f"{origin}: {dotted(where)}: {_sentence(each, where)}")
+        raise ConfigError("\n".join(texts)) from None
+    notices = tuple(f"{path.name}: {notice}" for notice in found.notices)
+    return replace(_settings(path, parsed, merged, origins), notices=notices)
 
 
 def _null_says_none(key: str) -> bool:

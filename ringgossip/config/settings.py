@@ -138,6 +138,9 @@ class PeerConfig:
         compare=False,
         metadata=about("key -> `node.yaml:12`, `environment NAME` or `default`"),
     )
+    notices: tuple[str, ...] = field(
+        default=(), compare=False, metadata=about("keys of a cluster file that mean nothing here")
+    )
 
     def __post_init__(self) -> None:
         check_cluster_name(self.cluster)
@@ -193,7 +196,7 @@ class Knob:
 def knobs() -> Iterator[Knob]:
     """Yield every key of node.yaml in the order of this file; keys of blocks are dotted."""
     for entry in fields(PeerConfig):
-        if entry.name == "origins":
+        if entry.name in ("origins", "notices"):
             continue
         block = BLOCKS.get(entry.name)
         if block is None:

@@ -11,43 +11,12 @@ Source: field notes, section 1 (bandwidth, priority words); reference,
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from fnmatch import fnmatchcase
 
-from ringgossip.config.blocks import Bandwidth, Budget
+from ringgossip.config.blocks import Budget
+from ringgossip.config.limits import Limit, peer_limit
 from ringgossip.strategy.weights import share_of
 
-# The users' keys say mbps and mean this many bytes a second.
-MEGABYTE = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A limit and the rule it comes from. `rate` in bytes a second, each direction; None: no limit."""
-
-    rate: float | None
-    rule: str
-
-
-def peer_limit(name: str, provider: str, bandwidth: Bandwidth) -> Limit:
-    """Return what we may exchange with the node `name`. `provider` is what its card says."""
-    for host, rate in bandwidth.hosts:
-        if host == name:
-            return Limit(rate, f"bandwidth.hosts names {name}")
-    for pattern, rate in bandwidth.globs:
-        if fnmatchcase(name, pattern):
-            return Limit(rate, f"{name} matches {pattern!r} of bandwidth.globs")
-    for who, rate in bandwidth.providers:
-        # The words of a provider differ in case between files and names.
-        if who.lower() == provider.lower():
-            return Limit(rate, f"bandwidth.providers names {who}")
-    if bandwidth.peer_bytes_per_second is not None:
-        return Limit(bandwidth.peer_bytes_per_second, "bandwidth.peer_bytes_per_second")
-    return Limit(None, "no limit")
-
-
-def from_mbps(mbps: float) -> float:
-    """Return bytes a second for a number of the users' file, where mbps is megabytes per second."""
-    return mbps * MEGABYTE
+__all__ = ["Limit", "Spent", "divide", "left", "peer_limit", "spend", "turn_page"]
 
 
 def divide(rate: float, priorities: Sequence[str]) -> list[float]:

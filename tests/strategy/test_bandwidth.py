@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from ringgossip.config.blocks import Bandwidth, Budget
-from ringgossip.strategy.bandwidth import Spent, divide, from_mbps, left, peer_limit, spend, turn_page
+from ringgossip.strategy.bandwidth import Spent, divide, left, peer_limit, spend, turn_page
 
 MB = 1_000_000
 LIMITS = Bandwidth(
@@ -43,11 +43,8 @@ def test_globs_know_upper_and_lower_case() -> None:
 
 def test_without_rules_there_is_no_limit_and_a_rule_is_named() -> None:
     assert peer_limit("a", "a", Bandwidth()).rate is None
-    assert peer_limit("runpod-a40", "", LIMITS).rule == "runpod-a40 matches 'runpod-*' of bandwidth.globs"
-
-
-def test_mbps_means_megabytes_a_second() -> None:
-    assert from_mbps(5) == 5_000_000
+    limit = peer_limit("runpod-a40", "", LIMITS)
+    assert (limit.key, limit.rule) == ("bandwidth.globs", "it matches 'runpod-*'")
 
 
 def test_priority_words_divide_an_uplink() -> None:
