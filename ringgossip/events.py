@@ -5,6 +5,7 @@ in them: whoever listens has a clock. Artifacts are named as on the command
 line, `kind/origin/name`.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -222,6 +223,199 @@ class SnapshotDeferred(Event):
 
     path: str
     reason: str
+
+
+# --- the rules: who gets what, and what hinders it ---------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DataSync(Event):
+    """A synchronisation that somebody asked for, or a plan made.
+
+    The fields are the union of all that programs of the reference read;
+    `targets` are node names, `duration` is in seconds.
+    """
+
+    sync_type: str = ""  # hybrid, ephemeral, broadcast, manual, priority, catch_up, drain
+    data_type: str = ""  # games, models, npz or all
+    targets: tuple[str, ...] = ()
+    host: str = ""  # the node on which this happened
+    node_id: str = ""  # the node it is about: the source of a pull, else `host`
+    config_key: str = ""
+    target_node: str = ""
+    duration: float = 0.0
+    file_count: int = 0
+    bytes_transferred: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSyncStarted(DataSync):
+    """`DATA_SYNC_STARTED`"""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSyncCompleted(DataSync):
+    """`DATA_SYNC_COMPLETED`: everything that was asked for is where it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSyncFailed(DataSync):
+    """`DATA_SYNC_FAILED`: `error` says why, `target_node` where."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanGamesRegistered(Event):
+    """`ORPHAN_GAMES_REGISTERED`: games that only `node_id` had were pulled from it."""
+
+    node_id: str
+    config_key: str = ""
+    file_count: int = 0
+    bytes_transferred: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivingChanged(Event):
+    """This node stopped (`code` and `reason` of a rule) or resumed (both empty) receiving a kind."""
+
+    kind: str
+    code: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PushRefused(Event):
+    """A peer will not receive what we would give it."""
+
+    name: str
+    kind: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesMissing(Event):
+    """So many of our artifacts have fewer copies than wanted; the oldest for so many seconds."""
+
+    kind: str
+    artifacts: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesComplete(Event):
+    """Every artifact of this kind has its copies again."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactEvicted(Event):
+    """A copy left this store by its rules; enough other nodes hold it, who pledged to keep it."""
+
+    artifact: str
+    sequence: int
+    reason: str
+    holders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSpent(Event):
+    """What may leave this node in a `day` or `month` has left; until then only critical data is served."""
+
+    period: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerOpened(Event):
+    """A route to a peer failed again and again; it is tried again after so many seconds."""
+
+    name: str
+    route: str
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerClosed(Event):
+    """A route that had failed works."""
+
+    name: str
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class TerminationNoticed(Event):
+    """The provider says that this machine goes away; the drain begins."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainCompleted(Event):
+    """The outbox is empty, or time was over: `below` are artifacts with fewer copies than wanted."""
+
+    copied: int
+    below: tuple[str, ...]
+
+
+# --- what programs tell us: `peer.notify(NAME, ...)` ------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Signal(Event):
+    """Something that happened at `node_id` and changes what we do."""
+
+    node_id: str
+    config_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStarted(Signal):
+    """`TRAINING_STARTED`: that node weighs more until `TrainingCompleted`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingCompleted(Signal):
+    """`TRAINING_COMPLETED`"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecovered(Signal):
+    """`NODE_RECOVERED`: what it missed is offered to it at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanGamesDetected(Signal):
+    """`ORPHAN_GAMES_DETECTED`: its games are pulled at critical priority."""
+
+
+SIGNALS: dict[str, type[Signal]] = {
+    "TRAINING_STARTED": TrainingStarted,
+    "TRAINING_COMPLETED": TrainingCompleted,
+    "NODE_RECOVERED": NodeRecovered,
+    "ORPHAN_GAMES_DETECTED": OrphanGamesDetected,
+}
+
+# Other words for the node that are in use.
+_NODE_WORDS = ("node_id", "host", "source_node", "node")
+
+
+def signal(name: str, fields: Mapping[str, object]) -> Signal:
+    """Return the signal that a program means. Raises `ValueError` with one line.
+
+    The node may be called by any of the names in use; fields that we do not
+    know are ignored, since programs of the reference send many.
+    """
+    kind = SIGNALS.get(name)
+    if kind is None:
+        raise ValueError(f"{name!r} is no signal: use one of {', '.join(SIGNALS)}")
+    node = next((fields[word] for word in _NODE_WORDS if fields.get(word)), None)
+    if not isinstance(node, str):
+        raise ValueError(f"{name} is about a node: say node_id")
+    config_key = fields.get("config_key") or ""
+    return kind(node, config_key if isinstance(config_key, str) else "")
 
 
 # --- listening itself ------------------------------------------------------------

@@ -1,7 +1,7 @@
 """How does an event sound? One line for a person who reads a log or watches a peer."""
 
 from ringgossip import events
-from ringgossip.cli.output import bytes_text
+from ringgossip.cli.output import bytes_text, seconds_text
 from ringgossip.events import Event
 
 
@@ -37,6 +37,15 @@ _NEWS = (
     events.BadChunk,
     events.StorageTrouble,
     events.SnapshotDeferred,
+    events.DataSyncFailed,
+    events.OrphanGamesRegistered,
+    events.ReceivingChanged,
+    events.CopiesMissing,
+    events.CopiesComplete,
+    events.BudgetSpent,
+    events.BreakerOpened,
+    events.TerminationNoticed,
+    events.DrainCompleted,
 )
 
 
@@ -95,8 +104,46 @@ def _sentence(event: Event) -> str:
             return f"missed: {event.count} events came faster than they were read"
         case events.SnapshotDeferred():
             return f"snapshot deferred: {event.path}: {event.reason}"
+        case events.DataSync():
+            return _sync_sentence(event)
+        case events.OrphanGamesRegistered():
+            return f"orphans: {event.file_count} databases of {event.node_id} are safe now"
+        case events.ReceivingChanged():
+            return f"receiving {event.kind}: {f'no, {event.reason}' if event.code else 'yes, again'}"
+        case events.PushRefused():
+            return f"{event.name} takes no {event.kind}: {event.reason}"
+        case events.CopiesMissing():
+            waited = seconds_text(event.oldest)
+            return f"copies missing: {event.artifacts} {event.kind} have too few, the oldest for {waited}"
+        case events.CopiesComplete():
+            return f"copies complete: all {event.kind} have theirs"
+        case events.ArtifactEvicted():
+            return f"evicted: {_version(event)}: {event.reason}; held by {', '.join(event.holders)}"
+        case events.BudgetSpent():
+            return f"budget: the {bytes_text(event.bytes)} of this {event.period} have left"
+        case events.BreakerOpened():
+            wait = seconds_text(event.seconds)
+            return f"{event.name} by {event.route}: {event.reason}; tried again in {wait}"
+        case events.BreakerClosed():
+            return f"{event.name} by {event.route}: works again"
+        case events.TerminationNoticed():
+            return f"the machine goes away, says {event.source}: draining"
+        case events.DrainCompleted():
+            left = f"; too few copies of {', '.join(event.below)}" if event.below else ""
+            return f"drained: {event.copied} artifacts have their copies{left}"
     fields = ", ".join(f"{name}={value}" for name, value in event.as_dict().items() if name != "event")
     return f"{type(event).__name__}: {fields}"
+
+
+def _sync_sentence(event: events.DataSync) -> str:
+    what = " ".join(word for word in (event.sync_type, "sync of", event.data_type or "data") if word)
+    match event:
+        case events.DataSyncStarted():
+            return f"{what} to {', '.join(event.targets) or 'all'} started"
+        case events.DataSyncFailed():
+            return f"{what}{f' to {event.target_node}' if event.target_node else ''} failed: {event.error}"
+    took, moved = seconds_text(event.duration), bytes_text(event.bytes_transferred)
+    return f"{what}: {event.file_count} files, {moved} in {took}"
 
 
 def _version(event: Event) -> str:
