@@ -95,18 +95,24 @@ async def _publish(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -
         nonlocal latest
         latest = (phase, done, total)
 
+    told: tuple[str, int, int] | None = None
+
+    async def tell_latest() -> None:
+        nonlocal told
+        if latest is not None and latest != told:
+            told = latest
+            await talk.send({"progress": dict(zip(("phase", "done", "total"), told))})
+
     async def tell() -> None:
-        told = None
         while True:
             await trio.sleep(_PROGRESS_PAUSE)
-            if latest is not None and latest != told:
-                told = latest
-                await talk.send({"progress": dict(zip(("phase", "done", "total"), told))})
+            await tell_latest()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tell)
         receipt = await peer.publish(kind, path, **options, progress=note)
         nursery.cancel_scope.cancel()
+    await tell_latest()
     return receipt.as_dict()
 
 

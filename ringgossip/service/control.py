@@ -67,6 +67,7 @@ class _Server:
         self._accepting.cancel()
         for connection in self._connections:
             connection.scope.cancel()
+            connection.stream.socket.close()
 
     async def accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
         with self._accepting:
@@ -163,7 +164,9 @@ class _Talk(Conversation):
     async def send(self, message: Mapping[str, Any]) -> None:
         async with self._lock:
             try:
-                with trio.fail_after(_SLOW_READER):
+                # Shielded: half a line would spoil all that follow. `stop` closes the socket under it.
+                with trio.fail_after(_SLOW_READER) as scope:
+                    scope.shield = True
                     await self._connection.stream.send_all(pack(message))
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
                 raise HangUp from None

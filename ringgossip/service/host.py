@@ -57,7 +57,12 @@ def pages_of(peer: Peer, watch: Watch) -> "Pages":
     from ringgossip.service.http import Page, json_page
     from ringgossip.service.metrics import CONTENT_TYPE, Metrics, PeerCollector, process_facts
 
-    metrics = Metrics(PeerCollector(peer.name, watch.tally, watch.counters, watch.gauges, watch.queue))
+    def counters() -> Mapping[str, int]:
+        # Those of the status page: they begin at 0, as rates want it.
+        counted: Mapping[str, int] = peer.status()["counters"]
+        return counted
+
+    metrics = Metrics(PeerCollector(peer.name, watch.tally, counters, watch.gauges, watch.queue))
 
     def health() -> "Page":
         judged = peer.health_check()

@@ -76,16 +76,12 @@ class Watch:
 
     def _moving(self) -> bool:
         """Tell whether chunks came since somebody last asked, or a moment ago."""
-        now, received = trio.current_time(), self.counters().get("chunk_bytes_received", 0)
+        now, received = trio.current_time(), self._peer.counters.get("chunk_bytes_received", 0)
         if received != self._received:
             self._received, self._moved_at = received, now
         return now - self._moved_at < _A_MOMENT
 
     # --- for metrics ---------------------------------------------------------------------------
-
-    def counters(self) -> Mapping[str, int]:
-        """Return everything the peer counts."""
-        return self._peer.counters
 
     def gauges(self) -> Mapping[str, tuple[str, float]]:
         """Return name -> (meaning, value) of what goes up and down."""

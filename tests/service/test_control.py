@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 
 import ringgossip
 from ringgossip.config import PeerConfig
@@ -175,6 +176,13 @@ async def test_a_long_list_comes_in_parts(tmp_path: Path) -> None:
         parts = [await asker.hear() for _ in range(4)]
         assert [len(message.get("part", ())) for message in parts] == [200, 200, 50, 0]
         assert parts[-1] == {"result": None}
+
+
+async def test_a_program_that_takes_no_answer_does_not_keep_the_peer_from_closing(tmp_path: Path) -> None:
+    with trio.fail_after(5):
+        async with odd_program(tmp_path) as asker:
+            await asker.stream.send_all(b'{"call": "artifacts"}\n' * 500)
+            await trio.testing.wait_all_tasks_blocked(0.05)
 
 
 async def test_a_bug_in_one_call_is_told_and_the_peer_goes_on(tmp_path: Path) -> None:

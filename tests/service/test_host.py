@@ -49,6 +49,7 @@ async def test_the_status_address_shows_health_status_and_metrics(config: Make) 
         code, body = await fetch(address, "/metrics")
         assert code == 200
         assert b"ringgossip_members_alive 1.0" in body
+        assert b"ringgossip_chunk_bytes_received_total 0.0" in body
         await peer.close()
         assert (await fetch(address, "/health"))[0] == 503
 

@@ -89,9 +89,10 @@ async def test_one_connection_asks_many_times() -> None:
         b"hello\r\n\r\n",
         b"\x16\x03\x01\x00\xff" * 10,
         get("/health", more="X: " + "y" * 40_000 + "\r\n"),
+        get("/health", more="Content-Length: 100000\r\n") + b"x" * 100_000,
         get("/health", "POST", "Content-Length: 10000000\r\n") + b"x" * 100_000,
     ],
-    ids=["words", "tls", "long head", "long body"],
+    ids=["words", "tls", "long head", "long body", "endless body"],
 )
 async def test_nonsense_is_refused_and_others_are_still_answered(sent: bytes) -> None:
     async with served() as address:
