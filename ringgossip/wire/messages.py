@@ -178,7 +178,7 @@ class CardsWanted(Message):
 
 @dataclass(frozen=True, slots=True)
 class Cards(Message):
-    """Cards and certificates that the other side lacks, and states (a list of members) that it holds older."""
+    """Cards and certificates that the other side lacks, and states that it holds older."""
 
     cards: Annotated[tuple[Card, ...], Items(100)]
     certificates: Annotated[tuple[Certificate, ...], Items(100)]
