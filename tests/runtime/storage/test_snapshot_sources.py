@@ -246,6 +246,8 @@ def test_what_we_may_not_read_is_refused_and_a_folder_we_may_not_write_is_enough
     as_nobody = tmp_path / "python-as-nobody"
     as_nobody.write_text(program)
     as_nobody.chmod(0o755)
+    if subprocess.run([as_nobody, "-c", "import blake3"], capture_output=True).returncode != 0:
+        pytest.skip("nobody may not read this Python's packages: its folder is private")
     try:
         (folder / "live").mkdir(parents=True)
         folder.chmod(0o777)
