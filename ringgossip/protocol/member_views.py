@@ -42,8 +42,14 @@ class MemberViews:
         return self._roster.digest.to_bytes(8, "big")
 
     def members(self) -> tuple[Member, ...]:
-        """Return all members, ourselves and the dead included, by name."""
-        found = [_as_member(standing) for standing in self._table.values()]
+        """Return the owner of every name, ourselves and the dead included, by name."""
+        # A key whose name was taken over is no member any more: nobody may read two states of one name.
+        owner, me = self._roster.names, self._roster.me
+        found = [
+            _as_member(standing)
+            for key, standing in self._table.items()
+            if key == me or owner.get(standing.card.name, key) == key
+        ]
         return tuple(sorted(found, key=lambda member: (member.name, member.peer)))
 
     def member(self, peer: PeerId) -> Member | None:

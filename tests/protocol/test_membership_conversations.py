@@ -350,6 +350,8 @@ def test_of_two_certificates_with_one_name_the_higher_generation_wins_at_once() 
     late = Lab("bob")
     late.meet(new, 1.0, generation=2)
     late.meet(old, 2.0)
+    for machine in (lab.machine, late.machine):
+        assert [member.peer for member in machine.members() if member.name == "carol"] == [new.peer]
     assert late.machine.peer_named("carol") == new.peer
     assert late.machine.state_digest == lab.machine.state_digest
 
