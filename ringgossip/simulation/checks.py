@@ -39,6 +39,8 @@ class Checks:
         self._user_files: dict[int, dict[str, bytes]] = {}
         # Origins that may sign two records with one sequence: liars, and those whose disk was emptied.
         self.forgetful: dict[str, None] = {}
+        # Members that lie: what they say of themselves proves nothing.
+        self.liars: dict[str, None] = {}
         self.steps = 0
 
     def fail(self, promise: str, node: "Node", text: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def problems(world: "World") -> list[str]:
     """Return one line for everything that is not as it should be; empty when all is well."""
-    running = [node for node in world.nodes if node.core is not None]
+    running = [node for node in world.nodes if node.core is not None and not node.stranger]
     return [*_publications(world), *_catalogs(running), *_copies(running), *_views(running)]
 
 

@@ -62,6 +62,8 @@ class Disk:
     user_files: dict[str, bytes] = field(default_factory=dict)  # path -> root of what the user wrote
     damaged: dict[tuple[bytes, int], bytes] = field(default_factory=dict)  # (root, index) -> the hash it has
     lost: dict[tuple[ArtifactKey, int], None] = field(default_factory=dict)  # copies that faults took
+    tearing: bool = False  # The next crash leaves chunks that are there in part.
+    lying: bool = False  # It says that it has synced, and has not.
     trouble: str | None = None  # Every write fails with this reason while it is set.
     boots: int = 0
     _by_root: dict[bytes, dict[tuple[ArtifactKey, int], Holding]] = field(default_factory=dict)
@@ -92,6 +94,8 @@ class Disk:
 
     def sync(self) -> None:
         """Make everything written so far last."""
+        if self.lying:
+            return
         self._journal.clear()
         for partial in self.partials.values():
             partial.synced = partial.have
@@ -110,9 +114,22 @@ class Disk:
                 undo()
             for partial in self.partials.values():
                 loose = partial.have & ~partial.synced
-                partial.have &= ~(loose & generator.getrandbits(max(1, loose.bit_length())))
-        # What is found after a crash is hashed again before it counts, and then it is as good as synced.
+                gone = loose & generator.getrandbits(max(1, loose.bit_length()))
+                if not self.tearing:
+                    partial.have &= ~gone
+                for index in range(gone.bit_length() if self.tearing else 0):
+                    if gone >> index & 1:
+                        self.damaged[partial.record.root, index] = b"torn".ljust(32, b"\0")
+        self.lying = False
+        self._hash_again()
         self.sync()
+
+    def _hash_again(self) -> None:
+        """What is found after a crash counts only if it is whole, and then it is as good as synced."""
+        for root, partial in self.partials.items():
+            for index in range(partial.manifest.chunk_count):
+                if partial.have >> index & 1 and self.damaged.pop((root, index), None) is not None:
+                    partial.have &= ~(1 << index)
 
     def wipe(self) -> None:
         """Lose everything of ours; the user's files are elsewhere."""
@@ -255,6 +272,7 @@ class Disk:
 
     def _hold(self, holding: Holding) -> None:
         record = holding.record
+        self._journal.append(lambda: self.lose(record))
         self.holdings[record.key, record.sequence] = holding
         self._by_root.setdefault(record.root, {})[record.key, record.sequence] = holding
         self._by_key.setdefault(record.key, {})[record.sequence] = holding

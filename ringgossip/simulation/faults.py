@@ -86,7 +86,9 @@ class ClockJump(Fault):
     by: float = 3600.0
 
     def begin(self, world: "World") -> End:
-        world.nodes[self.peer].clock_offset += max(0.0, self.by)
+        node = world.nodes[self.peer]
+        node.clock_offset += max(0.0, self.by)
+        node.clock_changed()
         return None
 
 

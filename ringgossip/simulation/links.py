@@ -154,7 +154,9 @@ class Direction:
         elif item is _FIN:
             links.break_end(end, "closed by the other side")
         elif not end.open:
-            return
+            # Half-open until now: whoever has no such connection answers with a reset.
+            links.break_end(end.other, "connection reset")
+            self.closed = True
         elif isinstance(item, Body):
             if first:
                 end.side.on_body_first(end, item)

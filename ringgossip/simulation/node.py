@@ -34,6 +34,7 @@ from ringgossip.protocol.core import (
 )
 from ringgossip.protocol.peer_core import PeerCore
 from ringgossip.simulation.bodies import Bodies
+from ringgossip.simulation.dialects import CURRENT
 from ringgossip.simulation.disk import Disk
 from ringgossip.simulation.kernel import ALARM, DISK, OTHER, STREAM, TOLD, Kernel
 from ringgossip.simulation.kernel import DATAGRAM as DATAGRAM_EVENT
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from ringgossip.simulation.checks import Checks
 
 _SOCKET_BUFFER = 256  # datagrams that wait while a process is paused: about 200 KiB, Linux' default
+_MOST_CAUGHT = 64  # packets that a liar keeps
 _SAME_INSTANT = 10_000  # wake-ups without the clock moving before we call it a machine that never rests
 
 
@@ -76,6 +78,7 @@ class Shared:
     wire: Wire
     cluster: str
     checks: "Checks | None" = None
+    lies: bool = False  # Somebody lies: a broken limit is no bug of ours then.
     published: Callable[["Node", Published | PublishRefused], None] = lambda node, answer: None
 
 
@@ -95,6 +98,13 @@ class Node:
         self.paused = False
         self.stopped: str | None = None  # why the peer asked to be stopped
         self.service = 0.0  # seconds that each input takes
+        self.stranger = False
+        self.key = shared.cluster  # What seals its datagrams; a stranger has another.
+        self.dialect = CURRENT
+        self.false_chunks = 0.0  # The share of chunks that a liar gives with other bytes.
+        self.catching = False
+        self.caught: list[Packet] = []  # what a liar may say again
+        self.wall_offset = 0.0
         self.clock_offset = 0.0
         self.clock_drift = 0.0  # 0.01: a hundredth too fast
         self.told: list[tuple[float, Event]] = []
@@ -164,6 +174,20 @@ class Node:
             self._last_now = now
         return self._last_now
 
+    def drift(self, share: float) -> None:
+        """Let the clock run too fast by a share from now on; it does not jump."""
+        self.clock_offset += self.kernel.now * (self.clock_drift - share)
+        self.clock_drift = share
+        self.clock_changed()
+
+    def clock_changed(self) -> None:
+        """Ask again when to wake: the same deadline is at another time of the world now."""
+        if self.core is not None:
+            self.kernel.set_alarm(self.index, self._in_world_time(self.core.next_wakeup()))
+
+    def _in_world_time(self, when: float) -> float:
+        return when if when == NEVER else (when - self.clock_offset) / (1.0 + self.clock_drift)
+
     # --- inputs ---------------------------------------------------------------------------
 
     def give(self, kind: int, detail: int, method: Callable[..., list[Effect]], *arguments: Any) -> None:
@@ -203,10 +227,7 @@ class Node:
             PERFORM[type(effect)](self, effect)
             if self.core is not core:
                 return
-        wakeup = core.next_wakeup()
-        if wakeup != NEVER:
-            wakeup = (wakeup - self.clock_offset) / (1.0 + self.clock_drift)
-        self.kernel.set_alarm(self.index, wakeup)
+        self.kernel.set_alarm(self.index, self._in_world_time(core.next_wakeup()))
         checks = self.shared.checks
         if checks is not None:
             checks.after_step(self, effects)
@@ -244,20 +265,26 @@ class Node:
             if self._datagrams_waiting >= _SOCKET_BUFFER:
                 return None
             self._datagrams_waiting += 1
-        if damaged or packet.cluster != self.shared.cluster:
+        if self.catching:
+            self.caught = [*self.caught[1 - _MOST_CAUGHT :], packet]
+        if damaged or packet.cluster != self.key:
             reason = "its packet does not open"
             return self.give(DATAGRAM_EVENT, 0, core.packet_refused, str(source), reason)
-        message = self._open(packet.carried)
+        message = self._open(packet.carried, packet.sender)
         if message is None:
             return None
         return self.give(DATAGRAM_EVENT, packet.tag, core.receive, message, packet.sender, source)
 
-    def _open(self, carried: Any) -> Message | None:
+    def _open(self, carried: Any, sender: PeerId) -> Message | None:
         try:
             message = self.shared.wire.open(carried)
         except PeerMisbehaved as error:
-            raise BrokenLimit(str(error)) from error
-        return None if isinstance(message, UnknownMessage) else message
+            if not self.shared.lies:
+                raise BrokenLimit(str(error)) from error
+            assert self.core is not None
+            self.give(OTHER, 2, self.core.misbehaved, sender, str(error))
+            return None
+        return None if isinstance(message, UnknownMessage) or type(message) in self.dialect.lacks else message
 
     def judge(self, certificate: NodeCertificate) -> str | None:
         """Say why this certificate is refused in a handshake; None: it is good."""
@@ -289,8 +316,10 @@ class Node:
         return core.link_opened(LinkId(end.number), peer.peer_id, peer, address, dialled, now)
 
     def on_link_message(self, end: End, carried: Any, size: int) -> None:
-        message = self._open(carried)
-        if message is not None and self.core is not None and end.peer is not None:
+        if self.core is None or end.peer is None:
+            return
+        message = self._open(carried, end.peer.peer_id)
+        if message is not None:
             tag = TAGS.get(type(message), 0)
             self.give(STREAM, tag << 16, self._heard, end, end.peer.peer_id, message)
 
@@ -356,18 +385,23 @@ class Node:
 
     def _send(self, effect: Send) -> None:
         shared, to = self.shared, effect.to
+        if type(effect.message) in self.dialect.lacks:
+            return
         if effect.lane is DATAGRAM:
             assert isinstance(to, Address), "a datagram goes to an address"
-            carried, size = shared.wire.datagram(effect.message)
-            tag = TAGS[type(effect.message)]
-            packet = Packet(self.certificate.peer_id, shared.cluster, carried, tag)
+            carried, size = shared.wire.datagram(effect.message, self.dialect)
+            packet = self.sealed(carried, TAGS[type(effect.message)], self.certificate.peer_id)
             shared.network.send(self.index, to, packet, size)
             return
         assert not isinstance(to, Address), "a link message goes to a peer"
         end = self.link_to(to)
         if end is not None:
-            carried, size = shared.wire.frame(effect.message)
+            carried, size = shared.wire.frame(effect.message, self.dialect)
             shared.links.send(end, carried, size)
+
+    def sealed(self, carried: Any, tag: int, sender: PeerId) -> Packet:
+        """Return a packet under our key; only a liar names another sender."""
+        return Packet(sender, self.key, carried, tag)
 
     def _tell(self, effect: Tell) -> None:
         self.told.append((self.kernel.now, effect.event))
