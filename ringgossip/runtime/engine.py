@@ -26,7 +26,6 @@ from ringgossip.protocol.core import (
     CloseLink,
     Dial,
     Drop,
-    DropChunks,
     Effect,
     Finalise,
     FindPages,
@@ -198,7 +197,6 @@ class Engine:
         return {
             Send: self._send,
             SendChunk: lambda effect: self.links.send_chunk(effect),
-            DropChunks: lambda effect: self.links.drop_chunks(effect.peer, effect.request),
             Dial: lambda effect: self.links.dial(effect),
             CloseLink: lambda effect: self.links.close(effect.link, effect.reason),
             SendPages: disk.send_pages,

@@ -103,12 +103,6 @@ class Links:
         if link is not None:
             link.send_chunk(effect)
 
-    def drop_chunks(self, peer: PeerId, request: int) -> None:
-        """Forget bodies of a request that were not begun."""
-        link = self.current(peer)
-        if link is not None and link.outbox is not None:
-            link.outbox.drop(request)
-
     def close(self, number: LinkId, reason: str) -> None:
         """End a link; the core will not hear of it again."""
         link = self._links.pop(number, None)

@@ -36,7 +36,6 @@ class Body:
     buffer: memoryview | None = None
     ready: bool = False
     problem: str | None = None
-    dropped: bool = False
     sealed: bool = False
     records: list[bytes] = field(default_factory=list)  # its head and the rest, if it is sealed
 
@@ -72,20 +71,8 @@ class Outbox:
         self._waiting.append(chunk)
         self._read_ahead()
 
-    def drop(self, request: int) -> None:
-        """Forget chunks of `request` that were not begun."""
-        self._waiting = deque(chunk for chunk in self._waiting if chunk.request != request)
-        for body in self._ahead:
-            if body.request == request:
-                body.dropped = True
-        self._changed()
-
     def take(self, sealed: bool) -> Body | None:
         """Return the next body that is read, or failed, if it is `sealed` so; `finished` must follow."""
-        while self._ahead and self._ahead[0].dropped:
-            if not self._ahead[0].ready:
-                return None
-            self.finished(self._ahead.popleft())
         if not self._ahead or not self._ahead[0].ready or self._ahead[0].sealed != sealed:
             return None
         body = self._ahead.popleft()

@@ -18,7 +18,6 @@ from ringgossip.protocol.core import (
     CloseLink,
     Dial,
     DiscardBody,
-    DropChunks,
     Effect,
     LinkId,
     Send,
@@ -183,8 +182,6 @@ class Node:
                     self.links.send(effect.message, peer)
                 case SendChunk():
                     self.links.send_chunk(effect)
-                case DropChunks():
-                    self.links.drop_chunks(effect.peer, effect.request)
                 case CloseLink():
                     self.links.close(effect.link, effect.reason)
                 case _:

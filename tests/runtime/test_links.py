@@ -9,7 +9,7 @@ from recording import Node, open_node
 
 from ringgossip.content.hashing import hash_bytes
 from ringgossip.identity import Address
-from ringgossip.protocol.core import LINK, CloseLink, Dial, DropChunks, LinkId, Send, SendChunk
+from ringgossip.protocol.core import LINK, CloseLink, Dial, LinkId, Send, SendChunk
 from ringgossip.runtime import link as link_module
 from ringgossip.wire.codec import encode
 from ringgossip.wire.frames import pack_frame
@@ -116,16 +116,6 @@ async def test_chunks_leave_in_the_order_in_which_they_were_granted(nodes) -> No
         assert [index for _, index, _ in await alice.core.until("chunk_sent", 20)] == list(range(20))
         await bob.core.until("chunk_stored", 20)
         assert bob.chunks.written == alice.chunks.chunks
-
-
-async def test_dropped_chunks_do_not_leave(nodes) -> None:
-    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
-        await alice.link(bob)
-        alice.perform([alice.give(bob, 1, index, bytes(MEGABYTE)) for index in range(8)])
-        alice.perform([DropChunks(bob.peer_id, 1), alice.give(bob, 2, 99, b"last")])
-        await bob.core.until("chunk_stored")
-        assert bob.core.told("chunk_stored") == [(2, 99, 4)]
-        assert alice.sending.used == 0
 
 
 async def test_control_messages_overtake_bodies(nodes) -> None:
