@@ -57,10 +57,6 @@ class Carrier(Protocol):
         """Carry a chunk's body after the bodies already waiting on this stream."""
         ...
 
-    def withdraw(self, stream: Stream, item: Any) -> bool:
-        """Forget a body of which nothing has left yet; tell whether that was so."""
-        ...
-
     def delivered(self, stream: Stream, size: int) -> None:
         """Hear that the receiver took a piece: the stream's window opens."""
         ...
@@ -93,9 +89,6 @@ class Unlimited:
     def body(self, stream: Stream, item: Any, size: int) -> None:
         self.message(stream, item, size)
         self._kernel.at(self._kernel.now, stream.source, ANY_BOOT, stream.departed, item)
-
-    def withdraw(self, stream: Stream, item: Any) -> bool:
-        return False
 
     def delivered(self, stream: Stream, size: int) -> None:
         pass
@@ -284,18 +277,6 @@ class Pieces:
         if waiting is not None:
             waiting.in_network -= size
             self._take_turns(stream, waiting)
-
-    def withdraw(self, stream: Stream, item: Any) -> bool:
-        waiting = self._waiting.get(stream)
-        if waiting is None:
-            return False
-        for place, (waiting_item, _) in enumerate(waiting.bodies):
-            if waiting_item is item:
-                if place == 0 and waiting.offset:
-                    return False
-                del waiting.bodies[place]
-                return True
-        return False
 
     def close(self, stream: Stream) -> None:
         self._waiting.pop(stream, None)

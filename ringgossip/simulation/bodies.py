@@ -8,7 +8,7 @@ hash that the core named when the first piece came.
 from typing import TYPE_CHECKING
 
 from ringgossip.identity import PeerId
-from ringgossip.protocol.core import AcceptBody, DropChunks, Effect, SendChunk
+from ringgossip.protocol.core import AcceptBody, Effect, SendChunk
 from ringgossip.protocol.peer_core import PeerCore
 from ringgossip.simulation.links import Body, End
 
@@ -26,7 +26,7 @@ class Bodies:
     def __init__(self, node: "Node") -> None:
         self._node = node
         self._accepted: dict[_Key, AcceptBody] = {}
-        self._granted: dict[_Key, tuple[End, Body] | None] = {}
+        self._granted: set[_Key] = set()
 
     def forget_all(self) -> None:
         """The process is gone."""
@@ -37,8 +37,7 @@ class Bodies:
         """A link of this peer is gone, and what was under way on it."""
         for key in [key for key in self._accepted if key[0] == peer]:
             del self._accepted[key]
-        for key in [key for key in self._granted if key[0] == peer]:
-            del self._granted[key]
+        self._granted = {key for key in self._granted if key[0] != peer}
 
     @property
     def _core(self) -> PeerCore:
@@ -85,7 +84,7 @@ class Bodies:
 
     def read(self, effect: SendChunk) -> None:
         """Read a chunk and send it."""
-        self._granted[effect.peer, effect.request, effect.index] = None
+        self._granted.add((effect.peer, effect.request, effect.index))
         seconds = self._seconds(self._node.disk.times.read, effect.length)
         self._node.later(seconds, self._was_read, effect, self._node.link_to(effect.peer))
 
@@ -96,7 +95,7 @@ class Bodies:
         hash_ = node.disk.read(effect.root, effect.index)
         damaged = (effect.root, effect.index) in node.disk.damaged
         if hash_ is None or (damaged and node.disk.belongs_to_user(effect.root)):
-            del self._granted[key]
+            self._granted.remove(key)
             reason = "it is not there" if hash_ is None else "the file was changed after it was published"
             effects = self._core.chunk_unreadable(
                 effect.peer, effect.request, effect.root, effect.index, reason, now
@@ -107,20 +106,13 @@ class Bodies:
         if node.false_chunks and effect.index % 2 < 2 * node.false_chunks:
             hash_ = bytes(32)
         body = Body(effect.request, effect.root, effect.index, effect.length, hash_)
-        self._granted[key] = (end, body)
         node.shared.links.send_body(end, body)
         return []
 
     def sent(self, peer: PeerId, body: Body, now: float) -> list[Effect]:
         """The last piece of a body has left."""
-        if self._granted.pop((peer, body.request, body.index), None) is None:
+        key = (peer, body.request, body.index)
+        if key not in self._granted:
             return []
+        self._granted.remove(key)
         return self._core.chunk_sent(peer, body.request, body.index, body.length, now)
-
-    def drop(self, effect: DropChunks) -> None:
-        """Forget bodies of a request that have not begun."""
-        for key, granted in list(self._granted.items()):
-            if key[:2] != (effect.peer, effect.request):
-                continue
-            if granted is None or self._node.shared.links.carrier.withdraw(granted[0].out, granted[1]):
-                del self._granted[key]

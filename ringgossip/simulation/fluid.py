@@ -153,14 +153,6 @@ class Fluid:
             del self._queues[stream]
         self._share(stream)
 
-    def withdraw(self, stream: Stream, item: Any) -> bool:
-        queue = self._queues.get(stream, ())
-        for flow in list(queue)[1:]:
-            if flow.item is item:
-                self._queues[stream].remove(flow)
-                return True
-        return False
-
     def delivered(self, stream: Stream, size: int) -> None:
         pass
 

@@ -124,18 +124,6 @@ def test_a_slow_receiver_does_not_hold_up_the_others() -> None:
 
 
 @pytest.mark.parametrize("kind", [Pieces, Fluid])
-def test_a_body_can_be_taken_back_until_it_has_begun(kind: type[Pieces] | type[Fluid]) -> None:
-    kernel, carrier = build(kind, [MB, None], [None, None])
-    pipe = Pipe(kernel, carrier, 0, 1)
-    for item in ("a", "b", "c"):
-        carrier.body(pipe, item, 100_000)
-    kernel.run(0.05)
-    assert [carrier.withdraw(pipe, item) for item in ("a", "b", "x")] == [False, True, False]
-    kernel.run(10.0)
-    assert [item for item, _ in pipe.arrived] == ["a", "c"]
-
-
-@pytest.mark.parametrize("kind", [Pieces, Fluid])
 def test_a_closed_stream_frees_its_share(kind: type[Pieces] | type[Fluid]) -> None:
     kernel, carrier = build(kind, [MB, None, None], [None, None, None])
     first, second = Pipe(kernel, carrier, 0, 1), Pipe(kernel, carrier, 0, 2)
