@@ -103,8 +103,8 @@ def cluster(folder: Path, count: int, extra: str = "", only_first: str = "") -> 
             config = folder / f"{name}.yaml"
             config.write_text(
                 f"cluster: bench\nnode: {name}\ndata: {folder / name}\ncredentials: {credentials}\n"
-                f"listen: 127.0.0.1:{port}\nseeds: ['127.0.0.1:{ports[0]}']\n{extra}"
-                + (only_first if number == 0 else "")
+                f"listen: 127.0.0.1:{port}\nseeds: ['127.0.0.1:{ports[0]}']\n"
+                f"want: [games, models, npz]\n{extra}" + (only_first if number == 0 else "")
             )
             log = (folder / f"{name}.log").open("wb")
             processes.append(subprocess.Popen([*command, "peer", "--config", config], stdout=log, stderr=log))

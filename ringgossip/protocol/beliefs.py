@@ -25,6 +25,7 @@ from ringgossip.identity.certificate import NodeCertificate
 from ringgossip.protocol.cards import Card, fault_of
 from ringgossip.protocol.core import (
     NEVER,
+    CardChanged,
     CertificateHeard,
     Draw,
     Effect,
@@ -163,7 +164,10 @@ class Beliefs:
                 self._deadlines.set(("tombs", 0), now + self._tombstone_life)
         if spread:
             self._voice.tell(new, accuser)
-        return self._consequences(old, new)
+        out = self._consequences(old, new)
+        if old is not None and old.card is not card and old.card.facts != card.facts:
+            out.append(CardChanged(card.peer))
+        return out
 
     def _start_suspicion(self, standing: Standing, accuser: bytes, now: float) -> None:
         members = self._roster.live

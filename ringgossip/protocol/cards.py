@@ -3,7 +3,12 @@
 A packed card is a signature (64 bytes, Ed25519) and a body, the msgpack array
 
     [format, name, peer id, boot, nonce, version, addresses, role, ephemeral,
-     provider, storage group, disk used, training, patience, software]
+     provider, storage group, disk used, training, patience, software,
+     state, refuses, wants, disk free]
+
+`refuses` are codes of `strategy.eligibility`, one for each kind in the order of
+`KINDS`, empty for what it takes; `wants` names kinds. An older card ends before
+`state`: it is ready, refuses nothing and wants what its role's row says.
 
 Fields that newer peers add at the end are ignored here, and stay under the
 signature. Cards of one member are ordered by boot, nonce and version.
@@ -18,6 +23,7 @@ from typing import Any
 
 import msgpack
 
+from ringgossip.config.words import KINDS
 from ringgossip.content.hashing import hash_tagged
 from ringgossip.errors import PeerMisbehaved, UsageError
 from ringgossip.identity import PEER_ID_BYTES, Address, PeerId
@@ -32,9 +38,11 @@ KEY_BYTES = 8
 NONCE_BYTES = 8
 
 _FORMAT = 1
-_FIELDS = 15
+_FIELDS = 19
+_OLD_FIELDS = 15
 _MAX_ADDRESSES = 8
 _MAX_TEXT = 128
+_MAX_WORDS = 16
 _DOMAIN = b"ringgossip card 1\0"
 
 
@@ -51,6 +59,10 @@ class MemberFacts:
     training: bool = False
     patience: float = 0.0  # seconds for which it may stall; nobody declares it dead earlier
     software: str = ""
+    state: str = "ready"
+    refuses: tuple[tuple[str, str], ...] = ()  # kind and code, what it does not receive
+    wants: tuple[str, ...] | None = None  # kinds it pulls by itself; None: what its role's row says
+    disk_free: int | None = None  # bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,9 +94,11 @@ def make_card(
         raise UsageError(f"no card can be made for boot {boot}, version {version}")
     addresses = [[address.host, address.port] for address in facts.addresses]
     disk = None if facts.disk_used is None else float(facts.disk_used)
+    codes = dict(facts.refuses)
     body = msgpack.packb(
         [_FORMAT, ours.name, ours.peer_id, boot, nonce, version, addresses, facts.role, facts.ephemeral,
-         facts.provider, facts.storage_group, disk, facts.training, float(facts.patience), facts.software]
+         facts.provider, facts.storage_group, disk, facts.training, float(facts.patience), facts.software,
+         facts.state, [codes.get(kind, "") for kind in KINDS], facts.wants, facts.disk_free]
     )  # fmt: skip
     packed = notary.sign(_signed(cluster, body)) + body
     if len(packed) > MAX_CARD_BYTES:
@@ -110,10 +124,11 @@ def read_card(packed: bytes) -> Card:
         )  # fmt: skip
     except (ValueError, msgpack.UnpackException) as error:
         raise PeerMisbehaved(f"card is damaged: {error!s:.80}") from None
-    if type(fields) is not tuple or len(fields) < _FIELDS or fields[0] != _FORMAT:
+    if type(fields) is not tuple or len(fields) < _OLD_FIELDS or fields[0] != _FORMAT:
         raise PeerMisbehaved("card has a form that is not known here")
-    (name, peer, boot, nonce, version, addresses, role, ephemeral,
-     provider, group, disk, training, patience, software) = fields[1:_FIELDS]  # fmt: skip
+    older = ("ready", (), None, None)[max(0, len(fields) - _OLD_FIELDS) :]
+    (name, peer, boot, nonce, version, addresses, role, ephemeral, provider, group, disk, training,
+     patience, software, state, refuses, wants, free) = (fields + older)[1:_FIELDS]  # fmt: skip
     if not (
         _is_text(name) and name
         and type(peer) is bytes and len(peer) == PEER_ID_BYTES
@@ -127,11 +142,15 @@ def read_card(packed: bytes) -> Card:
         and (group is None or _is_text(group))
         and (disk is None or (type(disk) is float and 0 <= disk <= 1))
         and type(patience) is float and 0 <= patience < float("inf")
+        and _is_text(state) and _are_words(refuses) and (wants is None or _are_words(wants))
+        and (free is None or (type(free) is int and 0 <= free < 2**63))
     ):  # fmt: skip
         raise PeerMisbehaved("card says something that no member can say")
     facts = MemberFacts(
         tuple(_read_address(address) for address in addresses), role, ephemeral, provider, group, disk,
-        training, min(patience, MAX_PATIENCE), software,
+        training, min(patience, MAX_PATIENCE), software, state,
+        tuple((kind, code) for kind, code in zip(KINDS, refuses, strict=False) if code),
+        None if wants is None else tuple(kind for kind in KINDS if kind in wants), free,
     )  # fmt: skip
     mark = int.from_bytes(hash_tagged("ringgossip 1 member list", packed)[:8], "big")
     return Card(packed, name, PeerId(peer), boot, nonce, version, facts, peer[:KEY_BYTES], mark)
@@ -153,6 +172,10 @@ def _signed(cluster: str, body: bytes) -> bytes:
 
 def _is_text(value: Any) -> bool:
     return type(value) is str and len(value) <= _MAX_TEXT and value.isprintable()
+
+
+def _are_words(value: Any) -> bool:
+    return type(value) is tuple and len(value) <= _MAX_WORDS and all(_is_text(word) for word in value)
 
 
 def _read_address(value: Any) -> Address:

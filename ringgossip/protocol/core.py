@@ -30,6 +30,7 @@ back as an input of `PeerCore`:
     (a held copy is damaged)     copy_lost(record, reason, now)
 
     (a publication)              Published(ticket, record, unchanged) | PublishRefused(ticket, reason)
+    (a sync)                     SyncAnswered(ticket, report)
 
 The current link of a peer is the last one opened that is not closed or broken:
 the world makes a link current before it calls `link_opened`, and falls back to
@@ -45,9 +46,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, NewType, Protocol
 
 from ringgossip.content.manifest import Manifest
-from ringgossip.content.record import Record
+from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
+from ringgossip.protocol.answers import SyncReport
 from ringgossip.wire.messages import Message
 
 if TYPE_CHECKING:
@@ -116,14 +118,6 @@ class SendChunk:
     root: bytes
     index: int
     length: int
-
-
-@dataclass(frozen=True, slots=True)
-class DropChunks:
-    """Forget chunks of `request` that were granted to `peer` but not begun."""
-
-    peer: PeerId
-    request: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +233,24 @@ class PublishRefused:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Write down what a user decided about an artifact (see `marks`); sequence 0 forgets it."""
+
+    key: ArtifactKey
+    mark: str
+    sequence: int
+
+
 # --- telling ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SyncAnswered:
+    """The `sync` that came with `ticket` is over."""
+
+    ticket: int
+    report: SyncReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +273,6 @@ Effect = (
     | Send
     | SendPages
     | SendChunk
-    | DropChunks
     | AcceptBody
     | DiscardBody
     | VerifyRecords
@@ -276,6 +286,8 @@ Effect = (
     | Drop
     | Published
     | PublishRefused
+    | Remember
+    | SyncAnswered
     | Tell
     | Stop
 )
@@ -308,6 +320,30 @@ class MemberDown:
 
 
 @dataclass(frozen=True, slots=True)
+class CardChanged:
+    """A member, perhaps ourselves, says something else about itself than before."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class WantChanged:
+    """The rules decided anew about a version; `code` says why it is no longer wanted."""
+
+    record: Record
+    wanted: bool
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remind:
+    """A version of ours has too few copies: link these peers and tell them of it again."""
+
+    record: Record
+    to: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PulseHeard:
     """A probe or its answer carried the root of the sender's catalog (8 bytes)."""
 
@@ -330,7 +366,17 @@ class CertificateHeard:
     certificate: "NodeCertificate"
 
 
-Notice = NeedLink | MemberUp | MemberDown | PulseHeard | NeedCertificate | CertificateHeard
+Notice = (
+    NeedLink
+    | MemberUp
+    | MemberDown
+    | CardChanged
+    | WantChanged
+    | Remind
+    | PulseHeard
+    | NeedCertificate
+    | CertificateHeard
+)
 
 
 class Notary(Protocol):
@@ -411,3 +457,4 @@ class Restored:
     certificates: tuple[bytes, ...]
     holdings: tuple[Record, ...]
     paths: Mapping[tuple[str, str, str, int], str]
+    marks: tuple[tuple[ArtifactKey, str, int], ...] = ()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import ArtifactKey, Record
-from ringgossip.errors import PeerMisbehaved
+from ringgossip.errors import OperationFailed, PeerMisbehaved
 from ringgossip.events import (
     ArtifactCompleted,
     PeerProtocolError,
@@ -23,7 +23,6 @@ from ringgossip.protocol.core import (
     Draft,
     Effect,
     LinkId,
-    NeedLink,
     Notice,
     Persist,
     PersistCertificate,
@@ -31,9 +30,15 @@ from ringgossip.protocol.core import (
     Send,
     Tell,
 )
+from ringgossip.protocol.explaining import Explanation, explain
 from ringgossip.protocol.membership import Member
-from ringgossip.protocol.switchboard import CoreSettings, Switchboard
+from ringgossip.protocol.rules import RuleSettings
+from ringgossip.protocol.switchboard import CoreSettings
+from ringgossip.protocol.verbs import Verbs
 from ringgossip.protocol.views import ArtifactView, ReceiptView, TransferView
+from ringgossip.strategy.candidates import DiskUse
+from ringgossip.strategy.eligibility import Verdict
+from ringgossip.strategy.wanting import Wanted
 from ringgossip.wire.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
@@ -50,8 +55,13 @@ from ringgossip.wire.messages import (
     Message,
     News,
     NewsKnown,
+    Offer,
+    OfferAnswered,
     Records,
     RecordsWanted,
+    SignalTold,
+    SyncDone,
+    SyncWanted,
 )
 
 __all__ = ["CoreSettings", "PeerCore"]
@@ -66,7 +76,7 @@ Out = list[Effect | Notice]
 _LINKS_ONLY = frozenset(message for tag, message in MESSAGES.items() if tag in (1, 3) or tag >= 30)
 
 
-class PeerCore(Switchboard):
+class PeerCore(Verbs):
     """The inputs of the world, and what may be seen from outside."""
 
     # --- life ------------------------------------------------------------------------------
@@ -75,7 +85,7 @@ class PeerCore(Switchboard):
         """Begin: join the cluster, and pull what we know of and lack."""
         out: Out = [PersistCertificate(self._notary.certificate.der), *self.membership.start(now)]
         for record in self.catalog.records():
-            if not self.shelf.holds(record):
+            if not self.shelf.holds(record) and self.rules.wants_now(record, now):
                 out += self.transfer.want(record, now)
         return self._settle(out, now)
 
@@ -100,8 +110,36 @@ class PeerCore(Switchboard):
         return min(self.versions.next_wakeup(), *[machine.next_wakeup() for machine in self._timed])
 
     def change_facts(self, facts: MemberFacts, now: float) -> list[Effect]:
-        """Say something new about ourselves."""
-        return self._settle(self.membership.change_facts(facts, now), now)
+        """Say something new about ourselves; plans and what we want follow."""
+        before = self.rules.facts()
+        self.rules.change_facts(facts)
+        return self._settle(self._facts_changed(before, now), now)
+
+    def change_rules(self, settings: RuleSettings, now: float) -> list[Effect]:
+        """The configuration was read again: all of it holds from now on."""
+        before = self.rules.facts()
+        out = self.rules.change_settings(settings, now)
+        return self._settle(out + self._facts_changed(before, now), now)
+
+    def disk_changed(self, disk: DiskUse | None, now: float) -> list[Effect]:
+        """Our disk was looked at; None: it cannot be told."""
+        before = self.rules.facts()
+        out = self.rules.disk_changed(disk, now)
+        return self._settle(out + self._facts_changed(before, now), now)
+
+    def _facts_changed(self, before: MemberFacts, now: float) -> Out:
+        if self.rules.facts() == before:
+            return []
+        self.rules.members_changed(now)
+        return self.membership.change_facts(self.rules.facts(), now)
+
+    def ask(self, key: ArtifactKey, sequence: int, priority: str, now: float) -> list[Effect]:
+        """Somebody here asks for this version of an artifact, or a later one."""
+        self.rules.ask(key, sequence, priority)
+        record = self.catalog.get(key)
+        if record is None or not self.wants(record):
+            return []
+        return self._settle(self.transfer.want(record, now), now)
 
     # --- links -----------------------------------------------------------------------------------
 
@@ -131,7 +169,7 @@ class PeerCore(Switchboard):
         out += self.receipts.link_opened(peer, now)
         out += self.transfer.link_opened(peer, now)
         out += self.anti_entropy.link_opened(peer, now)
-        return self._settle(out, now)
+        return self._settle(out + self._link_up(peer, now), now)
 
     def _link_gone(self, peer: PeerId, now: float) -> Out:
         out: Out = []
@@ -160,9 +198,7 @@ class PeerCore(Switchboard):
 
     # --- messages -----------------------------------------------------------------------------------
 
-    def receive(
-        self, message: Message, sender: PeerId, source: Address | LinkId, now: float
-    ) -> list[Effect]:
+    def receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> list[Effect]:
         """Handle a message from a verified member."""
         if not isinstance(source, Address) and self.dialing.peer_of(source) != sender:
             return []  # the last words on a link that lost against another
@@ -211,6 +247,8 @@ class PeerCore(Switchboard):
             case Holding() | HoldingsDigest() | HoldingsWanted() | HoldingsList():
                 out, added = self.receipts.receive(message, sender, source, now)
                 return out + self._copies_confirmed(sender, added, now)
+            case Offer() | OfferAnswered() | SignalTold() | SyncWanted() | SyncDone():
+                return self._verb_heard(message, sender, now)
         # Each of these machines ignores what is not its own.
         return [
             *self.membership.receive(message, sender, source, now),
@@ -245,11 +283,11 @@ class PeerCore(Switchboard):
         self.catalog.admit(record)
         out: Out = []
         if self.catalog.get(record.key) == record:
-            # Link those who hear of it first, so that they pull at once.
-            out += [NeedLink(peer) for peer in self._partners(self._settings.push_fanout)]
             out += self._became_visible(record, self.versions.shrinks(record), now)
             out += self.transfer.superseded(record, now)
             out += self._entered(record, before, None, now)
+            targets, refusals = self.rules.push_targets(record, now)
+            out += self._offer(record, targets) + refusals
         out.append(Published(ticket, record, unchanged=False))
         out += self.authorship.next_after(record.key)
         return self._settle(out, now)
@@ -281,6 +319,9 @@ class PeerCore(Switchboard):
         out = self._no_longer_held(record, now)
         if record.origin == self.name:
             out.append(Tell(PublicationWithdrawn(record.key.text, record.sequence, reason)))
+        if record.origin == self.name:
+            # It was made here: who made it wants it back, whatever its role takes.
+            self.rules.ask(record.key, record.sequence, "high")
         if self.catalog.get(record.key) == record and self.wants(record):
             out += self.transfer.want(record, now)
         return self._settle(out, now)
@@ -364,6 +405,26 @@ class PeerCore(Switchboard):
         """Return who confirmed a copy of this or a later version."""
         holders = {self.name_of(peer) for peer in self.receipts.confirmed(record) if peer != self.me}
         return ReceiptView(record, tuple(sorted(holders)))
+
+    def wanting_of(self, key: ArtifactKey, node: str) -> Wanted | Verdict:
+        """Return why a node wants the newest version of an artifact, or why not."""
+        record, peer = self._record_and_peer(key, node)
+        return self.rules.wanting_of(peer, record, peer == self.me and self.rules.is_asked(record))
+
+    def explain(self, key: ArtifactKey, node: str) -> Explanation:
+        """Say why a node has, lacks or will get an artifact; raises `OperationFailed` for unknown ones."""
+        record, peer = self._record_and_peer(key, node)
+        holders = [*self.receipts.holders(record), *([self.me] if self.shelf.holds(record) else [])]
+        progress = self.transfer.progress_of(key) if peer == self.me else ""
+        return explain(self.rules, record, peer, holders, progress, self.name_of)
+
+    def _record_and_peer(self, key: ArtifactKey, node: str) -> tuple[Record, PeerId]:
+        record, peer = self.catalog.get(key), self.membership.peer_named(node)
+        if record is None:
+            raise OperationFailed(f"nobody has published {key.text}: see `ringgossip artifacts`")
+        if peer is None:
+            raise OperationFailed(f"there is no member {node}: see `ringgossip members`")
+        return record, peer
 
     def transfers(self) -> list[TransferView]:
         """Return what is being pulled."""

@@ -96,12 +96,12 @@ class Pulling(Asking):
         self._enqueue(record)
         return self._advance(now) if self._has_place(record.kind) else []
 
-    def unwant(self, key: ArtifactKey, now: float) -> Out:
-        """Stop pulling an artifact; what is verified stays for another time."""
+    def unwant(self, key: ArtifactKey, now: float, running: bool = True) -> Out:
+        """Stop pulling an artifact; what is verified stays. Not `running`: only what has no room yet."""
         self._queued.pop(key, None)
         self._parked.pop(key, None)
         pull = self._keys.get(key)
-        if pull is None:
+        if pull is None or (not running and pull.phase is not Phase.RESERVING):
             return []
         pull.newer = None
         if pull.phase is Phase.FINISHING:  # too late to stop it
@@ -290,6 +290,13 @@ class Pulling(Asking):
         out: Out = [Tell(ArtifactRejected(record.key.text, record.sequence, reason))]
         return out + self._drop(pull, keep=False, now=now)
 
+    def retry(self, now: float) -> Out:
+        """Try at once what our disk refused before."""
+        for _, record in self._parked.values():
+            self._enqueue(record)
+        self._parked.clear()
+        return self._advance(now)
+
     # --- holders ---------------------------------------------------------------------------
 
     def _is_swarm(self, pull: Pull) -> bool:
@@ -354,6 +361,17 @@ class Pulling(Asking):
     def waiting(self) -> int:
         """Return how many wanted versions have no place yet."""
         return len(self._queued) + len(self._parked)
+
+    def progress_of(self, key: ArtifactKey) -> str:
+        """Return in a sentence how far the pull of an artifact is; empty if there is none."""
+        pull = self._keys.get(key)
+        if pull is not None:
+            names = ", ".join(sorted(self._name_of(peer) for peer in pull.holders)) or "nobody reachable"
+            done = f"{pull.bytes_done()} of {pull.record.size} bytes are here"
+            return f"It is being pulled ({pull.phase.value}) from {names}: {done}."
+        if key in self._queued:
+            return f"It waits for a place among {self._settings.active} pulls of its kind."
+        return "Our disk refused it; it is tried again later." if key in self._parked else ""
 
     def is_wanted(self, record: Record) -> bool:
         """Tell whether this version is being pulled or waits for it."""

@@ -144,8 +144,8 @@ class Receipts:
         match message:
             case Holding():
                 book = self._book(sender)
-                added = [entry for entry in _entries(message.added) if self._add(book, entry)]
-                for entry in _entries(message.dropped):
+                added = [entry for entry in entries_of(message.added) if self._add(book, entry)]
+                for entry in entries_of(message.dropped):
                     self._drop(book, entry)
                 return [], added
             case HoldingsDigest():
@@ -168,7 +168,7 @@ class Receipts:
                 if book.before is None:
                     return [], []
                 before = book.before
-                added = [entry for entry in _entries(message.entries) if self._add(book, entry)]
+                added = [entry for entry in entries_of(message.entries) if self._add(book, entry)]
                 if message.last:
                     book.before = None
                 return [], [entry for entry in added if entry not in before]
@@ -255,5 +255,6 @@ class Receipts:
         return [self._peers[slot] for slot in bits_of(holders)]
 
 
-def _entries(joined: bytes) -> Iterable[bytes]:
+def entries_of(joined: bytes) -> Iterable[bytes]:
+    """Return the entries that were joined for a message."""
     return (joined[start : start + ENTRY] for start in range(0, len(joined), ENTRY))

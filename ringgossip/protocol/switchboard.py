@@ -6,11 +6,12 @@ only effects are left.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ringgossip.content.catalog import Catalog
-from ringgossip.content.record import Record
+from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import (
     ArtifactAnnounced,
@@ -26,6 +27,7 @@ from ringgossip.protocol.authorship import Authorship
 from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import (
     LINK,
+    CardChanged,
     CertificateHeard,
     Draw,
     Effect,
@@ -37,14 +39,17 @@ from ringgossip.protocol.core import (
     Notice,
     PersistCertificate,
     PulseHeard,
+    Remind,
     Restored,
     Send,
     Tell,
+    WantChanged,
 )
 from ringgossip.protocol.dialing import Dialing, DialingSettings
 from ringgossip.protocol.membership import Membership, MembershipSettings
 from ringgossip.protocol.neighbours import Neighbours
 from ringgossip.protocol.receipts import Receipts, version_of
+from ringgossip.protocol.rules import Rules, RuleSettings
 from ringgossip.protocol.rumors import Rumors, RumorSettings
 from ringgossip.protocol.serving import Serving, ServingSettings
 from ringgossip.protocol.shelf import Shelf
@@ -53,12 +58,21 @@ from ringgossip.protocol.troubles import Troubles
 from ringgossip.protocol.versions import Versions
 from ringgossip.wire.messages import (
     CertificatesWanted,
+    News,
 )
 
 if TYPE_CHECKING:
     from ringgossip.identity.certificate import NodeCertificate
 
 Out = list[Effect | Notice]
+
+
+class Timed(Protocol):
+    """A machine that has deadlines."""
+
+    def wake(self, now: float) -> Out: ...
+
+    def next_wakeup(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,7 @@ class CoreSettings:
     dialing: DialingSettings = field(default_factory=DialingSettings)
     transfer: TransferSettings = field(default_factory=TransferSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
-    push_fanout: int = 3  # peers that are linked and told first when we publish
+    rules: RuleSettings = field(default_factory=RuleSettings)
 
 
 class Switchboard:
@@ -103,8 +117,28 @@ class Switchboard:
         self._troubles = Troubles()
         self._asked_certificates: dict[PeerId, float] = {}
         self.shelf = Shelf()
+        self.rules = Rules(
+            settings.rules,
+            facts,
+            self.me,
+            self.name,
+            rng,
+            lambda peer: self.membership.member(peer),
+            lambda: self.membership.alive(),
+            self.catalog.records,
+            self._held_sequence,
+            now,
+        )
         self.membership = Membership(
-            cluster, notary, facts, seeds, boot, nonce, settings.membership, rng, self.catalog.certificate
+            cluster,
+            notary,
+            self.rules.facts(),
+            seeds,
+            boot,
+            nonce,
+            settings.membership,
+            rng,
+            self.catalog.certificate,
         )
         self.dialing = Dialing(settings.dialing, self.me, rng, self.membership.addresses)
         self.neighbours = Neighbours(self.me, rng, self.membership.alive, self.dialing.linked, now)
@@ -120,7 +154,7 @@ class Switchboard:
             self.name_of,
             now,
         )
-        self.rumors = Rumors(settings.rumors, rng, self._partners, self._route)
+        self.rumors = Rumors(settings.rumors, rng, self.rules.partners, self._route)
         self.anti_entropy = AntiEntropy(settings.anti_entropy, self.catalog, rng, now)
         self.admission = Admission(self.catalog)
         self.authorship = Authorship(
@@ -133,10 +167,11 @@ class Switchboard:
             lambda: len(self.membership.alive()) <= 1,
             now,
         )
-        self._timed = (
+        self._timed: tuple[Timed, ...] = (
             self.membership,
             self.dialing,
             self.neighbours,
+            self.rules,
             self.serving,
             self.receipts,
             self.transfer,
@@ -173,11 +208,20 @@ class Switchboard:
                 case MemberUp():
                     self.dialing.member_up(item.peer, now)
                     self.neighbours.member_up(item.peer, now)
+                    self.rules.member_up(item.peer, now)
                     more = []
                 case MemberDown():
                     self.anti_entropy.member_down(item.peer)
                     self.dialing.forget(item.peer)
+                    self.rules.member_down(item.peer, item.left, now)
                     more = []
+                case CardChanged():
+                    self.rules.members_changed(now)
+                    more = []
+                case WantChanged():
+                    more = self._want_changed(item, now)
+                case Remind():
+                    more = self._offer(item.record, item.to)
                 case PulseHeard():
                     more = self._compared(self.anti_entropy.heard_root(item.peer, item.root, now), now)
                 case CertificateHeard():
@@ -223,13 +267,6 @@ class Switchboard:
         certificate = self.catalog.certificate(peer)
         return certificate.name if certificate is not None else peer.hex()[:12]
 
-    def _partners(self, count: int) -> list[PeerId]:
-        others = [peer for peer in self.membership.alive() if peer != self.me]
-        for place in range(min(count, len(others))):
-            other = place + (self._rng.getrandbits(24) * (len(others) - place) >> 24)
-            others[place], others[other] = others[other], others[place]
-        return others[:count]
-
     def _route(self, peer: PeerId) -> Address | bool | None:
         if self.dialing.linked(peer):
             return True
@@ -245,8 +282,12 @@ class Switchboard:
         return [peer for peer in known if peer != self.me]
 
     def wants(self, record: Record) -> bool:
-        """Tell whether this peer pulls an artifact: until there are rules, every peer wants everything."""
-        return True
+        """Tell whether this peer wants an artifact: may receive it, and takes, was chosen or was asked to."""
+        return bool(self.rules.wanting(record))
+
+    def _held_sequence(self, key: ArtifactKey) -> int:
+        held = self.versions.visible(key)
+        return 0 if held is None else held.sequence
 
     # --- what follows from what ------------------------------------------------------------
 
@@ -268,6 +309,7 @@ class Switchboard:
             out += self.transfer.holder_known(root, holder, now)
             own = self.shelf.complete(root)
             if own is not None and own.origin == self.name and own.sequence == sequence:
+                self.rules.copy_confirmed(holder, now)
                 out.append(Tell(CopyConfirmed(own.key.text, sequence, self.name_of(holder))))
         return out
 
@@ -283,9 +325,23 @@ class Switchboard:
         if conflict is not None and record in conflict:
             winner, loser = conflict
             out.append(Tell(ArtifactConflict(record.kind, record.name, winner.origin, loser.origin)))
-        if self.wants(record):
+        if self.rules.wants_now(record, now):
             out += self.transfer.want(record, now)
         return out
+
+    def _want_changed(self, change: WantChanged, now: float) -> Out:
+        record = change.record
+        if self.catalog.get(record.key) != record:
+            return []
+        if change.wanted:
+            return self.transfer.want(record, now)
+        # What has its room already may end: a disk that fills stops only what has not begun.
+        return self.transfer.unwant(record.key, now, running=change.code != "disk")
+
+    def _offer(self, record: Record, to: Iterable[PeerId]) -> Out:
+        """Link those who are to have it first, so that they pull at once."""
+        news = News((record.packed,))
+        return [Send(peer, news, LINK) if self.dialing.linked(peer) else NeedLink(peer) for peer in to]
 
     def _no_longer_held(self, record: Record, now: float) -> Out:
         """The shelf has let this version go: tell those who count on it."""

@@ -55,6 +55,7 @@ class Disk:
     store: bytes = b""
     records: dict[ArtifactKey, Record] = field(default_factory=dict)
     certificates: dict[bytes, None] = field(default_factory=dict)
+    marks: dict[tuple[ArtifactKey, str], int] = field(default_factory=dict)
     manifests: dict[bytes, Manifest] = field(default_factory=dict)
     holdings: dict[tuple[ArtifactKey, int], Holding] = field(default_factory=dict)
     partials: dict[bytes, Partial] = field(default_factory=dict)
@@ -90,6 +91,7 @@ class Disk:
             tuple(self.certificates),
             tuple(holding.record for holding in held),
             paths,
+            tuple((key, mark, sequence) for (key, mark), sequence in self.marks.items()),
         )
 
     def sync(self) -> None:
@@ -134,7 +136,7 @@ class Disk:
     def wipe(self) -> None:
         """Lose everything of ours; the user's files are elsewhere."""
         self.lost.update(dict.fromkeys(self.holdings))
-        for table in (self.records, self.certificates, self.manifests, self.holdings, self.partials):
+        for table in (self.records, self.certificates, self.marks, self.manifests, self.holdings, self.partials):
             table.clear()
         for more in (self.reserved, self._staged, self._places, self.damaged, self._by_root, self._by_key):
             more.clear()
@@ -177,6 +179,18 @@ class Disk:
         if der not in self.certificates:
             self.certificates[der] = None
             self._journal.append(lambda: self.certificates.pop(der, None))
+
+    def put_mark(self, key: ArtifactKey, mark: str, sequence: int) -> None:
+        """Keep what was decided about an artifact; sequence 0 forgets it."""
+        before = self.marks.get((key, mark), 0)
+        self._journal.append(lambda: self._set_mark(key, mark, before))
+        self._set_mark(key, mark, sequence)
+
+    def _set_mark(self, key: ArtifactKey, mark: str, sequence: int) -> None:
+        if sequence:
+            self.marks[key, mark] = sequence
+        else:
+            self.marks.pop((key, mark), None)
 
     # --- space -----------------------------------------------------------------------------
 

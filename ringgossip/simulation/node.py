@@ -15,6 +15,7 @@ from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
 from ringgossip.identity.certificate import NodeCertificate
+from ringgossip.protocol.answers import SyncReport
 from ringgossip.protocol.core import (
     DATAGRAM,
     NEVER,
@@ -22,7 +23,6 @@ from ringgossip.protocol.core import (
     CloseLink,
     Dial,
     DiscardBody,
-    DropChunks,
     Effect,
     LinkId,
     Published,
@@ -30,6 +30,7 @@ from ringgossip.protocol.core import (
     Send,
     SendChunk,
     Stop,
+    SyncAnswered,
     Tell,
 )
 from ringgossip.protocol.peer_core import PeerCore
@@ -108,6 +109,7 @@ class Node:
         self.clock_offset = 0.0
         self.clock_drift = 0.0  # 0.01: a hundredth too fast
         self.told: list[tuple[float, Event]] = []
+        self.answers: dict[int, SyncReport] = {}
         self.sync_due = False
         self._inbox: deque[tuple[Callable[..., list[Effect]], tuple[Any, ...]]] = deque()
         self._datagrams_waiting = 0
@@ -414,6 +416,9 @@ class Node:
     def _publication(self, effect: Published | PublishRefused) -> None:
         self.shared.published(self, effect)
 
+    def _sync_answered(self, effect: SyncAnswered) -> None:
+        self.answers[effect.ticket] = effect.report
+
     # --- helpers of `storing` ------------------------------------------------------------------------
 
     def later(self, seconds: float, method: Callable[..., list[Effect]], *arguments: Any) -> None:
@@ -444,12 +449,12 @@ PERFORM: dict[type, Callable[[Node, Any], None]] = {
     CloseLink: Node._close_link,
     Send: Node._send,
     SendChunk: lambda node, effect: node.bodies.read(effect),
-    DropChunks: lambda node, effect: node.bodies.drop(effect),
     AcceptBody: lambda node, effect: node.bodies.accept(effect),
     DiscardBody: _nothing,
     Tell: Node._tell,
     Stop: Node._stop,
     Published: Node._publication,
     PublishRefused: Node._publication,
+    SyncAnswered: Node._sync_answered,
     **STORING,
 }

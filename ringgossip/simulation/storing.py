@@ -18,6 +18,7 @@ from ringgossip.protocol.core import (
     FindPages,
     Persist,
     PersistCertificate,
+    Remember,
     Reserve,
     Send,
     SendPages,
@@ -64,6 +65,11 @@ def _persist(node: "Node", effect: Persist) -> None:
 
 def _persist_certificate(node: "Node", effect: PersistCertificate) -> None:
     node.disk.put_certificate(effect.certificate)
+    node.dirty()
+
+
+def _remember(node: "Node", effect: Remember) -> None:
+    node.disk.put_mark(effect.key, effect.mark, effect.sequence)
     node.dirty()
 
 
@@ -167,6 +173,7 @@ STORING: dict[type, Callable[["Node", Any], None]] = {
     VerifyRecords: _verify_records,
     Persist: _persist,
     PersistCertificate: _persist_certificate,
+    Remember: _remember,
     Reserve: _reserve,
     FindPages: _find_pages,
     BeginPartial: _begin_partial,

@@ -13,18 +13,21 @@ The same arguments and verbs give the same `run_hash`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ringgossip.config.words import KINDS
 from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import ArtifactKey, Record, Scalar
 from ringgossip.identity import Address
 from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import Draft, Published, PublishRefused
 from ringgossip.protocol.peer_core import CoreSettings, PeerCore
+from ringgossip.protocol.rules import RuleSettings
 from ringgossip.simulation.bandwidth import Carrier, Pieces, Unlimited
 from ringgossip.simulation.checks import Checks
 from ringgossip.simulation.content import CHUNK_SIZES, changed_content, new_content
 from ringgossip.simulation.convergence import problems
+from ringgossip.simulation.dialects import DIALECTS
 from ringgossip.simulation.disk import Disk, DiskTimes
 from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.fluid import Fluid
@@ -32,7 +35,7 @@ from ringgossip.simulation.kernel import FAULT, NOBODY, VERB, Kernel, TraceLine
 from ringgossip.simulation.links import Links, Presence
 from ringgossip.simulation.network import Network, Weather
 from ringgossip.simulation.node import Node, Shared
-from ringgossip.simulation.notary import Authority
+from ringgossip.simulation.notary import Authority, FakeNotary
 from ringgossip.simulation.wire import Wire
 
 # Wall clocks start here; only that they are far from 0 matters.
@@ -68,6 +71,18 @@ class PeerSpec:
     up: float | None = None  # bytes a second
     down: float | None = None
     disk: DiskTimes = field(default_factory=DiskTimes)
+    rules: RuleSettings = field(default_factory=RuleSettings)
+    version: str = "current"  # of the software: current, older or newer
+    stranger: bool = False  # Has a certificate of another authority, and another gossip key.
+
+
+@dataclass(slots=True)
+class FaultSpan:
+    """A fault of the plan and when it was; `end` is None while it lasts."""
+
+    fault: Fault
+    begin: float
+    end: float | None
 
 
 CARRIERS: dict[str, Callable[[Kernel], Carrier]] = {"unlimited": Unlimited, "pieces": Pieces, "fluid": Fluid}
@@ -91,7 +106,11 @@ class World:
         check: bool = True,
         cluster: str = "simulated",
     ) -> None:
-        specs = [PeerSpec(f"peer-{i}") for i in range(peers)] if isinstance(peers, int) else list(peers)
+        # Peers by number are alike and take everything; who writes specs says what each takes.
+        alike = RuleSettings(want=KINDS)
+        numbered = range(peers) if isinstance(peers, int) else ()
+        specs = [PeerSpec(f"peer-{i}", rules=alike) for i in numbered]
+        specs += peers if not isinstance(peers, int) else ()
         self.kernel = Kernel(seed, shuffle=shuffle, trace=trace)
         self.fair_weather = weather if weather is not None else Weather()
         self.carrier = CARRIERS[carrier](self.kernel)
@@ -109,8 +128,10 @@ class World:
         self._workload = self.kernel.generator("workload")
         self._contents: dict[tuple[int, str, str], tuple[int, Manifest]] = {}
         self._names = 0
-        self._ending: dict[int, Callable[[], None]] = {}
+        self._ending: dict[int, tuple[Callable[[], None], FaultSpan]] = {}
         self._last_boot: list[int] = []
+        self.gone: dict[int, None] = {}  # Machines that no fault brings back.
+        self.fault_log: list[FaultSpan] = []
         for spec in specs:
             self._add(spec)
         self._seeds = tuple(self.nodes[i].home for i in seeds if i < len(self.nodes))
@@ -121,10 +142,19 @@ class World:
         assert self.kernel.add_owner() == index
         self.network.add(address, accepts=spec.accepts, udp_blocked=spec.udp_blocked)
         self.carrier.add(spec.up, spec.down)
-        node = Node(index, address, self.authority.enroll(spec.name), Disk(spec.disk), self._shared)
+        node = Node(index, address, self._notary(spec), Disk(spec.disk), self._shared)
+        node.dialect = DIALECTS[spec.version]
+        if spec.stranger:
+            node.stranger = True
+            node.key += " of others"
         self.links.add(node)
         self.nodes.append(node)
         self._last_boot.append(0)
+
+    def _notary(self, spec: PeerSpec) -> FakeNotary:
+        if spec.stranger:
+            return Authority(self.authority.cluster, self.kernel.seed + 1).enroll(spec.name)
+        return self.authority.enroll(spec.name)
 
     @property
     def now(self) -> float:
@@ -146,7 +176,7 @@ class World:
 
     def _boot(self, index: int) -> None:
         node, spec = self.nodes[index], self.specs[index]
-        wall = EPOCH + int(self.kernel.now + node.clock_offset)
+        wall = EPOCH + int(self.kernel.now + node.clock_offset + node.wall_offset)
         boot = self._last_boot[index] = max(self._last_boot[index] + 1, wall)
         generator = self.kernel.generator("peer", index, boot)
         facts = MemberFacts(
@@ -163,7 +193,7 @@ class World:
                 notary=node.notary,
                 facts=facts,
                 seeds=self._seeds,
-                settings=self.settings,
+                settings=replace(self.settings, rules=spec.rules),
                 boot=boot,
                 nonce=generator.getrandbits(64).to_bytes(8, "big"),
                 restored=node.disk.open(generator),
@@ -190,7 +220,7 @@ class World:
 
     def restart(self, index: int) -> None:
         """Start a peer again, if it does not run."""
-        if not self.nodes[index].running:
+        if not self.nodes[index].running and index not in self.gone:
             self._verb(index, "restart")
             self._boot(index)
 
@@ -211,6 +241,8 @@ class World:
 
     def move(self, index: int) -> None:
         """Give a peer's machine a new address and start its process there."""
+        if index in self.gone:
+            return
         self._verb(index, "move")
         if self.nodes[index].running:
             self.crash(index)
@@ -239,17 +271,22 @@ class World:
 
     def _begin(self, number: int, fault: Fault) -> None:
         self.kernel.note(NOBODY, FAULT, number, repr(fault))
+        span = FaultSpan(fault, self.now, self.now)
+        self.fault_log.append(span)
         end = fault.begin(self)
         if end is not None:
             key = self._new_number()
-            self._ending[key] = end
+            span.end = None
+            self._ending[key] = (end, span)
             if fault.duration is not None:
                 self.kernel.after(fault.duration, self._end, key)
 
     def _end(self, key: int) -> None:
-        end = self._ending.pop(key, None)
-        if end is not None:
+        ending = self._ending.pop(key, None)
+        if ending is not None:
             self.kernel.note(NOBODY, FAULT, -1)
+            end, span = ending
+            span.end = self.now
             end()
 
     def stop_faults(self) -> None:

@@ -55,6 +55,10 @@ def each(
         until(partial(true, node), f"{node.name} {what}", seconds)
 
 
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(ringgossip.__file__).parent.parent)}
+
+
 def free_port(host: str) -> int:
     """Return a port that nobody uses on `host`, below those the kernel gives to clients."""
     while True:
@@ -97,7 +101,7 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=os.environ | {"PYTHONPATH": str(Path(ringgossip.__file__).parent.parent)},
+                env=_environment(),
             )
         return self.ready() if wait else self
 
@@ -223,6 +227,8 @@ class Cluster:
             "seeds": seeds,
             # The default makes tests that need a comparison wait for it.
             "gossip_interval_seconds": 2.0,
+            # These tests are about copies, not about who takes what.
+            "want": ["games", "models", "npz"],
             **keys,
         }
         node = Node(self.folder, name, written["listen"], written)
@@ -243,6 +249,16 @@ class Cluster:
         """Wait until each of these is alive to all of them."""
         names = [node.name for node in nodes]
         each(nodes, lambda node: node.sees(names), f"to see {names}")
+
+    def publish(self, node: Node, kind: str, path: Path) -> "subprocess.Popen[bytes]":
+        """Begin `ringgossip publish` in a process of its own, which ends with the cluster."""
+        command = [sys.executable, "-m", "ringgossip", "publish", kind, str(path), "--data", str(node.data)]
+        self.others.append(
+            subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment()
+            )
+        )
+        return self.others[-1]
 
     def close(self) -> list[str]:
         """Kill everything; return the lines of logs that only a bug of ours can have written."""

@@ -18,6 +18,7 @@ from ringgossip.identity.certificate import NodeCertificate
 from ringgossip.protocol.cards import Card, MemberFacts, make_card, read_card
 from ringgossip.protocol.core import (
     DATAGRAM,
+    CardChanged,
     CertificateHeard,
     Dial,
     LinkId,
@@ -316,6 +317,8 @@ class MemberNetwork:
                     node.pulses.append((peer, root))
                 case NeedCertificate(signer, from_peer):
                     self._fetch_certificate(node, signer, from_peer)
+                case CardChanged():
+                    pass
                 case CertificateHeard(found):
                     node.certificates[found.peer_id] = found
                 case _:

@@ -33,6 +33,7 @@ def write_config(folder: Path, name: str, **more: Any) -> Path:
         "credentials": str(folder / name),
         "listen": "127.0.0.1:0",
         "gossip_interval_seconds": 1.0,
+        "want": ["games", "models", "npz"],
         **more,
     }
     path = folder / f"{name}.yaml"

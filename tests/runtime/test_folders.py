@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from ringgossip.config import PeerConfig, ShareFolder
+from ringgossip.config import KINDS, PeerConfig, ShareFolder
 from ringgossip.errors import CredentialsError
 from ringgossip.events import ArtifactCompleted
 from ringgossip.identity import Address
@@ -78,6 +78,7 @@ def configs(nodes, tmp_path):
             data=tmp_path / "data" / name,
             credentials=getattr(nodes, name),
             listen=Address("127.0.0.1", 0),
+            want=KINDS,
             **more,
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from ringgossip.config import PeerConfig
+from ringgossip.config import KINDS, PeerConfig
 from ringgossip.errors import CredentialsError, OperationFailed, PeerGone, StoreError, TimedOut, UsageError
 from ringgossip.events import ArtifactCompleted, EventsMissed, PeerJoined
 from ringgossip.identity import Address
@@ -30,6 +30,7 @@ def config(nodes, tmp_path):
             listen=Address("127.0.0.1", 0),
             seeds=seeds,
             gossip_interval_seconds=1.0,
+            want=KINDS,
         )
 
     return make

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from peers import CLUSTER, make_cluster
 
-from ringgossip.config import PeerConfig
+from ringgossip.config import KINDS, PeerConfig
 from ringgossip.identity import Address
 
 
@@ -27,7 +27,7 @@ def config(enrolled: Path, tmp_path: Path) -> Callable[..., PeerConfig]:
             data=tmp_path / node,
             credentials=enrolled / node,
             listen=Address("127.0.0.1", 0),
-            **more,
+            **{"want": KINDS, **more},
         )
 
     return make

@@ -1,0 +1,99 @@
+"""Why does a node have, lack or will get an artifact? Which rule, which weight, which holder, which limit.
+
+Any peer can answer for any other: who wants what follows from cards, which all
+have. Of others we do not know what a user there asked for.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ringgossip.content.record import Record
+from ringgossip.errors import OperationFailed
+from ringgossip.identity import PeerId
+from ringgossip.protocol.rules import Rules
+from ringgossip.strategy.eligibility import No, may_receive
+from ringgossip.strategy.wanting import Wanted
+from ringgossip.strategy.weights import push_weight
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer for one artifact and one node. `code` is a word for scripts, `sentence` a paragraph.
+
+    Codes: why it is wanted (`role holder asked origin`), or why it is not (`coordinator
+    excluded status kind disk storage_group not_wanted`).
+    """
+
+    artifact: str
+    node: str
+    code: str
+    wanted: bool
+    held: bool
+    holders: tuple[str, ...]
+    copies_wanted: int
+    plan: str  # how its origin spreads it, if that is us
+    weight: float
+    limit: float | None  # of our exchange with that node, bytes a second
+    sentence: str
+
+
+def explain(
+    rules: Rules,
+    record: Record,
+    peer: PeerId,
+    holders: Iterable[PeerId],
+    progress: str,
+    name_of: Callable[[PeerId], str],
+) -> Explanation:
+    """Answer for one version and one node; `progress` is what we know of its pull, if that node is us.
+
+    Raises `OperationFailed` for a peer that is no member.
+    """
+    candidate = rules.candidate(peer)
+    if candidate is None:
+        raise OperationFailed(f"there is no member {name_of(peer)} here: see `ringgossip members`")
+    own = peer == rules.me
+    name, kind = candidate.name, record.kind
+    names = sorted({name_of(holder) for holder in holders})
+    held = name in names
+    verdict = rules.wanting_of(peer, record, own and rules.is_asked(record))
+    if own and isinstance(verdict, No):
+        # Our card tells only the code; our settings and disk know the numbers.
+        precise = may_receive(rules.myself(), kind, rules.settings.disk)
+        if isinstance(precise, No) and precise.code == verdict.code:
+            verdict = precise
+    code = verdict.why if isinstance(verdict, Wanted) else verdict.code if isinstance(verdict, No) else ""
+    text = verdict.sentence if isinstance(verdict, Wanted | No) else ""
+    if name == record.origin:
+        code, text = "origin", f"{name} published it"
+    others = [holder for holder in names if holder != name]
+    weight = push_weight(candidate)
+    copies = rules.settings.copies_of(kind)
+    said = [f"{name} {_state(held, bool(verdict) or name == record.origin)}: {text}."]
+    if held and not verdict and name != record.origin:
+        said.append("It keeps what it has; nothing is evicted for that.")
+    listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+    said.append(f"Version {record.sequence} is held by {listed}." if others else "Nobody else holds it.")
+    if progress:
+        said.append(progress)
+    confirmed = len([holder for holder in names if holder != record.origin])
+    said.append(f"{copies} copies are wanted beside its origin's, {confirmed} are confirmed.")
+    said.append(f"As a partner {name} weighs {weight}.")
+    plan = ""
+    if record.origin == rules.myself().name:
+        plan = rules.plan(kind).name
+        said.append(f"We spread {kind} by the plan {plan}.")
+    limit = rules.limit_of(peer)
+    if not own:
+        rate = "no limit" if limit.rate is None else f"{limit.rate:g} bytes a second"
+        said.append(f"Between us and {name}: {rate} ({limit.rule}).")
+    return Explanation(
+        record.key.text, name, code, bool(verdict) or name == record.origin, held, tuple(names), copies, plan,
+        weight.value, None if own else limit.rate, " ".join(said),
+    )  # fmt: skip
+
+
+def _state(held: bool, wanted: bool) -> str:
+    if held:
+        return "has it"
+    return "will get it" if wanted else "does not have it"

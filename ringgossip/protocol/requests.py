@@ -1,0 +1,505 @@
+"""Carry out a `sync`: bring artifacts to nodes, and say of each (artifact, target) what became of it.
+
+What a target lacks is offered to it on a link; the target judges by its own
+rules, pulls from whoever holds it, and announces its copy as it always does:
+that announcement, and nothing we did ourselves, makes a row `moved`. A request
+with a source first asks that node what it holds.
+
+Source: field notes, section 1 (sync request, sync response); incident 15
+("Success" that did nothing).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ringgossip.config.words import KINDS, PRIORITIES
+from ringgossip.content.record import Record
+from ringgossip.events import (
+    ArtifactRejected,
+    DataSyncCompleted,
+    DataSyncFailed,
+    DataSyncStarted,
+    Event,
+    OrphanGamesRegistered,
+    TransferStalled,
+)
+from ringgossip.identity import PeerId
+from ringgossip.protocol.answers import (
+    FAILED,
+    MOVED,
+    NO_HOLDER,
+    PRESENT,
+    REFUSED,
+    TIMED_OUT,
+    SyncProgress,
+    SyncReport,
+    SyncRequest,
+    SyncRow,
+)
+from ringgossip.protocol.core import LINK, NEVER, Effect, NeedLink, Notice, Send, SyncAnswered, Tell
+from ringgossip.protocol.receipts import entries_of, entry_of, version_of
+from ringgossip.wire.messages import Offer, RecordsWanted, SyncDone, SyncWanted
+
+Out = list[Effect | Notice]
+
+ORPHANS = "orphan_games_recovery"
+_LISTING = 5.0  # seconds that a source has to say what it holds; then its own publications must do
+_MOST_ROWS = 200_000  # of all requests together
+_IN_ONE_OFFER = 500
+
+
+class Scene(Protocol):
+    """What a request must know of everything else; the switchboard does."""
+
+    @property
+    def me(self) -> PeerId: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def name_of(self, peer: PeerId) -> str: ...
+
+    def node(self, name: str) -> PeerId | None:
+        """Return who owns a name."""
+        ...
+
+    def reachable(self) -> tuple[PeerId, ...]:
+        """Return who is alive or suspect, ourselves included."""
+        ...
+
+    def linked(self, peer: PeerId) -> bool: ...
+
+    def eligible(self, peer: PeerId, record: Record) -> str:
+        """Return the code of the rule by which `peer` does not receive this; empty: it may."""
+        ...
+
+    def ephemeral(self, node: str) -> bool: ...
+
+    def records(self, kind: str) -> Iterable[Record]:
+        """Return what is listed of a kind."""
+        ...
+
+    def record_of(self, key_hash: bytes) -> Record | None:
+        """Return the newest record of the artifact with this key hash."""
+        ...
+
+    def holders_of(self, record: Record) -> list[PeerId]:
+        """Return who holds this or a later version, ourselves included."""
+        ...
+
+    def sources_of(self, record: Record) -> list[PeerId]:
+        """Return who may be asked for it: its holders and its origin."""
+        ...
+
+    def ask_here(self, record: Record, priority: int, rate: float | None, now: float) -> tuple[str, Out]:
+        """Pull it here because somebody asks; return `present`, a rule's code, or nothing, and effects."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    record: Record
+    target: PeerId
+    outcome: str = ""  # empty: under way
+    detail: str = ""
+    trouble: str = ""  # what hindered it so far
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    ticket: int
+    asked: SyncRequest
+    began: float
+    deadline: float
+    rows: list[_Row] = field(default_factory=list)
+    open: int = 0
+    errors: list[str] = field(default_factory=list)
+    listing: dict[int, str] = field(default_factory=dict)  # number of a question to the source -> kind
+    list_until: float = -NEVER
+    awaited: dict[bytes, int] = field(default_factory=dict)  # key hash -> sequence: records on their way
+
+    @property
+    def priority(self) -> int:
+        return PRIORITIES.index(self.asked.priority)
+
+
+class Requests:
+    """The machine that carries out what users ask for."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._requests: dict[int, _Request] = {}
+        self._waiting: dict[tuple[bytes, PeerId], list[tuple[_Request, _Row]]] = {}
+        self._number = 0
+        self._rows = 0
+
+    # --- asking ----------------------------------------------------------------------------
+
+    def sync(self, ticket: int, asked: SyncRequest, now: float) -> Out:
+        """Begin; `SyncAnswered` with this ticket comes when every row has its outcome or the time is over."""
+        request = _Request(ticket, asked, now, now + asked.timeout)
+        self._requests[ticket] = request
+        targets = (self._scene.name,) if asked.source_node else asked.targets or ("all",)
+        out: Out = [
+            Tell(
+                DataSyncStarted(
+                    asked.sync_type,
+                    asked.data_type,
+                    targets,
+                    self._scene.name,
+                    asked.source_node or self._scene.name,
+                    _config_key(asked),
+                )
+            )
+        ]
+        if asked.source_node is None:
+            records = [record for kind in _kinds(asked) for record in self._scene.records(kind)]
+            out += self._add(request, records, self._targets(request), now)
+        else:
+            out += self._ask_source(request, now)
+        return out + self._close_if_done(request, now)
+
+    def _ask_source(self, request: _Request, now: float) -> Out:
+        name = request.asked.source_node
+        assert name is not None
+        source = self._scene.node(name)
+        if source is None:
+            request.errors.append(f"no node {name} is known: `ringgossip members` names them")
+            return []
+        if source == self._scene.me:
+            request.errors.append(f"{name} is this node: what it has is here")
+            return []
+        if source not in self._scene.reachable():
+            return self._begin_pull(request, (), now)
+        request.list_until = min(now + _LISTING, request.deadline)
+        out: Out = []
+        for kind in _kinds(request.asked):
+            self._number = self._number % (2**32 - 1) + 1
+            request.listing[self._number] = kind
+            out.append(Send(source, SyncWanted(self._number, kind), LINK))
+        return out if self._scene.linked(source) else [NeedLink(source)]
+
+    def list_heard(self, sender: PeerId, message: SyncDone, now: float) -> Out:
+        """The source says what it holds."""
+        request = next((found for found in self._requests.values() if message.request in found.listing), None)
+        if request is None or self._scene.node(request.asked.source_node or "") != sender:
+            return []
+        kind = request.listing[message.request]
+        if message.last:
+            del request.listing[message.request]
+        records, unknown = [], []
+        for entry in entries_of(message.entries):
+            record = self._scene.record_of(entry[:32])
+            if record is not None and record.sequence >= version_of(entry)[0]:
+                records.append(record)
+            elif len(request.awaited) < _MOST_ROWS - self._rows:
+                request.awaited[entry[:32]] = version_of(entry)[0]
+                unknown.append(entry[:32])
+        out: Out = []
+        if unknown:
+            out.append(Send(sender, RecordsWanted(kind, b"".join(unknown)), LINK))
+        if not request.listing:
+            request.list_until = NEVER
+        out += self._add(request, records, (self._scene.me,), now)
+        return out + self._close_if_done(request, now)
+
+    def _begin_pull(self, request: _Request, already: Iterable[Record], now: float) -> Out:
+        """The source says nothing (any more): pull what it published, from whoever has it."""
+        request.listing.clear()
+        request.list_until = NEVER
+        known = {row.record.key for row in request.rows}
+        records = [
+            record
+            for kind in _kinds(request.asked)
+            for record in self._scene.records(kind)
+            if record.origin == request.asked.source_node and record.key not in known
+        ]
+        return self._add(request, [*already, *records], (self._scene.me,), now)
+
+    # --- rows ------------------------------------------------------------------------------------
+
+    def _targets(self, request: _Request) -> tuple[PeerId, ...]:
+        asked, scene = request.asked, self._scene
+        excluded = set(asked.exclude_nodes)
+        if asked.everywhere:
+            found = [peer for peer in scene.reachable() if scene.name_of(peer) not in excluded]
+        else:
+            found = []
+            for name in dict.fromkeys(asked.targets or ()):
+                peer = scene.node(name)
+                if name in excluded:
+                    continue
+                if peer is None:
+                    request.errors.append(f"no node {name} is known: `ringgossip members` names them")
+                else:
+                    found.append(peer)
+        if asked.prefer_ephemeral:
+            found.sort(key=lambda peer: not scene.ephemeral(scene.name_of(peer)))
+        return tuple(found)
+
+    def _add(
+        self, request: _Request, records: list[Record], targets: tuple[PeerId, ...], now: float
+    ) -> Out:
+        asked, scene = request.asked, self._scene
+        chosen = [record for record in records if _matches(record, asked)]
+        if asked.prefer_ephemeral:
+            chosen.sort(key=lambda record: not scene.ephemeral(record.origin))
+        reachable = scene.reachable()
+        out: Out = []
+        offers: dict[PeerId, list[_Row]] = {}
+        for record in chosen:
+            holders = scene.holders_of(record)
+            for target in targets:
+                # A node that the rules refuse is none of "all"; named, it is told of.
+                code = "" if target in holders else scene.eligible(target, record)
+                if code and asked.everywhere and asked.source_node is None:
+                    continue
+                if self._rows >= _MOST_ROWS:
+                    request.errors.append("this asks for too much at once: name a kind, a board or targets")
+                    return out
+                row = _Row(record, target)
+                request.rows.append(row)
+                self._rows += 1
+                if target in holders and (not asked.require_confirmation or target == scene.me):
+                    row.outcome = PRESENT
+                elif code:
+                    row.outcome, row.detail = REFUSED, code
+                elif target not in reachable:
+                    row.outcome, row.detail = FAILED, f"{scene.name_of(target)} is not reachable"
+                elif not any(source in reachable for source in scene.sources_of(record)):
+                    row.outcome = NO_HOLDER
+                    out += self._wish(request, row, now)
+                elif target == scene.me:
+                    out += self._pull_here(request, row, now)
+                else:
+                    self._open(request, row)
+                    offers.setdefault(target, []).append(row)
+        for target, rows in offers.items():
+            out += self._offer(request, target, rows)
+        return out
+
+    def _wish(self, request: _Request, row: _Row, now: float) -> Out:
+        """Nobody has it now; here it stays asked for, and comes when somebody does."""
+        if row.target != self._scene.me:
+            return []
+        return self._scene.ask_here(row.record, request.priority, request.asked.bandwidth_limit, now)[1]
+
+    def _pull_here(self, request: _Request, row: _Row, now: float) -> Out:
+        self._open(request, row)
+        code, out = self._scene.ask_here(row.record, request.priority, request.asked.bandwidth_limit, now)
+        if code:
+            self._close(request, row, *_outcome_of(code))
+        return out
+
+    def _offer(self, request: _Request, target: PeerId, rows: list[_Row]) -> Out:
+        if not self._scene.linked(target):
+            return [NeedLink(target)]
+        rate = int(request.asked.bandwidth_limit or 0)
+        entries = [entry_of(row.record) for row in rows]
+        return [
+            Send(
+                target,
+                Offer(b"".join(entries[start : start + _IN_ONE_OFFER]), request.priority, True, rate),
+                LINK,
+            )
+            for start in range(0, len(entries), _IN_ONE_OFFER)
+        ]
+
+    def _open(self, request: _Request, row: _Row) -> None:
+        request.open += 1
+        self._waiting.setdefault((row.record.key.hash, row.target), []).append((request, row))
+
+    def _close(self, request: _Request, row: _Row, outcome: str, detail: str = "") -> None:
+        if row.outcome:
+            return
+        row.outcome, row.detail = outcome, detail
+        request.open -= 1
+        place = (row.record.key.hash, row.target)
+        left = [pair for pair in self._waiting[place] if pair[1] is not row]
+        if left:
+            self._waiting[place] = left
+        else:
+            del self._waiting[place]
+
+    # --- what is heard ----------------------------------------------------------------------------
+
+    def link_opened(self, peer: PeerId, now: float) -> Out:
+        """Say what could not be said before, and again what was not answered."""
+        out: Out = []
+        for request in list(self._requests.values()):
+            if request.listing and self._scene.node(request.asked.source_node or "") == peer:
+                out += [Send(peer, SyncWanted(*item), LINK) for item in request.listing.items()]
+            rows = [row for row in request.rows if row.target == peer and not row.outcome]
+            if rows:
+                out += self._offer(request, peer, rows)
+        return out
+
+    def answered(self, peer: PeerId, entries: bytes, code: str, now: float) -> Out:
+        """A target said what it thinks of an offer."""
+        outcome, detail = _outcome_of(code)
+        touched: dict[_Request, None] = {}
+        for entry in entries_of(entries) if outcome else ():
+            for request, row in list(self._waiting.get((entry[:32], peer), ())):
+                self._close(request, row, outcome, detail)
+                touched[request] = None
+        return [effect for request in touched for effect in self._close_if_done(request, now)]
+
+    def held(self, peer: PeerId, key_hash: bytes, sequence: int, now: float) -> Out:
+        """`peer`, perhaps ourselves, has a verified copy of this version."""
+        touched: dict[_Request, None] = {}
+        for request, row in list(self._waiting.get((key_hash, peer), ())):
+            if sequence >= row.record.sequence:
+                self._close(request, row, MOVED)
+                touched[request] = None
+        return [effect for request in touched for effect in self._close_if_done(request, now)]
+
+    def entered(self, record: Record, now: float) -> Out:
+        """A record that a source holds, and that we lacked, is here."""
+        out: Out = []
+        key_hash = record.key.hash
+        for request in list(self._requests.values()):
+            if request.awaited.get(key_hash, NEVER) <= record.sequence:
+                del request.awaited[key_hash]
+                out += self._add(request, [record], (self._scene.me,), now)
+                out += self._close_if_done(request, now)
+        return out
+
+    def observe(self, event: Event, now: float) -> Out:
+        """Something happened to a transfer here."""
+        if not isinstance(event, ArtifactRejected | TransferStalled) or not self._waiting:
+            return []
+        touched: dict[_Request, None] = {}
+        for (_, target), pairs in list(self._waiting.items()):
+            if target != self._scene.me:
+                continue
+            for request, row in pairs:
+                if row.record.key.text != event.artifact:
+                    continue
+                row.trouble = event.reason
+                if isinstance(event, ArtifactRejected):
+                    self._close(request, row, FAILED, event.reason)
+                    touched[request] = None
+        return [effect for request in touched for effect in self._close_if_done(request, now)]
+
+    # --- time and the end -------------------------------------------------------------------------
+
+    def wake(self, now: float) -> Out:
+        """End what took too long."""
+        out: Out = []
+        for request in list(self._requests.values()):
+            if request.listing and now >= request.list_until:
+                out += self._begin_pull(request, (), now)
+            if now >= request.deadline:
+                self._give_up(request)
+            out += self._close_if_done(request, now)
+        return out
+
+    def _give_up(self, request: _Request) -> None:
+        reachable = self._scene.reachable()
+        for row in request.rows:
+            if row.outcome:
+                continue
+            if not any(source in reachable for source in self._scene.sources_of(row.record)):
+                self._close(request, row, NO_HOLDER)
+            elif row.trouble:
+                self._close(request, row, FAILED, row.trouble)
+            else:
+                self._close(request, row, TIMED_OUT)
+        if request.awaited:
+            request.errors.append(f"{len(request.awaited)} records of {request.asked.source_node} did not come")
+            request.awaited.clear()
+        request.listing.clear()
+
+    def next_wakeup(self) -> float:
+        """Return the nearest deadline."""
+        due = NEVER
+        for request in self._requests.values():
+            due = min(due, request.deadline, request.list_until if request.listing else NEVER)
+        return due
+
+    def _close_if_done(self, request: _Request, now: float) -> Out:
+        if request.open or request.listing or request.awaited or request.ticket not in self._requests:
+            return []
+        del self._requests[request.ticket]
+        self._rows -= len(request.rows)
+        scene, asked = self._scene, request.asked
+        rows = tuple(
+            SyncRow(
+                row.record.key.text,
+                row.record.sequence,
+                scene.name_of(row.target),
+                row.outcome,
+                row.detail,
+                row.record.size,
+            )
+            for row in request.rows
+        )
+        report = SyncReport(rows, tuple(request.errors), now - request.began)
+        return [SyncAnswered(request.ticket, report), *_told(scene.name, asked, report)]
+
+    def cancel(self, ticket: int) -> None:
+        """Nobody waits for the answer any more; what was asked for stays asked for."""
+        request = self._requests.pop(ticket, None)
+        if request is not None:
+            for row in request.rows:
+                self._close(request, row, TIMED_OUT)
+            self._rows -= len(request.rows)
+
+    def progress(self, ticket: int) -> SyncProgress | None:
+        """Return how far a request is; None when it has ended."""
+        request = self._requests.get(ticket)
+        if request is None:
+            return None
+        ended = [row for row in request.rows if row.outcome]
+        moved = sum(row.record.size for row in ended if row.outcome == MOVED)
+        left = sum(row.record.size for row in request.rows if not row.outcome)
+        return SyncProgress(len(ended), len(request.rows), moved, moved + left)
+
+
+def _told(node: str, asked: SyncRequest, report: SyncReport) -> Out:
+    """Return the events that a report means."""
+    moved = report.moved
+    size = sum(row.size for row in moved)
+    source = asked.source_node or node
+    common = (asked.sync_type, asked.data_type, report.nodes, node, source, _config_key(asked))
+    if not report.success:
+        bad = next((row for row in report.rows if not row.good), None)
+        error = report.errors[0] if report.errors or bad is None else f"{bad.artifact}: {bad.text}"
+        target = "" if bad is None else bad.target
+        return [Tell(DataSyncFailed(*common, target, report.duration, len(moved), size, error))]
+    target = report.nodes[0] if len(report.nodes) == 1 else ""
+    out: Out = [Tell(DataSyncCompleted(*common, target, report.duration, len(moved), size))]
+    if asked.reason == ORPHANS:
+        out.append(Tell(OrphanGamesRegistered(source, _config_key(asked), len(moved), size)))
+    return out
+
+
+def _outcome_of(code: str) -> tuple[str, str]:
+    """Return what a target's answer means for its row; nothing while it is pulling."""
+    if not code:
+        return "", ""
+    if code == "present":
+        return PRESENT, ""
+    if code.startswith("failed:"):
+        return FAILED, code.removeprefix("failed:").strip()
+    return REFUSED, code
+
+
+def _kinds(asked: SyncRequest) -> tuple[str, ...]:
+    return KINDS if asked.data_type == "all" else (asked.data_type,)
+
+
+def _matches(record: Record, asked: SyncRequest) -> bool:
+    if asked.board_type is None and asked.num_players is None:
+        return True
+    metadata = record.metadata
+    return (asked.board_type is None or metadata.get("board_type") == asked.board_type) and (
+        asked.num_players is None or metadata.get("num_players") == asked.num_players
+    )
+
+
+def _config_key(asked: SyncRequest) -> str:
+    if asked.board_type is None or asked.num_players is None:
+        return ""
+    return f"{asked.board_type}_{asked.num_players}p"
