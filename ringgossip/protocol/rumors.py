@@ -5,8 +5,10 @@ each interval to partners drawn at random, until enough of those we told said
 that they knew it (feedback and counter), or until it was told often enough
 without an answer. What no rumor brought is found by anti-entropy.
 
+Here news is pushed; whoever is asked for it (`give`) answers, which is the paper's pull.
+
 Source: Demers et al. 1987, "Epidemic algorithms for replicated database
-maintenance", section 1.4: push, feedback or blind, counter or coin.
+maintenance", section 1.4: push or pull, feedback or blind, counter or coin.
 """
 
 from collections.abc import Callable
@@ -30,6 +32,9 @@ class RumorSettings:
     lose_interest: int = 4
     coin: bool = False  # lose interest with chance 1/k at each useless call, instead of after k
     feedback: bool = True  # blind: every call counts as useless
+    # Count rounds in which nobody was served, in a row, instead of answers. Needs every answer
+    # within the round: right for the paper's synchronous cycles, not for a network that loses some.
+    by_round: bool = False
     most_rounds: int = 20  # an answer may be lost for ever, a rumor must not live that long
     hot: int = 256  # news at one time; more is left to anti-entropy
     burst: int = 64  # records forwarded at once in one interval, per peer
@@ -41,6 +46,8 @@ class _Rumor:
     key: ArtifactKey
     useless: int = 0
     rounds: int = 0
+    told: int = 0  # times, in this round
+    known: int = 0  # answers that it was known there, in this round
 
 
 class Rumors:
@@ -125,8 +132,32 @@ class Rumors:
         """Handle feedback."""
         if isinstance(message, NewsKnown):
             for start in range(0, len(message.hashes), 8):
-                self._useless(message.hashes[start : start + 8])
+                prefix = message.hashes[start : start + 8]
+                rumor = self._hot.get(prefix)
+                if rumor is None:
+                    continue
+                if self._settings.by_round:
+                    rumor.known += 1
+                else:
+                    self._useless(prefix)
         return []
+
+    def give(self, peer: PeerId, now: float) -> Out:
+        """Tell a peer that asks for it what is news here (pull)."""
+        if not self._hot:
+            return []
+        for rumor in self._hot.values():
+            rumor.told += 1
+        return self._send(peer, [rumor.record for rumor in self._hot.values()])
+
+    def _judge_round(self) -> None:
+        """A round in which somebody was served makes the rumor news again; one in which nobody was counts."""
+        for prefix, rumor in list(self._hot.items()):
+            if rumor.known < rumor.told:
+                rumor.useless = 0
+            elif rumor.told:
+                self._useless(prefix)
+            rumor.told = rumor.known = 0
 
     def _useless(self, prefix: bytes) -> None:
         rumor = self._hot.get(prefix)
@@ -145,12 +176,18 @@ class Rumors:
         if now < self._next_round:
             return []
         self._next_round = NEVER
+        if self._settings.by_round and self._settings.feedback:
+            self._judge_round()
         if not self._hot:
             return []
         out: Out = []
         records = [rumor.record for rumor in self._hot.values()]
         for peer in self._partners(self._settings.fanout):
-            out += self._send(peer, records)
+            sends = self._send(peer, records)
+            out += sends
+            if sends:
+                for rumor in self._hot.values():
+                    rumor.told += 1
         for prefix, rumor in list(self._hot.items()):
             rumor.rounds += 1
             if rumor.rounds >= self._settings.most_rounds:

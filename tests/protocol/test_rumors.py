@@ -88,3 +88,23 @@ def test_what_was_no_news_is_said_on_the_lane_it_came_by() -> None:
     assert machine.heard([prefix], whom, SOMEWHERE) == [Send(SOMEWHERE, NewsKnown(prefix), DATAGRAM)]
     assert machine.heard([prefix], whom, LinkId(3)) == [Send(whom, NewsKnown(prefix), LINK)]
     assert machine.heard([], whom, LinkId(3)) == []
+
+
+def test_who_asks_what_is_new_hears_it() -> None:
+    machine = rumors()
+    assert machine.give(PEERS[0], 0.0) == []
+    machine.tell(RECORDS[0], 0.0)
+    assert machine.give(PEERS[0], 0.1) == [Send(PEERS[0], News((RECORDS[0].packed,)), LINK)]
+
+
+def test_counted_by_round_one_who_needed_it_makes_it_news_again() -> None:
+    machine = rumors(by_round=True, fanout=2, lose_interest=2, burst=0)
+    machine.tell(RECORDS[0], 0.0)
+    known = NewsKnown(RECORDS[0].hash[:8])
+    for answers, hot in ((2, 1), (1, 1), (2, 1), (0, 1), (2, 1), (2, 0)):
+        machine.wake(machine.next_wakeup())
+        for number in range(answers):
+            machine.receive(known, PEERS[number], LinkId(1), 1.0)
+        if not hot:
+            machine.wake(machine.next_wakeup())
+        assert machine.hot() == hot
