@@ -105,7 +105,7 @@ class SyncProgress:
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """One of our artifacts with fewer copies at other peers than wanted; `age` in seconds since it was made."""
+    """One of our artifacts with fewer copies at other peers than wanted; `age` in seconds."""
 
     artifact: str
     sequence: int

@@ -132,6 +132,11 @@ class AntiEntropy:
             out.append(NeedLink(peer))
         return out
 
+    def hurry(self, now: float) -> Out:
+        """Tell all neighbours now where we stand: whoever differs compares with us."""
+        self._pause_until = now
+        return [Send(peer, CatalogRoot(self._catalog.root), LINK) for peer in self._linked]
+
     def _ask_roots(self, now: float) -> Out:
         """Where probes do not reach (UDP blocked, many members), tell one neighbour where we stand."""
         quiet = [

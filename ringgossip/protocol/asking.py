@@ -8,6 +8,7 @@ an idle source for, it is asked for what somebody else owes us for too long.
 
 from dataclasses import dataclass
 
+from ringgossip.content.record import ArtifactKey
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, Notice, Send
 from ringgossip.protocol.pacing import TokenBucket
@@ -51,6 +52,7 @@ class Asking:
         self._sources: dict[PeerId, Source] = {}
         self._strikes: dict[PeerId, int] = {}  # of peers that are not linked now
         self._pulls: dict[bytes, Pull] = {}  # by root
+        self._limits: dict[ArtifactKey, TokenBucket] = {}  # what a user said of single artifacts
         self._request = 0
         self._ask_at = NEVER  # when a bucket or an overdue chunk allows the next request
         self._short = False  # budget or bucket ended the last round: somebody may have been left out
@@ -59,11 +61,15 @@ class Asking:
 
     def _give_back(self, source: Source, ask: Ask) -> None:
         """A request came to nothing: its chunks may be asked of others."""
-        self._bucket.refund(sum(ask.waiting.values()))
+        unused = sum(ask.waiting.values())
+        self._bucket.refund(unused)
         items = source.forget(ask)
         pull = self._pulls.get(ask.root)
         if pull is None:
             return
+        own = self._limits.get(pull.record.key)
+        if own is not None:
+            own.refund(unused)
         if ask.pages:
             for place in ask.pages:
                 if pull.pages_asked.get(place) == source.peer:
@@ -142,6 +148,10 @@ class Asking:
                 continue
             if pull.phase is not Phase.PULLING or not holding:
                 continue
+            own = self._limits.get(pull.record.key)
+            if own is not None and not own.may_take(now):
+                self._ask_at = min(self._ask_at, own.ready_at(now))
+                continue
             chunk_size = pull.record.chunk_size
             window = source.window(chunk_size, settings.window_seconds, settings.largest_window)
             if source.outstanding >= window:
@@ -150,6 +160,8 @@ class Asking:
             if not limit:
                 self._short = True
                 continue
+            if own is not None and own.rate is not None:
+                limit = min(limit, max(1, int(own.level(now)) // chunk_size))
             candidates = pull.needed if holding == ALL else pull.needed & holding
             candidates = self._leave_to_better(candidates, pull, source, now)
             indices = pick(pull.availability.rarest(candidates), pull.count, limit, self._rng)
@@ -219,6 +231,9 @@ class Asking:
         source.asked(Ask(self._request, pull.root, waiting, now), now)
         pull.take(indices)
         self._bucket.take(sum(waiting.values()), now)
+        own = self._limits.get(pull.record.key)
+        if own is not None:
+            own.take(sum(waiting.values()), now)
         return [Send(source.peer, GetChunks(self._request, pull.root, tuple(indices)), LINK)]
 
     def _ask_pages(self, source: Source, pull: Pull, holding: int, now: float) -> Out:

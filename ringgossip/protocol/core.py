@@ -50,6 +50,18 @@ from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.answers import SyncReport
+from ringgossip.strategy.bandwidth import Spent
+from ringgossip.strategy.candidates import DiskUse
+from ringgossip.protocol.notices import CardChanged as CardChanged
+from ringgossip.protocol.notices import CertificateHeard as CertificateHeard
+from ringgossip.protocol.notices import MemberDown as MemberDown
+from ringgossip.protocol.notices import MemberUp as MemberUp
+from ringgossip.protocol.notices import NeedCertificate as NeedCertificate
+from ringgossip.protocol.notices import NeedLink as NeedLink
+from ringgossip.protocol.notices import Notice as Notice
+from ringgossip.protocol.notices import PulseHeard as PulseHeard
+from ringgossip.protocol.notices import Remind as Remind
+from ringgossip.protocol.notices import WantChanged as WantChanged
 from ringgossip.wire.messages import Message
 
 if TYPE_CHECKING:
@@ -246,6 +258,13 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
+class PersistSpent:
+    """Write down how much of the byte budgets has left. Nothing comes back."""
+
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
 class SyncAnswered:
     """The `sync` that came with `ticket` is over."""
 
@@ -287,95 +306,10 @@ Effect = (
     | Published
     | PublishRefused
     | Remember
+    | PersistSpent
     | SyncAnswered
     | Tell
     | Stop
-)
-
-
-# --- notices: effects that the switchboard keeps for the other machines; the world never sees them ---
-
-
-@dataclass(frozen=True, slots=True)
-class NeedLink:
-    """A machine has something to say to `peer` on a link; `link_opened` answers, or nothing does."""
-
-    peer: PeerId
-
-
-@dataclass(frozen=True, slots=True)
-class MemberUp:
-    """A member became reachable: joined, came back, or restarted (`boot` tells)."""
-
-    peer: PeerId
-    boot: int
-
-
-@dataclass(frozen=True, slots=True)
-class MemberDown:
-    """A member left (`left`) or was declared dead. Its data may still be fetched if a link works."""
-
-    peer: PeerId
-    left: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CardChanged:
-    """A member, perhaps ourselves, says something else about itself than before."""
-
-    peer: PeerId
-
-
-@dataclass(frozen=True, slots=True)
-class WantChanged:
-    """The rules decided anew about a version; `code` says why it is no longer wanted."""
-
-    record: Record
-    wanted: bool
-    code: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Remind:
-    """A version of ours has too few copies: link these peers and tell them of it again."""
-
-    record: Record
-    to: tuple[PeerId, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PulseHeard:
-    """A probe or its answer carried the root of the sender's catalog (8 bytes)."""
-
-    peer: PeerId
-    root: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NeedCertificate:
-    """A card or record was signed by somebody whose certificate we lack; `from_peer` relayed it."""
-
-    signer: PeerId
-    from_peer: PeerId
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateHeard:
-    """Gossip brought a certificate, and it is our authority's: to be kept like one that was asked for."""
-
-    certificate: "NodeCertificate"
-
-
-Notice = (
-    NeedLink
-    | MemberUp
-    | MemberDown
-    | CardChanged
-    | WantChanged
-    | Remind
-    | PulseHeard
-    | NeedCertificate
-    | CertificateHeard
 )
 
 
@@ -458,3 +392,5 @@ class Restored:
     holdings: tuple[Record, ...]
     paths: Mapping[tuple[str, str, str, int], str]
     marks: tuple[tuple[ArtifactKey, str, int], ...] = ()
+    spent: Spent = Spent()  # what has left of the byte budgets
+    disk: DiskUse | None = None  # as it is when the peer starts; None: it cannot be told

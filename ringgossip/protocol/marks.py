@@ -1,8 +1,8 @@
 """What did users decide about single artifacts here? Asked for, or evicted; remembered over a restart.
 
-What was asked for counts as wanted whatever the role says, until that version
-or a later one is here, and for as long as it is listed. What was evicted is not pulled again in that version or an older
-one, unless copies fall short or somebody asks.
+What was asked for counts as wanted whatever the role says, for as long as it is
+listed. What was evicted is not pulled again in that version or an older one,
+unless copies fall short or somebody asks.
 """
 
 from collections.abc import Iterable

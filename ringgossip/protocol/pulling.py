@@ -30,6 +30,7 @@ from ringgossip.protocol.core import (
     Send,
     Tell,
 )
+from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.shelf import Shelf
 from ringgossip.wire.messages import (
@@ -96,10 +97,15 @@ class Pulling(Asking):
         self._enqueue(record)
         return self._advance(now) if self._has_place(record.kind) else []
 
+    def limit(self, key: ArtifactKey, bucket: TokenBucket) -> None:
+        """Pull this artifact no faster than `bucket` allows, until it is here."""
+        self._limits[key] = bucket
+
     def unwant(self, key: ArtifactKey, now: float, running: bool = True) -> Out:
         """Stop pulling an artifact; what is verified stays. Not `running`: only what has no room yet."""
         self._queued.pop(key, None)
         self._parked.pop(key, None)
+        self._limits.pop(key, None)
         pull = self._keys.get(key)
         if pull is None or (not running and pull.phase is not Phase.RESERVING):
             return []
@@ -271,6 +277,7 @@ class Pulling(Asking):
             return []
         out = self._interest(pull, wanted=False)
         self._retries.pop(record.key, None)
+        self._limits.pop(record.key, None)
         newer = pull.newer
         self._end(pull)
         if newer is not None:

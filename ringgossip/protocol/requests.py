@@ -10,20 +10,10 @@ Source: field notes, section 1 (sync request, sync response); incident 15
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from ringgossip.config.words import KINDS, PRIORITIES
 from ringgossip.content.record import Record
-from ringgossip.events import (
-    ArtifactRejected,
-    DataSyncCompleted,
-    DataSyncFailed,
-    DataSyncStarted,
-    Event,
-    OrphanGamesRegistered,
-    TransferStalled,
-)
+from ringgossip.events import ArtifactRejected, DataSyncStarted, Event, TransferStalled
 from ringgossip.identity import PeerId
 from ringgossip.protocol.answers import (
     FAILED,
@@ -38,12 +28,21 @@ from ringgossip.protocol.answers import (
     SyncRow,
 )
 from ringgossip.protocol.core import LINK, NEVER, Effect, NeedLink, Notice, Send, SyncAnswered, Tell
+from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.receipts import entries_of, entry_of, version_of
+from ringgossip.protocol.request_words import (
+    Request,
+    Row,
+    config_key_of,
+    events_of,
+    kinds_of,
+    matches,
+    outcome_of,
+)
 from ringgossip.wire.messages import Offer, RecordsWanted, SyncDone, SyncWanted
 
 Out = list[Effect | Notice]
 
-ORPHANS = "orphan_games_recovery"
 _LISTING = 5.0  # seconds that a source has to say what it holds; then its own publications must do
 _MOST_ROWS = 200_000  # of all requests together
 _IN_ONE_OFFER = 500
@@ -92,36 +91,11 @@ class Scene(Protocol):
         """Return who may be asked for it: its holders and its origin."""
         ...
 
-    def ask_here(self, record: Record, priority: int, rate: float | None, now: float) -> tuple[str, Out]:
+    def ask_here(
+        self, record: Record, priority: int, limit: TokenBucket | None, now: float
+    ) -> tuple[str, Out]:
         """Pull it here because somebody asks; return `present`, a rule's code, or nothing, and effects."""
         ...
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    record: Record
-    target: PeerId
-    outcome: str = ""  # empty: under way
-    detail: str = ""
-    trouble: str = ""  # what hindered it so far
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    ticket: int
-    asked: SyncRequest
-    began: float
-    deadline: float
-    rows: list[_Row] = field(default_factory=list)
-    open: int = 0
-    errors: list[str] = field(default_factory=list)
-    listing: dict[int, str] = field(default_factory=dict)  # number of a question to the source -> kind
-    list_until: float = -NEVER
-    awaited: dict[bytes, int] = field(default_factory=dict)  # key hash -> sequence: records on their way
-
-    @property
-    def priority(self) -> int:
-        return PRIORITIES.index(self.asked.priority)
 
 
 class Requests:
@@ -129,8 +103,8 @@ class Requests:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._requests: dict[int, _Request] = {}
-        self._waiting: dict[tuple[bytes, PeerId], list[tuple[_Request, _Row]]] = {}
+        self._requests: dict[int, Request] = {}
+        self._waiting: dict[tuple[bytes, PeerId], list[tuple[Request, Row]]] = {}
         self._number = 0
         self._rows = 0
 
@@ -138,7 +112,8 @@ class Requests:
 
     def sync(self, ticket: int, asked: SyncRequest, now: float) -> Out:
         """Begin; `SyncAnswered` with this ticket comes when every row has its outcome or the time is over."""
-        request = _Request(ticket, asked, now, now + asked.timeout)
+        limit = None if asked.bandwidth_limit is None else TokenBucket(asked.bandwidth_limit, now)
+        request = Request(ticket, asked, now, now + asked.timeout, limit)
         self._requests[ticket] = request
         targets = (self._scene.name,) if asked.source_node else asked.targets or ("all",)
         out: Out = [
@@ -149,18 +124,18 @@ class Requests:
                     targets,
                     self._scene.name,
                     asked.source_node or self._scene.name,
-                    _config_key(asked),
+                    config_key_of(asked),
                 )
             )
         ]
         if asked.source_node is None:
-            records = [record for kind in _kinds(asked) for record in self._scene.records(kind)]
+            records = [record for kind in kinds_of(asked) for record in self._scene.records(kind)]
             out += self._add(request, records, self._targets(request), now)
         else:
             out += self._ask_source(request, now)
         return out + self._close_if_done(request, now)
 
-    def _ask_source(self, request: _Request, now: float) -> Out:
+    def _ask_source(self, request: Request, now: float) -> Out:
         name = request.asked.source_node
         assert name is not None
         source = self._scene.node(name)
@@ -174,7 +149,7 @@ class Requests:
             return self._begin_pull(request, (), now)
         request.list_until = min(now + _LISTING, request.deadline)
         out: Out = []
-        for kind in _kinds(request.asked):
+        for kind in kinds_of(request.asked):
             self._number = self._number % (2**32 - 1) + 1
             request.listing[self._number] = kind
             out.append(Send(source, SyncWanted(self._number, kind), LINK))
@@ -204,14 +179,14 @@ class Requests:
         out += self._add(request, records, (self._scene.me,), now)
         return out + self._close_if_done(request, now)
 
-    def _begin_pull(self, request: _Request, already: Iterable[Record], now: float) -> Out:
+    def _begin_pull(self, request: Request, already: Iterable[Record], now: float) -> Out:
         """The source says nothing (any more): pull what it published, from whoever has it."""
         request.listing.clear()
         request.list_until = NEVER
         known = {row.record.key for row in request.rows}
         records = [
             record
-            for kind in _kinds(request.asked)
+            for kind in kinds_of(request.asked)
             for record in self._scene.records(kind)
             if record.origin == request.asked.source_node and record.key not in known
         ]
@@ -219,7 +194,7 @@ class Requests:
 
     # --- rows ------------------------------------------------------------------------------------
 
-    def _targets(self, request: _Request) -> tuple[PeerId, ...]:
+    def _targets(self, request: Request) -> tuple[PeerId, ...]:
         asked, scene = request.asked, self._scene
         excluded = set(asked.exclude_nodes)
         if asked.everywhere:
@@ -238,16 +213,14 @@ class Requests:
             found.sort(key=lambda peer: not scene.ephemeral(scene.name_of(peer)))
         return tuple(found)
 
-    def _add(
-        self, request: _Request, records: list[Record], targets: tuple[PeerId, ...], now: float
-    ) -> Out:
+    def _add(self, request: Request, records: list[Record], targets: tuple[PeerId, ...], now: float) -> Out:
         asked, scene = request.asked, self._scene
-        chosen = [record for record in records if _matches(record, asked)]
+        chosen = [record for record in records if matches(record, asked)]
         if asked.prefer_ephemeral:
             chosen.sort(key=lambda record: not scene.ephemeral(record.origin))
         reachable = scene.reachable()
         out: Out = []
-        offers: dict[PeerId, list[_Row]] = {}
+        offers: dict[PeerId, list[Row]] = {}
         for record in chosen:
             holders = scene.holders_of(record)
             for target in targets:
@@ -258,7 +231,7 @@ class Requests:
                 if self._rows >= _MOST_ROWS:
                     request.errors.append("this asks for too much at once: name a kind, a board or targets")
                     return out
-                row = _Row(record, target)
+                row = Row(record, target)
                 request.rows.append(row)
                 self._rows += 1
                 if target in holders and (not asked.require_confirmation or target == scene.me):
@@ -279,20 +252,20 @@ class Requests:
             out += self._offer(request, target, rows)
         return out
 
-    def _wish(self, request: _Request, row: _Row, now: float) -> Out:
+    def _wish(self, request: Request, row: Row, now: float) -> Out:
         """Nobody has it now; here it stays asked for, and comes when somebody does."""
         if row.target != self._scene.me:
             return []
-        return self._scene.ask_here(row.record, request.priority, request.asked.bandwidth_limit, now)[1]
+        return self._scene.ask_here(row.record, request.priority, request.limit, now)[1]
 
-    def _pull_here(self, request: _Request, row: _Row, now: float) -> Out:
+    def _pull_here(self, request: Request, row: Row, now: float) -> Out:
         self._open(request, row)
-        code, out = self._scene.ask_here(row.record, request.priority, request.asked.bandwidth_limit, now)
+        code, out = self._scene.ask_here(row.record, request.priority, request.limit, now)
         if code:
-            self._close(request, row, *_outcome_of(code))
+            self._close(request, row, *outcome_of(code))
         return out
 
-    def _offer(self, request: _Request, target: PeerId, rows: list[_Row]) -> Out:
+    def _offer(self, request: Request, target: PeerId, rows: list[Row]) -> Out:
         if not self._scene.linked(target):
             return [NeedLink(target)]
         rate = int(request.asked.bandwidth_limit or 0)
@@ -306,11 +279,11 @@ class Requests:
             for start in range(0, len(entries), _IN_ONE_OFFER)
         ]
 
-    def _open(self, request: _Request, row: _Row) -> None:
+    def _open(self, request: Request, row: Row) -> None:
         request.open += 1
         self._waiting.setdefault((row.record.key.hash, row.target), []).append((request, row))
 
-    def _close(self, request: _Request, row: _Row, outcome: str, detail: str = "") -> None:
+    def _close(self, request: Request, row: Row, outcome: str, detail: str = "") -> None:
         if row.outcome:
             return
         row.outcome, row.detail = outcome, detail
@@ -337,8 +310,8 @@ class Requests:
 
     def answered(self, peer: PeerId, entries: bytes, code: str, now: float) -> Out:
         """A target said what it thinks of an offer."""
-        outcome, detail = _outcome_of(code)
-        touched: dict[_Request, None] = {}
+        outcome, detail = outcome_of(code)
+        touched: dict[Request, None] = {}
         for entry in entries_of(entries) if outcome else ():
             for request, row in list(self._waiting.get((entry[:32], peer), ())):
                 self._close(request, row, outcome, detail)
@@ -347,7 +320,7 @@ class Requests:
 
     def held(self, peer: PeerId, key_hash: bytes, sequence: int, now: float) -> Out:
         """`peer`, perhaps ourselves, has a verified copy of this version."""
-        touched: dict[_Request, None] = {}
+        touched: dict[Request, None] = {}
         for request, row in list(self._waiting.get((key_hash, peer), ())):
             if sequence >= row.record.sequence:
                 self._close(request, row, MOVED)
@@ -369,7 +342,7 @@ class Requests:
         """Something happened to a transfer here."""
         if not isinstance(event, ArtifactRejected | TransferStalled) or not self._waiting:
             return []
-        touched: dict[_Request, None] = {}
+        touched: dict[Request, None] = {}
         for (_, target), pairs in list(self._waiting.items()):
             if target != self._scene.me:
                 continue
@@ -395,7 +368,7 @@ class Requests:
             out += self._close_if_done(request, now)
         return out
 
-    def _give_up(self, request: _Request) -> None:
+    def _give_up(self, request: Request) -> None:
         reachable = self._scene.reachable()
         for row in request.rows:
             if row.outcome:
@@ -407,7 +380,8 @@ class Requests:
             else:
                 self._close(request, row, TIMED_OUT)
         if request.awaited:
-            request.errors.append(f"{len(request.awaited)} records of {request.asked.source_node} did not come")
+            source = request.asked.source_node
+            request.errors.append(f"{len(request.awaited)} records of {source} did not come")
             request.awaited.clear()
         request.listing.clear()
 
@@ -418,7 +392,7 @@ class Requests:
             due = min(due, request.deadline, request.list_until if request.listing else NEVER)
         return due
 
-    def _close_if_done(self, request: _Request, now: float) -> Out:
+    def _close_if_done(self, request: Request, now: float) -> Out:
         if request.open or request.listing or request.awaited or request.ticket not in self._requests:
             return []
         del self._requests[request.ticket]
@@ -436,7 +410,7 @@ class Requests:
             for row in request.rows
         )
         report = SyncReport(rows, tuple(request.errors), now - request.began)
-        return [SyncAnswered(request.ticket, report), *_told(scene.name, asked, report)]
+        return [SyncAnswered(request.ticket, report), *events_of(scene.name, asked, report)]
 
     def cancel(self, ticket: int) -> None:
         """Nobody waits for the answer any more; what was asked for stays asked for."""
@@ -455,51 +429,3 @@ class Requests:
         moved = sum(row.record.size for row in ended if row.outcome == MOVED)
         left = sum(row.record.size for row in request.rows if not row.outcome)
         return SyncProgress(len(ended), len(request.rows), moved, moved + left)
-
-
-def _told(node: str, asked: SyncRequest, report: SyncReport) -> Out:
-    """Return the events that a report means."""
-    moved = report.moved
-    size = sum(row.size for row in moved)
-    source = asked.source_node or node
-    common = (asked.sync_type, asked.data_type, report.nodes, node, source, _config_key(asked))
-    if not report.success:
-        bad = next((row for row in report.rows if not row.good), None)
-        error = report.errors[0] if report.errors or bad is None else f"{bad.artifact}: {bad.text}"
-        target = "" if bad is None else bad.target
-        return [Tell(DataSyncFailed(*common, target, report.duration, len(moved), size, error))]
-    target = report.nodes[0] if len(report.nodes) == 1 else ""
-    out: Out = [Tell(DataSyncCompleted(*common, target, report.duration, len(moved), size))]
-    if asked.reason == ORPHANS:
-        out.append(Tell(OrphanGamesRegistered(source, _config_key(asked), len(moved), size)))
-    return out
-
-
-def _outcome_of(code: str) -> tuple[str, str]:
-    """Return what a target's answer means for its row; nothing while it is pulling."""
-    if not code:
-        return "", ""
-    if code == "present":
-        return PRESENT, ""
-    if code.startswith("failed:"):
-        return FAILED, code.removeprefix("failed:").strip()
-    return REFUSED, code
-
-
-def _kinds(asked: SyncRequest) -> tuple[str, ...]:
-    return KINDS if asked.data_type == "all" else (asked.data_type,)
-
-
-def _matches(record: Record, asked: SyncRequest) -> bool:
-    if asked.board_type is None and asked.num_players is None:
-        return True
-    metadata = record.metadata
-    return (asked.board_type is None or metadata.get("board_type") == asked.board_type) and (
-        asked.num_players is None or metadata.get("num_players") == asked.num_players
-    )
-
-
-def _config_key(asked: SyncRequest) -> str:
-    if asked.board_type is None or asked.num_players is None:
-        return ""
-    return f"{asked.board_type}_{asked.num_players}p"

@@ -10,10 +10,10 @@ from typing import Any
 from ringgossip.config.words import KINDS, PRIORITIES
 from ringgossip.content.record import Record
 from ringgossip.events import (
+    SIGNALS,
     ArtifactRejected,
     NodeRecovered,
     OrphanGamesDetected,
-    SIGNALS,
     Signal,
     TrainingCompleted,
     TrainingStarted,
@@ -23,8 +23,10 @@ from ringgossip.identity import PeerId
 from ringgossip.protocol.answers import SyncProgress, SyncRequest
 from ringgossip.protocol.core import LINK, Effect, NeedLink, Notice, Restored, Send, Tell
 from ringgossip.protocol.marks import ASKED, Marks
+from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.receipts import entries_of, entry_of, version_of
-from ringgossip.protocol.requests import ORPHANS, Requests
+from ringgossip.protocol.request_words import ORPHANS
+from ringgossip.protocol.requests import Requests
 from ringgossip.protocol.switchboard import Switchboard
 from ringgossip.strategy.eligibility import No
 from ringgossip.wire.messages import (
@@ -52,7 +54,8 @@ class Verbs(Switchboard):
     def __init__(self, *, restored: Restored, now: float, **rest: Any) -> None:
         self.marks = Marks(restored.marks)
         self.requests = Requests(self)
-        self._early: dict[bytes, tuple[bytes, PeerId, Offer]] = {}  # key hash -> entry, offerer, offer
+        # Key hash -> what was offered before its record was here.
+        self._early: dict[bytes, tuple[bytes, PeerId, Offer, TokenBucket | None]] = {}
         self._offerers: dict[bytes, dict[PeerId, bytes]] = {}  # key hash -> who offered which entry
         self._unsaid: dict[PeerId, list[Message]] = {}
         self._listed: dict[tuple[PeerId, str], float] = {}
@@ -109,7 +112,9 @@ class Verbs(Switchboard):
         """Return who may be asked for it: its holders and its origin."""
         return [*self.holders_of(record), *self._holders(record)]
 
-    def ask_here(self, record: Record, priority: int, rate: float | None, now: float) -> tuple[str, Out]:
+    def ask_here(
+        self, record: Record, priority: int, limit: TokenBucket | None, now: float
+    ) -> tuple[str, Out]:
         """Pull it here because somebody asks; return `present`, a rule's code, or nothing, and effects."""
         if self._held_sequence(record.key) >= record.sequence:
             return "present", []
@@ -118,6 +123,8 @@ class Verbs(Switchboard):
             return code, []
         self.rules.ask(record.key, record.sequence, PRIORITIES[priority])
         out = self.marks.ask(record)
+        if limit is not None:
+            self.transfer.limit(record.key, limit)
         return "", out + self.transfer.want(record, now)
 
     # --- inputs -----------------------------------------------------------------------------------
@@ -212,14 +219,15 @@ class Verbs(Switchboard):
         out: Out = []
         answers: dict[str, list[bytes]] = {}
         unknown: list[bytes] = []
+        limit = TokenBucket(offer.rate, now) if offer.rate else None
         for entry in entries_of(offer.entries):
             record = self.record_of(entry[:32])
             if record is None or record.sequence < version_of(entry)[0]:
                 if len(self._early) < _MOST_EARLY:
-                    self._early[entry[:32]] = (entry, sender, offer)
+                    self._early[entry[:32]] = (entry, sender, offer, limit)
                     unknown.append(entry[:32])
                 continue
-            code, effects = self._take(record, offer, entry, sender, now)
+            code, effects = self._take(record, offer, limit, entry, sender, now)
             answers.setdefault(code, []).append(entry)
             out += effects
         if unknown:
@@ -229,11 +237,17 @@ class Verbs(Switchboard):
         return [*said, *out]
 
     def _take(
-        self, record: Record, offer: Offer, entry: bytes, sender: PeerId, now: float
+        self,
+        record: Record,
+        offer: Offer,
+        limit: TokenBucket | None,
+        entry: bytes,
+        sender: PeerId,
+        now: float,
     ) -> tuple[str, Out]:
         """Judge one version that is offered; pull it if it is wanted."""
         if offer.asked:
-            code, out = self.ask_here(record, offer.priority, offer.rate or None, now)
+            code, out = self.ask_here(record, offer.priority, limit, now)
         elif self._held_sequence(record.key) >= record.sequence:
             code, out = "present", []
         else:
@@ -251,9 +265,7 @@ class Verbs(Switchboard):
         if len(self._listed) >= 4096:
             self._listed.clear()
         self._listed[place] = now
-        entries = [
-            entry_of(record) for record in self.shelf.versions() if message.kind in ("", record.kind)
-        ]
+        entries = [entry_of(record) for record in self.shelf.versions() if message.kind in ("", record.kind)]
         return [
             Send(
                 sender,
@@ -284,8 +296,8 @@ class Verbs(Switchboard):
         early = self._early.get(record.key.hash)
         if early is not None and record.sequence >= version_of(early[0])[0]:
             del self._early[record.key.hash]
-            entry, offerer, offer = early
-            code, effects = self._take(record, offer, entry, offerer, now)
+            entry, offerer, offer, limit = early
+            code, effects = self._take(record, offer, limit, entry, offerer, now)
             out += [Send(offerer, OfferAnswered(entry, code), LINK), *effects]
         return out + self.requests.entered(record, now)
 

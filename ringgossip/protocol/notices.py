@@ -1,0 +1,93 @@
+"""What do machines say to each other? Notices, which the switchboard keeps; the world never sees them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ringgossip.content.record import Record
+from ringgossip.identity import PeerId
+
+if TYPE_CHECKING:
+    from ringgossip.identity.certificate import NodeCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class NeedLink:
+    """A machine has something to say to `peer` on a link; `link_opened` answers, or nothing does."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class MemberUp:
+    """A member became reachable: joined, came back, or restarted (`boot` tells)."""
+
+    peer: PeerId
+    boot: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberDown:
+    """A member left (`left`) or was declared dead. Its data may still be fetched if a link works."""
+
+    peer: PeerId
+    left: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CardChanged:
+    """A member, perhaps ourselves, says something else about itself than before."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class WantChanged:
+    """The rules decided anew about a version; `code` says why it is no longer wanted."""
+
+    record: Record
+    wanted: bool
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remind:
+    """A version of ours has too few copies: link these peers and tell them of it again."""
+
+    record: Record
+    to: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PulseHeard:
+    """A probe or its answer carried the root of the sender's catalog (8 bytes)."""
+
+    peer: PeerId
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NeedCertificate:
+    """A card or record was signed by somebody whose certificate we lack; `from_peer` relayed it."""
+
+    signer: PeerId
+    from_peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateHeard:
+    """Gossip brought a certificate, and it is our authority's: to be kept like one that was asked for."""
+
+    certificate: "NodeCertificate"
+
+
+Notice = (
+    NeedLink
+    | MemberUp
+    | MemberDown
+    | CardChanged
+    | WantChanged
+    | Remind
+    | PulseHeard
+    | NeedCertificate
+    | CertificateHeard
+)

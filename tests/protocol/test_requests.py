@@ -1,0 +1,208 @@
+"""Does a `sync` bring every artifact to every target, and say what became of each? On whole peers."""
+
+from itertools import count
+from typing import Any
+
+from ringgossip.content.record import ArtifactKey
+from ringgossip.events import DataSyncCompleted, DataSyncFailed, OrphanGamesRegistered, signal
+from ringgossip.protocol.answers import SyncReport, SyncRequest
+from ringgossip.protocol.peer_core import PeerCore
+from ringgossip.protocol.rules import RuleSettings
+from ringgossip.simulation.world import PeerSpec, World
+
+KB = 1000
+tickets = count(1000)
+
+
+def world_of(*specs: PeerSpec, seed: int = 1, **more: Any) -> World:
+    world = World(specs, seed=seed, wire="real", **more)
+    world.start()
+    assert world.run_until(lambda: linked(world), 20.0) is not None
+    return world
+
+
+def linked(world: World) -> bool:
+    return all(len(core(world, i).dialing.peers()) == len(world.nodes) - 1 for i in range(len(world.nodes)))
+
+
+def core(world: World, index: int) -> PeerCore:
+    running = world.nodes[index].core
+    assert running is not None
+    return running
+
+
+def sync(world: World, index: int, within: float = 60.0, **asked: Any) -> SyncReport:
+    node, ticket = world.nodes[index], next(tickets)
+    node.give(3, 0, core(world, index).sync, ticket, SyncRequest(**asked))
+    assert world.run_until(lambda: ticket in node.answers, within, 0.05) is not None
+    return node.answers[ticket]
+
+
+def rows(report: SyncReport) -> dict[tuple[str, str], str]:
+    return {(row.artifact.split("/")[-1], row.target): row.text for row in report.rows}
+
+
+def told(world: World, index: int, kind: type) -> list[Any]:
+    return [event for _, event in world.nodes[index].told if isinstance(event, kind)]
+
+
+def quiet(count: int) -> list[PeerSpec]:
+    """Peers that take no games by themselves, in a cluster where no copies are wanted."""
+    return [PeerSpec(f"n{index}", rules=RuleSettings(copies=0)) for index in range(count)]
+
+
+def test_a_named_target_gets_what_it_lacks_and_the_row_says_moved() -> None:
+    world = world_of(*quiet(3))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(5.0)
+    assert not world.nodes[1].disk.holdings
+    report = sync(world, 2, data_type="games", targets=("n1",))
+    assert rows(report) == {("games.db", "n1"): "moved"}
+    assert report.success and report.nodes == ("n1",)
+    assert world.nodes[1].disk.holds(ArtifactKey("games", "n0", "games.db"), 1)
+    assert not world.nodes[2].disk.holdings, "who asks for others need not hold it"
+    assert told(world, 2, DataSyncCompleted)[-1].bytes_transferred == 300 * KB
+
+
+def test_nothing_missing_is_success_and_says_so() -> None:
+    world = world_of(*quiet(2))
+    world.publish(0, "games", "games.db")
+    world.run(3.0)
+    sync(world, 0, data_type="games", targets=("n1",))
+    report = sync(world, 0, data_type="games", targets=("n1", "n0"))
+    assert set(rows(report).values()) == {"already_present"}
+    assert report.success and not report.moved
+
+
+def test_what_was_asked_for_is_pulled_after_a_restart_too() -> None:
+    world = world_of(*quiet(3), carrier="pieces")
+    world.limit(0, up=100.0 * KB, down=None)
+    world.publish(0, "games", "games.db", size=2000 * KB)
+    world.run(3.0)
+    world.nodes[1].give(3, 0, core(world, 1).sync, 7, SyncRequest(data_type="games", targets=("n1",)))
+    world.run(5.0)
+    assert not world.nodes[1].disk.holdings
+    world.crash(1)
+    world.restart(1)
+    world.run(60.0)
+    assert world.nodes[1].disk.holds(ArtifactKey("games", "n0", "games.db"), 1)
+
+
+def test_a_rule_that_refuses_is_named_and_fails_the_request_only_if_the_target_was_named() -> None:
+    world = world_of(*quiet(2), PeerSpec("boss", role="coordinator", rules=RuleSettings(copies=0)))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(3.0)
+    report = sync(world, 0, data_type="games", targets=("boss", "n1"))
+    assert rows(report) == {("games.db", "boss"): "refused: coordinator", ("games.db", "n1"): "moved"}
+    assert not report.success
+    assert told(world, 0, DataSyncFailed)[-1].target_node == "boss"
+    report = sync(world, 0, data_type="games", targets=("all",))
+    assert "boss" not in {row.target for row in report.rows}
+    assert report.success
+
+
+def test_without_a_reachable_holder_the_row_says_so_at_once() -> None:
+    world = world_of(*quiet(3))
+    world.publish(0, "games", "games.db")
+    world.run(3.0)
+    world.crash(0)
+    assert world.run_until(
+        lambda: all(member.state != "alive" or member.name != "n0" for member in core(world, 1).members())
+        and all(member.state != "suspect" for member in core(world, 1).members()), 60.0
+    ) is not None  # fmt: skip
+    report = sync(world, 1, data_type="games", targets=("n1", "n2"), timeout=100.0)
+    assert set(rows(report).values()) == {"no_holder"}
+    assert report.duration < 1.0
+    world.restart(0)
+    world.run(30.0)
+    key = ArtifactKey("games", "n0", "games.db")
+    assert world.nodes[1].disk.holds(key, 1), "asked for here, it comes when its holder does"
+
+
+def test_what_does_not_arrive_in_time_is_told_as_timed_out() -> None:
+    world = world_of(*quiet(2), carrier="pieces")
+    world.limit(0, up=50.0 * KB, down=None)
+    world.publish(0, "games", "games.db", size=3000 * KB)
+    world.run(2.0)
+    report = sync(world, 1, data_type="games", targets=("n1",), timeout=5.0)
+    assert rows(report) == {("games.db", "n1"): "timed_out"}
+    assert not report.success
+
+
+def test_filters_choose_by_board_and_players() -> None:
+    world = world_of(*quiet(2))
+    for name, players in (("two", 2), ("four", 4)):
+        world.publish(0, "games", name, size=KB, metadata={"board_type": "hex8", "num_players": players})
+    world.run(3.0)
+    report = sync(world, 0, data_type="games", targets=("n1",), board_type="hex8", num_players=4)
+    assert rows(report) == {("four", "n1"): "moved"}
+
+
+def test_a_target_nobody_knows_is_an_error() -> None:
+    world = world_of(*quiet(2))
+    world.publish(0, "games", "games.db")
+    world.run(3.0)
+    report = sync(world, 0, targets=("n9",))
+    assert report.errors and "n9" in report.errors[0] and not report.success
+
+
+def test_priority_sync_pulls_from_the_source_and_registers_orphans() -> None:
+    world = world_of(*quiet(3))
+    world.publish(0, "games", "one.db", size=300 * KB)
+    world.publish(0, "games", "two.db", size=300 * KB)
+    world.publish(2, "games", "other.db", size=300 * KB)
+    world.run(3.0)
+    report = sync(
+        world, 1, data_type="games", source_node="n0", priority="critical", reason="orphan_games_recovery"
+    )
+    assert rows(report) == {("one.db", "n1"): "moved", ("two.db", "n1"): "moved"}
+    (event,) = told(world, 1, OrphanGamesRegistered)
+    assert (event.node_id, event.file_count, event.bytes_transferred) == ("n0", 2, 600 * KB)
+    assert not world.nodes[2].disk.holds(ArtifactKey("games", "n0", "one.db"), 1)
+
+
+def test_orphan_games_detected_pulls_from_that_node() -> None:
+    world = world_of(*quiet(3))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(3.0)
+    world.nodes[1].give(3, 0, core(world, 1).signal, signal("ORPHAN_GAMES_DETECTED", {"node_id": "n0"}))
+    world.run(3.0)
+    assert world.nodes[1].disk.holds(ArtifactKey("games", "n0", "games.db"), 1)
+    assert told(world, 0, type(signal("ORPHAN_GAMES_DETECTED", {"node_id": "n0"}))), "it was told too"
+
+
+def test_training_started_elsewhere_is_forwarded_and_changes_the_weight_of_that_node_until_it_ends() -> None:
+    world = world_of(*quiet(3))
+    trainer = core(world, 2).me
+    before = core(world, 1).rules.weight_of(trainer)
+    world.nodes[0].give(3, 0, core(world, 0).signal, signal("TRAINING_STARTED", {"node_id": "n2"}))
+    world.run(5.0)
+    during = core(world, 1).rules.weight_of(trainer)
+    assert during == before + 50
+    world.nodes[0].give(3, 0, core(world, 0).signal, signal("TRAINING_COMPLETED", {"host": "n2"}))
+    world.run(5.0)
+    assert core(world, 1).rules.weight_of(trainer) == before
+
+
+def test_a_node_that_recovered_pulls_at_once_what_its_disk_had_refused() -> None:
+    world = world_of(PeerSpec("n0"), PeerSpec("n1", role="training"))
+    world.nodes[1].disk.trouble = "no space left on the disk"
+    for number in range(5):
+        world.publish(0, "games", f"{number}.db", size=300 * KB)
+    world.run(120.0)
+    world.nodes[1].disk.trouble = None
+    world.nodes[0].give(3, 0, core(world, 0).signal, signal("NODE_RECOVERED", {"node_id": "n1"}))
+    world.run(2.0)
+    assert len(world.nodes[1].disk.holdings) == 5
+
+
+def test_a_bandwidth_limit_holds_for_what_the_target_pulls_and_for_nothing_else() -> None:
+    world = world_of(*quiet(2))
+    world.publish(0, "games", "games.db", size=1000 * KB)
+    world.publish(0, "games", "free.db", size=1000 * KB, metadata={"board_type": "hex8"})
+    world.run(3.0)
+    report = sync(world, 0, data_type="games", targets=("n1",), board_type="hex8")
+    assert report.duration < 1.0
+    report = sync(world, 0, data_type="games", targets=("n1",), bandwidth_limit=100.0 * KB)
+    assert rows(report)["games.db", "n1"] == "moved"
+    assert 8.0 < report.duration < 11.0
