@@ -27,7 +27,7 @@ class TransferSettings:
     in_flight: int = 64 * 2**20  # bytes asked for and not yet stored, in the whole process
     window_seconds: float = 0.25  # of a link's rate; long enough to hide a round trip across an ocean
     largest_window: int = 16 * 2**20
-    batch: int = 2**20  # bytes that one request for small chunks covers, half a window at most
+    batch: int = 4 * 2**20  # bytes that one request covers, half a window at most
     most_chunks: int = 384  # asked of one holder at a time: below the queue it keeps for us
     active: int = 16  # pulls of one kind at the same time
     silence: float = 10.0  # a holder without any progress for so long loses its requests

@@ -11,16 +11,17 @@ from collections.abc import Callable
 import trio
 
 _SMALLEST = 64 * 1024
-# Idle buffers beyond this go back to the allocator: an idle peer is small.
-_MOST_IDLE = 8 * 2**20
+# What a chunk is longer when it is sealed: with it a power of two still fits its buffer.
+SPARE_BYTES = 16
 
 
 class BufferPool:
-    """Buffers of at least the asked size; sizes are rounded up to powers of two. Trio's thread only."""
+    """Buffers for chunks of the asked size, sealed or not; powers of two and a tag. Trio's thread only."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self._taken = False
         self._idle: dict[int, list[memoryview]] = {}
         self._idle_bytes = 0
         self._line: deque[Callable[[], bool]] = deque()
@@ -30,15 +31,18 @@ class BufferPool:
         return None if self._line else self._take(size)
 
     def _take(self, size: int) -> memoryview | None:
-        room = max(_SMALLEST, 1 << (size - 1).bit_length())
+        room = max(_SMALLEST, 1 << (size - 1).bit_length()) + SPARE_BYTES
         # One is always allowed: a chunk larger than the budget must not block for ever.
         if self.used and self.used + room > self.limit:
             return None
         self.used += room
+        self._taken = True
         idle = self._idle.get(room)
         if idle:
             self._idle_bytes -= room
             return idle.pop()
+        if self._idle_bytes + self.used > self.limit:
+            self._forget_idle()
         return memoryview(bytearray(room))
 
     def take_later(self, size: int, taken: Callable[[memoryview], bool]) -> None:
@@ -88,9 +92,18 @@ class BufferPool:
     def _put_back(self, buffer: memoryview) -> None:
         room = len(buffer)
         self.used -= room
-        if self._idle_bytes + room <= _MOST_IDLE:
-            self._idle.setdefault(room, []).append(buffer)
-            self._idle_bytes += room
+        self._idle.setdefault(room, []).append(buffer)
+        self._idle_bytes += room
+
+    def rest(self) -> None:
+        """Give all buffers back to the allocator if none was taken since the last call."""
+        if not self._taken and not self.used:
+            self._forget_idle()
+        self._taken = False
+
+    def _forget_idle(self) -> None:
+        self._idle.clear()
+        self._idle_bytes = 0
 
     def _serve(self) -> None:
         while self._line and self._line[0]():

@@ -46,12 +46,8 @@ class Inbox:
         self._workers = workers
         self._pool = pool
 
-    async def begin(
-        self, peer: PeerId, request: int, index: int, length: int, room: int = 0
-    ) -> Arriving | None:
+    async def begin(self, peer: PeerId, request: int, index: int, length: int) -> Arriving | None:
         """Ask the core about a body that begins to arrive; None: read it away.
-
-        `room` is how large its buffer must be if it is longer while it travels.
 
         Waits for a free buffer, so that a peer that sends faster than our disk
         writes is slowed down by TCP.
@@ -68,7 +64,11 @@ class Inbox:
             self._board.perform(others)
         if accepted is None:
             return None
-        return Arriving(accepted, await self._pool.take(max(length, room)))
+        return Arriving(accepted, await self._pool.take(length))
+
+    def rest(self) -> None:
+        """Called now and then: an idle peer is small."""
+        self._pool.rest()
 
     def abandon(self, arriving: Arriving) -> None:
         """The rest of a body will not come."""

@@ -15,14 +15,7 @@ import trio
 
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.runtime.inbox import Arriving, Inbox
-from ringgossip.runtime.sealed import (
-    HEAD_BYTES,
-    KEY_BYTES,
-    BodyOpener,
-    BodySealer,
-    Head,
-    sealed_length,
-)
+from ringgossip.runtime.sealed import HEAD_BYTES, KEY_BYTES, TAG_BYTES, BodyOpener, BodySealer, Head
 from ringgossip.runtime.tls import limit_unsent, tune
 
 if TYPE_CHECKING:
@@ -61,7 +54,7 @@ class Lane:
 
     async def greet(self) -> None:
         """Prove that we have the key and hear the same; raises `OSError` or `PeerMisbehaved`."""
-        await self._send_all([self.sealer.head(self.sealer.reserve(0), 0, 0, 0)])
+        await self._send_all([self.sealer.head(self.sealer.reserve(), 0, 0, 0)])
         if await self._read_head() is None:
             raise OSError("the lane ended before its first word")
 
@@ -96,17 +89,17 @@ class Lane:
                 await self._send_body(link, body)
 
     async def _send_body(self, link: "Link", body: "Body") -> None:
-        assert link.outbox is not None
+        assert link.outbox is not None and body.head is not None
         self._sending, self._moved_at = True, trio.current_time()
         link.sending.begin(self._moved_at)
         try:
-            await self._send_all(body.records)
+            await self._send_all([body.head, body.data])
         finally:
             self._sending = False
             link.outbox.finished(body)
         link.sent(body)
 
-    async def _send_all(self, parts: list[bytes]) -> None:
+    async def _send_all(self, parts: list[bytes | memoryview]) -> None:
         await trio.lowlevel.checkpoint()
         rest = [memoryview(part) for part in parts]
         while rest:
@@ -129,8 +122,8 @@ class Lane:
                 return "the other side closed it"
             if not head.length:
                 raise PeerMisbehaved("sent a chunk of no bytes")
-            sealed = sealed_length(head.length)
-            arriving = await self._inbox.begin(link.peer, head.request, head.index, head.length, sealed)
+            sealed = head.length + TAG_BYTES
+            arriving = await self._inbox.begin(link.peer, head.request, head.index, head.length)
             self._moved_at = trio.current_time()
             link.receiving.begin(self._moved_at)
             if arriving is None:

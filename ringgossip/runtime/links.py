@@ -356,9 +356,11 @@ class Links:
             self._current.pop(link.peer, None)
 
     async def watch(self) -> None:
-        """Break off links that make no progress, for ever."""
+        """Break off links that make no progress, and let go of memory that nobody uses, for ever."""
         while True:
             await trio.sleep(_WATCH_INTERVAL)
+            self._sending.rest()
+            self._inbox.rest()
             now = trio.current_time()
             for link in self.all():
                 link.watch(now)

@@ -6,15 +6,15 @@ short. While one body is being sent the next is read; more would only hold memor
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from ringgossip.protocol.core import SendChunk
 from ringgossip.runtime.buffers import BufferPool
-from ringgossip.runtime.sealed import BodySealer
+from ringgossip.runtime.sealed import TAG_BYTES, BodySealer
 from ringgossip.runtime.workers import Workers
 
-_AHEAD = 2  # The one being sent or about to be, and the next.
+_AHEAD = 4  # What is read and sealed while one is sent: each waits for a thread, and threads for each other.
 
 
 class ChunkReader(Protocol):
@@ -36,14 +36,18 @@ class Body:
     buffer: memoryview | None = None
     ready: bool = False
     problem: str | None = None
-    sealed: bool = False
-    records: list[bytes] = field(default_factory=list)  # its head and the rest, if it is sealed
+    head: bytes | None = None  # if it is sealed, what comes before it
 
     @property
     def data(self) -> memoryview:
         """The bytes to send."""
         assert self.buffer is not None
-        return self.buffer[: self.length]
+        return self.buffer[: self.length + (TAG_BYTES if self.sealed else 0)]
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it goes over a lane."""
+        return self.head is not None
 
 
 class Outbox:
@@ -86,7 +90,6 @@ class Outbox:
         if body.buffer is not None:
             self._pool.give(body.buffer)
             body.buffer = None
-        body.records = []
         self._read_ahead()
 
     def close(self) -> None:
@@ -111,15 +114,15 @@ class Outbox:
             return False
         body.buffer = buffer
         view, sealer = body.data, self.sealer
-        # In this order they leave, so in this order they are counted.
-        counter = sealer.reserve(body.length) if sealer is not None else 0
-        body.sealed = sealer is not None
+        if sealer is not None:
+            # In this order they leave, so in this order they are counted.
+            counter = sealer.reserve()
+            body.head = sealer.head(counter, body.request, body.index, body.length)
 
         def read() -> memoryview:
             chunk = self._reader.read_chunk(body.root, body.index, view)
             if sealer is not None and len(chunk) == body.length:
-                head = sealer.head(counter, body.request, body.index, body.length)
-                body.records = [head, *sealer.seal(counter, chunk)]
+                sealer.seal(counter, body.data)
             return chunk
 
         self._workers.submit(

@@ -1,9 +1,9 @@
 """How do bodies cross a plain connection without anybody reading or changing them?
 
-AES-256-GCM in records of 256 KiB, with one key for each direction that the two
-ends handed over on their TLS link. Every head and record has a nonce of its
-own, counted; a receiver takes only counters above the last, so nothing is
-heard twice. Sealing and opening are work for threads.
+AES-256-GCM over a whole body, in its own buffer, with one key for each
+direction that the two ends handed over on their TLS link. Every head and body
+has a nonce of its own, counted; a receiver takes only counters above the last,
+so nothing is heard twice. Sealing and opening are work for threads.
 Why: measured 2 times faster than TLS, which works in records of 16 KiB (targets, section 1).
 """
 
@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.wire.frames import MAX_BODY_BYTES
 
-RECORD_BYTES = 256 * 1024
 TAG_BYTES = 16
 KEY_BYTES = 32
 
@@ -26,22 +25,13 @@ HEAD_BYTES = _COUNTER.size + _PLAIN.size + TAG_BYTES
 _MOST = 2**63
 
 
-def sealed_length(length: int) -> int:
-    """Return how many bytes a body of `length` is when sealed."""
-    return length + TAG_BYTES * _records(length)
-
-
-def _records(length: int) -> int:
-    return -(-length // RECORD_BYTES)
-
-
 def _nonce(counter: int) -> bytes:
     return b"body" + _COUNTER.pack(counter)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What comes before a body; `counter` is the head's own, its records follow."""
+    """What comes before a body; `counter` is the head's own, the body has the next."""
 
     counter: int
     request: int
@@ -56,23 +46,19 @@ class BodySealer:
         self._aead = AESGCM(key)
         self._next = 0
 
-    def reserve(self, length: int) -> int:
+    def reserve(self) -> int:
         """Return the counter for a body; bodies must leave in the order of their counters."""
-        counter = self._next
-        self._next += 1 + _records(length)
-        return counter
+        self._next += 2
+        return self._next - 2
 
     def head(self, counter: int, request: int, index: int, length: int) -> bytes:
         """Return the head of a body."""
         plain = _PLAIN.pack(request, index, length)
         return _COUNTER.pack(counter) + self._aead.encrypt(_nonce(counter), plain, None)
 
-    def seal(self, counter: int, data: memoryview) -> list[bytes]:
-        """Return the records of a body."""
-        return [
-            self._aead.encrypt(_nonce(counter + 1 + number), data[start : start + RECORD_BYTES], None)
-            for number, start in enumerate(range(0, len(data), RECORD_BYTES))
-        ]
+    def seal(self, counter: int, buffer: memoryview) -> None:
+        """Seal what `buffer` holds, all but its last `TAG_BYTES`, where it lies."""
+        self._aead.encrypt_into(_nonce(counter + 1), buffer[:-TAG_BYTES], None, buffer)
 
 
 class BodyOpener:
@@ -94,23 +80,13 @@ class BodyOpener:
         request, index, length = _PLAIN.unpack(plain)
         if length > MAX_BODY_BYTES:
             raise PeerMisbehaved(f"body of {length} bytes, at most {MAX_BODY_BYTES} are allowed")
-        self._next = counter + 1 + _records(length)
+        self._next = counter + 2
         return Head(counter, request, index, length)
 
     def open(self, head: Head, buffer: memoryview) -> bool:
-        """Open a sealed body in place; False if it is damaged.
-
-        A record's text is shorter than the record, so it never overwrites what is still sealed.
-        """
-        source = place = 0
-        for number in range(_records(head.length)):
-            size = min(RECORD_BYTES, head.length - place)
-            try:
-                sealed = buffer[source : source + size + TAG_BYTES]
-                text = self._aead.decrypt(_nonce(head.counter + 1 + number), sealed, None)
-            except InvalidTag:
-                return False
-            buffer[place : place + size] = text
-            source += size + TAG_BYTES
-            place += size
+        """Open a sealed body where it lies, its tag after it; False if it is damaged."""
+        try:
+            self._aead.decrypt_into(_nonce(head.counter + 1), buffer, None, buffer[:-TAG_BYTES])
+        except InvalidTag:
+            return False
         return True

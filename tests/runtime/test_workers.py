@@ -8,7 +8,7 @@ import trio.testing
 
 from ringgossip.errors import OperationFailed
 from ringgossip.identity import Address
-from ringgossip.runtime.buffers import BufferPool
+from ringgossip.runtime.buffers import SPARE_BYTES, BufferPool
 from ringgossip.runtime.gate import FAILURES, MOST_HANDSHAKES, Gate
 from ringgossip.runtime.ports import open_ports
 from ringgossip.runtime.rates import LARGEST_PIECE, SMALLEST_PIECE, Meter
@@ -54,9 +54,9 @@ async def test_an_error_of_a_job_is_an_answer_and_the_thread_goes_on(mailbox) ->
 
 @pytest.mark.trio
 async def test_a_pool_never_lends_more_than_its_limit_and_serves_in_line() -> None:
-    pool = BufferPool(256 * 1024)
+    pool = BufferPool(256 * 1024 + SPARE_BYTES)
     first = await pool.take(200_000)
-    assert len(first) == 256 * 1024
+    assert len(first) == 256 * 1024 + SPARE_BYTES
     assert pool.try_take(1) is None
     order = []
 
@@ -73,6 +73,18 @@ async def test_a_pool_never_lends_more_than_its_limit_and_serves_in_line() -> No
         pool.give(first)
     assert order == ["large", "small"]
     assert pool.used == 0
+
+
+def test_a_pool_lends_the_same_memory_again_until_nobody_needs_it() -> None:
+    pool = BufferPool(2**20)
+    first = pool.try_take(100_000)
+    pool.give(first)
+    pool.rest()
+    assert pool.try_take(100_000) is first
+    pool.give(first)
+    pool.rest()
+    pool.rest()
+    assert pool.try_take(100_000) is not first
 
 
 @pytest.mark.trio

@@ -66,6 +66,7 @@ class Partial:
         self._dirty_since = 0.0
         self._lock = Lock()
         self._syncing = Lock()
+        self._writing = Lock()
 
     @property
     def have(self) -> int:
@@ -80,7 +81,8 @@ class Partial:
     def write(self, index: int, view: memoryview) -> None:
         """Put a verified chunk in its place; raises `StoreError` when the disk refuses."""
         try:
-            with self._handle as fd:
+            # One at a time: the kernel would let the others spin, which costs as much as the copy.
+            with self._handle as fd, self._writing:
                 write_at(fd, view, index * self.record.chunk_size)
         except OSError as problem:
             raise trouble(problem, f"{self.record.key.text} cannot be written") from None
