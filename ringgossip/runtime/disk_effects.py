@@ -26,6 +26,7 @@ from ringgossip.protocol.core import (
     FindPages,
     Persist,
     PersistCertificate,
+    Remember,
     Reserve,
     Send,
     SendPages,
@@ -125,6 +126,12 @@ class DiskEffects:
         """Keep a certificate; nothing comes back."""
         self._crews.index.submit(
             lambda: self._store.persist_certificate(effect.certificate), _nothing, self._failed
+        )
+
+    def remember(self, effect: Remember) -> None:
+        """Keep what a user decided; nothing comes back."""
+        self._crews.index.submit(
+            lambda: self._store.remember(effect.key, effect.mark, effect.sequence), _nothing, self._failed
         )
 
     # --- serving ------------------------------------------------------------------------------

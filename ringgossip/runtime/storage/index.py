@@ -48,6 +48,11 @@ CREATE TABLE sources(kind TEXT, path TEXT, signature BLOB, root BLOB, found TEXT
 CREATE TABLE publications(kind TEXT, name TEXT, path TEXT, PRIMARY KEY(kind, name));
 """
 
+# Came later: made when an older index is opened, so that its format need not change.
+_MARKS: Final = """CREATE TABLE IF NOT EXISTS marks(
+    kind TEXT, origin TEXT, name TEXT, mark TEXT, sequence INTEGER, PRIMARY KEY(kind, origin, name, mark))
+    WITHOUT ROWID"""
+
 
 class IndexDamaged(Exception):
     """The file cannot be used; it has to be moved aside and born again."""
@@ -182,6 +187,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, store: bytes) -> bool:
         connection.execute("BEGIN IMMEDIATE")
         for statement in filter(str.strip, _SCHEMA.split(";")):
             connection.execute(statement)
+        connection.execute(_MARKS)
         facts = [("format", FORMAT), ("store", store), ("boot", 0)]
         connection.executemany("INSERT INTO meta VALUES(?, ?)", facts)
         connection.execute("COMMIT")
@@ -193,6 +199,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, store: bytes) -> bool:
         raise StoreError(
             f"{path} has format {row[0]}, this program reads {FORMAT}: use the program that wrote it"
         )
+    connection.execute(_MARKS)
     if path.stat().st_size <= _CHECK_UP_TO:
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringgossip.content.hashing import hash_bytes
-from ringgossip.content.record import Record, unpack_record
+from ringgossip.content.record import ArtifactKey, Record, unpack_record
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.runtime.storage.disk import Signature
 
@@ -113,6 +113,25 @@ def put_certificate(database: sqlite3.Connection, der: bytes) -> None:
 
 def certificates(database: sqlite3.Connection) -> tuple[bytes, ...]:
     return tuple(bytes(der) for (der,) in database.execute("SELECT der FROM certificates"))
+
+
+# --- what users decided about single artifacts ----------------------------------------------
+
+
+def put_mark(database: sqlite3.Connection, key: ArtifactKey, mark: str, sequence: int) -> None:
+    """Keep a mark; sequence 0 forgets it."""
+    if sequence:
+        database.execute("INSERT OR REPLACE INTO marks VALUES(?, ?, ?, ?, ?)", (*key, mark, sequence))
+    else:
+        database.execute(
+            "DELETE FROM marks WHERE kind = ? AND origin = ? AND name = ? AND mark = ?", (*key, mark)
+        )
+
+
+def marks(database: sqlite3.Connection) -> tuple[tuple[ArtifactKey, str, int], ...]:
+    """Return every mark."""
+    query = "SELECT kind, origin, name, mark, sequence FROM marks ORDER BY kind, origin, name, mark"
+    return tuple((ArtifactKey(*row[:3]), row[3], row[4]) for row in database.execute(query))
 
 
 # --- copies -------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ def restore(holdings: Holdings, receiving: Receiving) -> Restored:
         certificates=ask(ledger.certificates),
         holdings=tuple(sorted(versions, key=lambda record: (record.key, record.sequence))),
         paths={(*record.key, record.sequence): str(place.path) for record, place in versions.items()},
+        marks=ask(ledger.marks),
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from ringgossip.content.manifest import Manifest
-from ringgossip.content.record import Record, Scalar
+from ringgossip.content.record import ArtifactKey, Record, Scalar
 from ringgossip.errors import StoreError
 from ringgossip.protocol.core import Restored
 from ringgossip.runtime.storage import ledger, manifests
@@ -139,6 +139,10 @@ class Store:
     def persist_certificate(self, der: bytes) -> None:
         """Keep a certificate."""
         self._index.ask(lambda database: ledger.put_certificate(database, der))
+
+    def remember(self, key: ArtifactKey, mark: str, sequence: int) -> None:
+        """Keep what a user decided about an artifact; sequence 0 forgets it."""
+        self._index.ask(lambda database: ledger.put_mark(database, key, mark, sequence))
 
     # --- publishing ---------------------------------------------------------------------------
 
