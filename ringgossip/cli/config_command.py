@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from ringgossip.cli.options import config_option, json_option
+from ringgossip.cli.options import config_option, existing_config, json_option
 from ringgossip.cli.output import emit, note, table
 from ringgossip.config import Knob, PeerConfig, knobs, load_config
+from ringgossip.errors import CredentialsError
 from ringgossip.identity.names import Address
 
 _origin_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
@@ -60,21 +61,34 @@ def show(config_path: Path, origin: bool, as_json: bool, **beside: str | None) -
     _show(config_path, origin, as_json, beside)
 
 
-@command.command("check")
+@command.command("check", short_help="Say whether this file is right; every mistake is one line.")
 @config_option
 @json_option
 @_beside
 def check(config_path: Path, as_json: bool, **beside: str | None) -> None:
-    """Say whether a peer could start with this file; every mistake is one line."""
+    """Say whether this file is right; every mistake is one line.
+
+    The credentials that it names are looked at too. They may lie on another
+    machine: what is wrong with them is a note, and the file is still right.
+    """
     config = _load(config_path, beside)
+    problem = _credentials_problem(config)
+    if problem is not None and not as_json:
+        note(f"note: a peer could not start here: {problem}")
     emit(
-        {"valid": True, "file": str(config_path), "node": config.node, "notices": list(config.notices)},
+        {
+            "valid": True,
+            "file": str(config_path),
+            "node": config.node,
+            "notices": list(config.notices),
+            "credentials": problem or "good",
+        },
         as_json,
         lambda: f"{config_path}: good, for node {config.node} of cluster {config.cluster}",
     )
 
 
-@command.command("import")
+@command.command("import", short_help="Print the node.yaml that a distributed_hosts.yaml means.")
 @click.argument("hosts_file", metavar="DISTRIBUTED_HOSTS.YAML", type=click.Path(path_type=Path))
 @_beside
 @click.option("--cluster", metavar="NAME", help="The cluster's name; else that of the credentials.")
@@ -125,9 +139,22 @@ def import_hosts(
             note(f"{', '.join(examples)}: not in {found.file}; what is printed is an example, change it")
 
 
+def _credentials_problem(config: PeerConfig) -> str | None:
+    from ringgossip.identity.credentials import Credentials
+
+    try:
+        credentials = Credentials.load(config.credentials)
+    except CredentialsError as error:
+        return str(error)
+    theirs, ours = (credentials.cluster, credentials.certificate.name), (config.cluster, config.node)
+    if theirs != ours:
+        return f"{config.credentials} belongs to {theirs[1]} of {theirs[0]}, not to {ours[1]} of {ours[0]}"
+    return None
+
+
 def _load(path: Path, beside: dict[str, str | None]) -> PeerConfig:
     node, data, credentials = (beside[key] for key in ("node", "data", "credentials"))
-    return load_config(path, node=node, data=data, credentials=credentials)
+    return load_config(existing_config(path), node=node, data=data, credentials=credentials)
 
 
 def _show(path: Path, with_origin: bool, as_json: bool, beside: dict[str, str | None]) -> None:

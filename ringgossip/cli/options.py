@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from ringgossip.errors import UsageError
+
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 json_option: _Decorator = click.option(
@@ -35,3 +37,10 @@ config_option: _Decorator = click.option(
     show_default=True,
     help="The node's configuration.",
 )
+
+
+def existing_config(path: Path) -> Path:
+    """Return `path`; raise `UsageError` if nothing is there: most often `--config` was forgotten."""
+    if not path.exists():
+        raise UsageError(f"there is no file {path}: write it, or name the right one with --config FILE")
+    return path

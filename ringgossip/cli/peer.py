@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringgossip.cli.options import config_option, unused_data_option
+from ringgossip.cli.options import config_option, existing_config, unused_data_option
 from ringgossip.cli.output import note, say
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def command(config_path: Path, as_json: bool, verbose: bool) -> None:
     from ringgossip.config import load_config
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    trio.run(_Life(load_config(config_path), as_json, verbose).run)
+    trio.run(_Life(load_config(existing_config(config_path)), as_json, verbose).run)
 
 
 class _Life:

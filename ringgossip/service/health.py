@@ -93,14 +93,18 @@ def _good(facts: Facts) -> str:
         f"{facts.members_alive} members alive" if facts.members_alive != 1 else "alone, with no seeds to ask"
     ]
     if facts.members_alive == 1 and facts.seeds:
-        parts = ["nobody answered yet"]
+        parts = ["nobody else is here now"]
     if facts.members_lost:
         names = ", ".join(facts.members_lost[:3]) + (", ..." if len(facts.members_lost) > 3 else "")
         parts.append(f"{len(facts.members_lost)} lost ({names})")
-    parts.append(
-        f"{_things(facts.missing)} on the way" if facts.missing else f"all {facts.artifacts} artifacts here"
-    )
+    parts.append(f"{_things(facts.missing)} on the way" if facts.missing else _held(facts.artifacts))
     return f"{facts.node} is well: " + ", ".join(parts)
+
+
+def _held(count: int) -> str:
+    if count == 0:
+        return "no artifacts yet"
+    return "the only artifact here" if count == 1 else f"all {count} artifacts here"
 
 
 def _things(count: int) -> str:

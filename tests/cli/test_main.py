@@ -204,6 +204,30 @@ def test_config_check_says_good_or_names_every_mistake(tmp_path: Path, capsys: C
     assert second.startswith(f"error: {path}:5:7: role: 'boss' is none of")
 
 
+def test_config_check_looks_at_the_credentials_too(tmp_path: Path, capsys: Captured) -> None:
+    path, authority = tmp_path / "node.yaml", tmp_path / "ca"
+    path.write_text(f"{SMALL}credentials: {authority / 'nodes' / 'gpu-2'}\n")
+    assert main(["config", "check", "--config", str(path)]) == 0
+    assert "note: a peer could not start here: no credentials in" in capsys.readouterr().err
+    assert main(["init", str(authority), "--cluster", "ringrift"]) == 0
+    assert main(["enroll", str(authority), "--node", "gpu-2"]) == 0
+    assert main(["config", "check", "--config", str(path)]) == 0
+    assert "belongs to gpu-2 of ringrift, not to gpu-1 of ringrift" in capsys.readouterr().err
+    path.write_text(path.read_text().replace("node: gpu-1", "node: gpu-2"))
+    assert main(["config", "check", "--config", str(path)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("words", [["peer"], ["config"], ["config", "check"]])
+def test_a_forgotten_config_option_is_asked_for(
+    tmp_path: Path, words: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == "error: there is no file node.yaml: write it, or name the right one with --config FILE"
+
+
 # --- init and enroll --------------------------------------------------------------
 
 
@@ -214,7 +238,7 @@ def test_a_cluster_is_made_and_a_node_enrolled_with_what_to_do_next(tmp_path: Pa
     deep = tmp_path / "a" / "b" / "node-1"
     assert main(["enroll", str(authority), "--node", "node-1", "-o", str(deep)]) == 0
     told = capsys.readouterr().out
-    assert f"scp -rp {deep} node-1:" in told
+    assert f"scp -p {deep}/* node-1:/etc/ringgossip/" in told
     assert "ringgossip peer --config" in told
     assert (deep / "node.key").stat().st_mode & 0o077 == 0
 
