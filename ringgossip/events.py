@@ -218,6 +218,14 @@ class StorageTrouble(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateExpires(Event):
+    """Our certificate expires, or has expired, at `not_after` (Unix seconds): nobody links with us then."""
+
+    not_after: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotDeferred(Event):
     """A snapshot would have blocked the user's writer too long; it is tried again."""
 

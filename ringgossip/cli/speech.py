@@ -36,6 +36,7 @@ _NEWS = (
     events.TransferStalled,
     events.BadChunk,
     events.StorageTrouble,
+    events.CertificateExpires,
     events.SnapshotDeferred,
     events.DataSyncFailed,
     events.OrphanGamesRegistered,
@@ -100,6 +101,8 @@ def _sentence(event: Event) -> str:
             return f"confirmed: {event.holder} holds {_version(event)}"
         case events.StorageTrouble():
             return f"disk: {event.reason}"
+        case events.CertificateExpires():
+            return f"certificate: {event.reason}"
         case events.EventsMissed():
             return f"missed: {event.count} events came faster than they were read"
         case events.SnapshotDeferred():

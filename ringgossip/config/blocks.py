@@ -121,6 +121,20 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scrub:
+    """How the copies that lie on our disk are read again, since disks forget without telling."""
+
+    bytes_per_second: int = field(
+        # A guess: a day for 700 GB, and less than a hundredth of a core.
+        default=8 * 1024 * 1024,
+        metadata=about("read at most, less while chunks move; 0: never", "bytes/second"),
+    )
+    rest_seconds: float = field(
+        default=6 * 3600.0, metadata=about("pause when all copies were read", "seconds")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Termination:
     """How a provider tells that the machine goes away: the first of them that appears starts the drain."""
 

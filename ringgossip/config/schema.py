@@ -201,6 +201,11 @@ class MemoryBlock(_Block):
     in_flight_bytes: Annotated[_WholeBytes, Field(ge=2 * 1024 * 1024)] | None = None
 
 
+class ScrubBlock(_Block):
+    bytes_per_second: _FloorBytes | None = None
+    rest_seconds: _Seconds | None = None
+
+
 class DiskBlock(_Block):
     stop_percent: _Percent | None = None
     resume_percent: _Percent | None = None
@@ -274,6 +279,7 @@ class NodeFile(_Block):
     bandwidth: BandwidthBlock | None = None
     budget: BudgetBlock | None = None
     memory: MemoryBlock | None = None
+    scrub: ScrubBlock | None = None
     termination: TerminationBlock | None = None
     status: Annotated[Address, PlainValidator(_address(8790, any_port=True))] | None = None
     chunks: Annotated[Address, PlainValidator(_address(8770, any_port=True))] | None = None
@@ -292,5 +298,6 @@ _BLOCKS: dict[str | int, type[_Block]] = {
     "bandwidth": BandwidthBlock,
     "budget": BudgetBlock,
     "memory": MemoryBlock,
+    "scrub": ScrubBlock,
     "termination": TerminationBlock,
 }

@@ -17,6 +17,7 @@ from ringgossip.config.blocks import (
     DiskRules,
     Keep,
     Memory,
+    Scrub,
     ShareFolder,
     Termination,
     about,
@@ -124,6 +125,8 @@ class PeerConfig:
     budget: Budget = field(default=Budget(), metadata=about("bytes that may leave; none: no budget"))
     memory: Memory = field(default=Memory(), metadata=about("what the process may hold"))
 
+    scrub: Scrub = field(default=Scrub(), metadata=about("how stored copies are read again"))
+
     # --- how the machine ends
     termination: Termination = field(
         default=Termination(), metadata=about("where the provider says that the machine goes away")
@@ -178,6 +181,7 @@ BLOCKS: "dict[str, type[DataclassInstance]]" = {
     "bandwidth": Bandwidth,
     "budget": Budget,
     "memory": Memory,
+    "scrub": Scrub,
     "termination": Termination,
 }
 

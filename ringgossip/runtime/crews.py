@@ -27,6 +27,7 @@ class Crews:
         self.publishers = Workers("publish", 2, mailbox)
         self.names = Workers("names", 2, mailbox)
         self.folders = Workers("folders", 1, mailbox)
+        self.chores = Workers("chores", 1, mailbox)
         # What concerns one content stays in order; what concerns many shares the index's commits.
         self._lanes = [Workers(f"lane{number}", 1, mailbox) for number in range(_LANES)]
 
@@ -46,6 +47,7 @@ class Crews:
             self.publishers,
             self.names,
             self.folders,
+            self.chores,
             *self._lanes,
         ]
 

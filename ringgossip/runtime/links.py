@@ -9,13 +9,14 @@ import errno
 import os
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 
 import trio
 
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.identity import Address, PeerId
-from ringgossip.identity.certificate import NodeCertificate
+from ringgossip.identity.certificate import NodeCertificate, expired
 from ringgossip.identity.credentials import Credentials, why_refused
 from ringgossip.protocol.core import Dial, LinkId, SendChunk
 from ringgossip.runtime.board import Board
@@ -356,14 +357,18 @@ class Links:
             self._current.pop(link.peer, None)
 
     async def watch(self) -> None:
-        """Break off links that make no progress, and let go of memory that nobody uses, for ever."""
+        """Break off links that stall or have expired, and let go of memory that nobody uses, for ever."""
         while True:
             await trio.sleep(_WATCH_INTERVAL)
             self._sending.rest()
             self._inbox.rest()
-            now = trio.current_time()
+            now, wall = trio.current_time(), time.time()
             for link in self.all():
                 link.watch(now)
+                if expired(link.certificate, wall):
+                    reason = f"the certificate of {link.certificate.name!r} has expired (is a clock wrong?)"
+                    self._refused(link.address, reason)
+                    link.break_off(reason)
 
 
 async def _receive_exactly(sock: socket.socket, length: int) -> bytes:

@@ -6,7 +6,7 @@ the store closes before its lock is free.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ringgossip.identity.credentials import Credentials
 from ringgossip.runtime.condition import Condition
 from ringgossip.runtime.crews import Crews
 from ringgossip.runtime.engine import Engine, boot_of
+from ringgossip.runtime.housekeeping import Housekeeping
 from ringgossip.runtime.listening import Audience
 from ringgossip.runtime.peer import Peer, teller
 from ringgossip.runtime.ports import open_ports
@@ -106,8 +107,9 @@ async def _opened(config: PeerConfig | str | Path, embedded: bool) -> AsyncItera
             async with trio.open_nursery() as nursery:
                 await nursery.start(_guard, engine, peer, failure, nursery.cancel_scope)
                 relay.connect(engine)
-                if settings.share:
-                    nursery.start_soon(_guard_folders, peer, failure, nursery.cancel_scope)
+                chores = Housekeeping(settings, credentials.certificate, store, crews.chores, engine)
+                for work in (chores.run, peer.share_folders):
+                    nursery.start_soon(_guard_work, work, failure, nursery.cancel_scope)
                 try:
                     yield peer
                 finally:
@@ -143,9 +145,12 @@ async def _guard(
         scope.cancel()
 
 
-async def _guard_folders(peer: Peer, failure: list[Exception], scope: trio.CancelScope) -> None:
+async def _guard_work(
+    work: Callable[[], Awaitable[None]], failure: list[Exception], scope: trio.CancelScope
+) -> None:
+    """Run what goes on beside the engine."""
     try:
-        await peer.share_folders()
+        await work()
     except PeerGone:
         pass  # It was closed meanwhile.
     except Exception as error:
