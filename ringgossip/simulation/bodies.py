@@ -26,7 +26,7 @@ class Bodies:
     def __init__(self, node: "Node") -> None:
         self._node = node
         self._accepted: dict[_Key, AcceptBody] = {}
-        self._granted: set[_Key] = set()
+        self._granted: dict[_Key, int] = {}  # -> bytes
 
     def forget_all(self) -> None:
         """The process is gone."""
@@ -37,7 +37,12 @@ class Bodies:
         """A link of this peer is gone, and what was under way on it."""
         for key in [key for key in self._accepted if key[0] == peer]:
             del self._accepted[key]
-        self._granted = {key for key in self._granted if key[0] != peer}
+        for key in [key for key in self._granted if key[0] == peer]:
+            del self._granted[key]
+
+    def granted_to(self, peer: PeerId) -> list[int]:
+        """Return the lengths of the bodies that were granted to a peer and have not left."""
+        return [length for key, length in self._granted.items() if key[0] == peer]
 
     @property
     def _core(self) -> PeerCore:
@@ -84,7 +89,7 @@ class Bodies:
 
     def read(self, effect: SendChunk) -> None:
         """Read a chunk and send it."""
-        self._granted.add((effect.peer, effect.request, effect.index))
+        self._granted[effect.peer, effect.request, effect.index] = effect.length
         seconds = self._seconds(self._node.disk.times.read, effect.length)
         self._node.later(seconds, self._was_read, effect, self._node.link_to(effect.peer))
 
@@ -95,7 +100,7 @@ class Bodies:
         hash_ = node.disk.read(effect.root, effect.index)
         damaged = (effect.root, effect.index) in node.disk.damaged
         if hash_ is None or (damaged and node.disk.belongs_to_user(effect.root)):
-            self._granted.remove(key)
+            del self._granted[key]
             reason = "it is not there" if hash_ is None else "the file was changed after it was published"
             effects = self._core.chunk_unreadable(
                 effect.peer, effect.request, effect.root, effect.index, reason, now
@@ -114,5 +119,5 @@ class Bodies:
         key = (peer, body.request, body.index)
         if key not in self._granted:
             return []
-        self._granted.remove(key)
+        del self._granted[key]
         return self._core.chunk_sent(peer, body.request, body.index, body.length, now)

@@ -5,8 +5,8 @@ others too), which no peer does; that is what makes them able to judge.
 `tests/simulation/test_checks.py` gives them broken histories.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import ArtifactAnnounced, ArtifactCompleted, CopyConfirmed
@@ -16,6 +16,8 @@ from ringgossip.wire.messages import GetChunks
 
 if TYPE_CHECKING:
     from ringgossip.simulation.node import Node
+
+Look = Callable[["Node", Any], None]
 
 
 class PromiseBroken(AssertionError):
@@ -42,6 +44,29 @@ class Checks:
         # Members that lie: what they say of themselves proves nothing.
         self.liars: dict[str, None] = {}
         self.steps = 0
+        self._looks: dict[type, list[Look]] = {}
+        self.watch(Send, self._sent)
+        self.watch(SendChunk, self._chunk_given)
+        self.watch(Persist, self._persists)
+        self.watch(Published, lambda node, effect: self._record_admitted(node, effect.record))
+        self.watch_event(CopyConfirmed, self._copy_confirmed)
+        self.watch_event(ArtifactCompleted, self._visible_here)
+        self.watch_event(ArtifactAnnounced, self._announced_here)
+
+    def watch(self, kind: type, look: Look) -> None:
+        """Let `look(node, effect)` see every effect of this kind, after the step that made it."""
+        self._looks.setdefault(kind, []).append(look)
+
+    def watch_event(self, kind: type, look: Look) -> None:
+        """Let `look(node, event)` see every event of this kind that is told."""
+        if Tell not in self._looks:
+            self.watch(Tell, self._told)
+        # Kinds of events are no effects: one table serves both.
+        self._looks.setdefault(kind, []).append(look)
+
+    def _told(self, node: "Node", effect: Tell) -> None:
+        for look in self._looks.get(type(effect.event), ()):
+            look(node, effect.event)
 
     def fail(self, promise: str, node: "Node", text: str) -> None:
         """Raise `PromiseBroken`."""
@@ -58,25 +83,19 @@ class Checks:
     def after_step(self, node: "Node", effects: Iterable[Effect]) -> None:
         """Check what one input made a peer do."""
         self.steps += 1
+        looks = self._looks
         for effect in effects:
-            if type(effect) is Send:
-                if type(effect.message) is GetChunks and not isinstance(effect.to, Address):
-                    self._chunks_asked(node, effect.to, effect.message)
-            elif type(effect) is SendChunk:
-                self._chunk_given(node, effect)
-            elif type(effect) is Persist:
-                # Our own is admitted when it is on disk.
-                if effect.record.signer != node.certificate.peer_id:
-                    self._record_admitted(node, effect.record)
-            elif type(effect) is Published:
-                self._record_admitted(node, effect.record)
-            elif type(effect) is Tell:
-                if type(effect.event) is CopyConfirmed:
-                    self._copy_confirmed(node, effect.event)
-                elif type(effect.event) is ArtifactCompleted:
-                    self._visible_here(node, effect.event)
-                elif type(effect.event) is ArtifactAnnounced:
-                    self._announced_here(node, effect.event)
+            for look in looks.get(type(effect), ()):
+                look(node, effect)
+
+    def _sent(self, node: "Node", effect: Send) -> None:
+        if type(effect.message) is GetChunks and not isinstance(effect.to, Address):
+            self._chunks_asked(node, effect.to, effect.message)
+
+    def _persists(self, node: "Node", effect: Persist) -> None:
+        # Our own is admitted when it is on disk.
+        if effect.record.signer != node.certificate.peer_id:
+            self._record_admitted(node, effect.record)
 
     def _chunks_asked(self, node: "Node", to: PeerId, message: GetChunks) -> None:
         key = (node.certificate.peer_id, to, message.request)
@@ -117,7 +136,8 @@ class Checks:
         holder = self.node_named(event.holder)
         key, disk = ArtifactKey.parse(event.artifact), holder.disk
         # What a fault took from its disk since then is not the holder's lie.
-        if not disk.holds(key, event.sequence) and (key, event.sequence) not in disk.lost:
+        lies = event.holder in self.liars or (key, event.sequence) in disk.lost
+        if not disk.holds(key, event.sequence) and not lies:
             self.fail("S6", node, f"counts a copy of {event.artifact} at {event.holder}, which has none")
 
     # --- before the disk acts -----------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""Have they converged? Promises L1 and L2, asked once faults have stopped.
+"""Have they converged? Promises L1, L2 and L3, and quiet, asked once faults have stopped.
 
 All running members must hold the same catalog, each must hold what it wants,
-and everybody's view of the members must be the set of those that run.
+everybody's view of the members must be the set of those that run, and whoever
+published something must know of its copies.
 """
 
 from typing import TYPE_CHECKING
@@ -11,15 +12,29 @@ from ringgossip.simulation.node import Node
 if TYPE_CHECKING:
     from ringgossip.simulation.world import World
 
+# Datagrams that a peer sends in a second when nothing happens: it probes one, and answers one probe.
+IDLE_PACKETS = 2.0
+QUIET_PACKETS = 3 * IDLE_PACKETS
+
+
+def running(world: "World") -> list[Node]:
+    """Return the members that run; strangers are none."""
+    return [node for node in world.nodes if node.core is not None and not node.stranger]
+
 
 def problems(world: "World") -> list[str]:
-    """Return one line for everything that is not as it should be; empty when all is well."""
-    running = [node for node in world.nodes if node.core is not None and not node.stranger]
-    return [*_publications(world), *_catalogs(running), *_copies(running), *_views(running)]
+    """Return one line for everything that L1 and L2 do not allow; empty when all is well."""
+    return [*data_problems(world), *view_problems(world)]
+
+
+def data_problems(world: "World") -> list[str]:
+    """Promise L1."""
+    nodes = running(world)
+    return [*_publications(world), *_catalogs(nodes), *_copies(nodes)]
 
 
 def _publications(world: "World") -> list[str]:
-    """L1: what was asked to be published is, or was refused; unless its peer died first."""
+    """What was asked to be published is, or was refused; unless its peer died first."""
     return [
         f"L1: {node.name} has not published {publication.key.text}"
         for publication in world.publications.values()
@@ -29,10 +44,10 @@ def _publications(world: "World") -> list[str]:
     ]
 
 
-def _catalogs(running: list[Node]) -> list[str]:
-    """L1: the same catalog everywhere."""
+def _catalogs(nodes: list[Node]) -> list[str]:
+    """The same catalog everywhere."""
     roots: dict[bytes, list[str]] = {}
-    for node in running:
+    for node in nodes:
         assert node.core is not None
         roots.setdefault(node.core.catalog.root, []).append(node.name)
     if len(roots) <= 1:
@@ -40,29 +55,87 @@ def _catalogs(running: list[Node]) -> list[str]:
     return ["L1: catalogs differ: " + " | ".join(",".join(names[:5]) for names in roots.values())]
 
 
-def _copies(running: list[Node]) -> list[str]:
-    """L1: everybody holds what it wants, if anybody who runs has it."""
+def _copies(nodes: list[Node]) -> list[str]:
+    """Everybody holds what it wants, if anybody who runs has it."""
     found = []
-    for node in running:
+    for node in nodes:
         core = node.core
         assert core is not None
         for record in core.catalog.records():
-            if core.wants(record) and not node.disk.holds(record.key, record.sequence):
-                sources = [other for other in running if other.disk.holds(record.key, record.sequence)]
+            if not node.disk.holds(record.key, record.sequence) and core.wants(record):
+                sources = [other for other in nodes if other.disk.holds(record.key, record.sequence)]
                 if sources:
                     found.append(f"L1: {node.name} lacks {record.key.text} {record.sequence}")
     return found
 
 
-def _views(running: list[Node]) -> list[str]:
-    """L2: the members somebody sees are those that run."""
-    names = sorted(node.name for node in running)
+def view_problems(world: "World") -> list[str]:
+    """Promise L2: the members somebody sees are those that run."""
+    nodes = running(world)
+    names = sorted(node.name for node in nodes)
     found = []
-    for node in running:
+    judged: dict[bytes, bool] = {}
+    for node in nodes:
         assert node.core is not None
+        # Equal digests of who is alive or suspect are equal views but for suspects: one look for all.
+        digest = node.core.membership.state_digest
+        if judged.get(digest):
+            continue
         seen = sorted(member.name for member in node.core.members() if member.state == "alive")
+        judged[digest] = seen == names
         if seen != names:
             more = sorted(set(seen) - set(names))
             less = sorted(set(names) - set(seen))
             found.append(f"L2: {node.name} misses {less[:5]}, sees {more[:5]} too much")
     return found
+
+
+def copy_problems(world: "World") -> list[str]:
+    """Promise L3: everything has its copies, or all that can be had, and its origin knows of them."""
+    nodes = running(world)
+    found = []
+    for node in nodes:
+        core = node.core
+        assert core is not None
+        for record in core.catalog.records():
+            if record.origin != node.name or not node.disk.holds(record.key, record.sequence):
+                continue
+            others = [other for other in nodes if other is not node]
+            wanting = sum(other.core is not None and other.core.wants(record) for other in others)
+            holders = {other.name for other in others if other.disk.holds(record.key, record.sequence)}
+            wanted = min(core.rules.settings.copies_of(record.kind), wanting)
+            if len(holders) < wanted:
+                found.append(f"L3: {record.key.text} has {len(holders)} of {wanted} copies")
+            unknown = holders - set(core.receipt(record.key, record).holders)
+            # Who has said so is counted; the origin needs the copies that it wants, not every one.
+            if unknown and len(holders) - len(unknown) < wanted:
+                names = ", ".join(sorted(unknown)[:3])
+                found.append(f"L3: {node.name} does not know that {names} hold {record.key.text}")
+    return found
+
+
+class Quiet:
+    """Is traffic back to idle? Compares what was sent between two looks."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._before = self._now()
+
+    def _now(self) -> tuple[float, int, int]:
+        world = self._world
+        return world.now, sum(world.network.packets_sent), world.counter("chunk_bytes_sent")
+
+    def problems(self) -> list[str]:
+        """Return what was too loud since the last look."""
+        before, self._before = self._before, self._now()
+        seconds = self._before[0] - before[0]
+        peers = len(running(self._world))
+        if seconds <= 0 or not peers:
+            return []
+        packets = (self._before[1] - before[1]) / seconds / peers
+        found = []
+        if packets > QUIET_PACKETS:
+            found.append(f"quiet: {packets:.1f} datagrams a second and peer, {IDLE_PACKETS:g} are idle")
+        if self._before[2] > before[2]:
+            found.append(f"quiet: {self._before[2] - before[2]} bytes of chunks were sent")
+        return found

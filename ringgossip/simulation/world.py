@@ -179,13 +179,7 @@ class World:
         wall = EPOCH + int(self.kernel.now + node.clock_offset + node.wall_offset)
         boot = self._last_boot[index] = max(self._last_boot[index] + 1, wall)
         generator = self.kernel.generator("peer", index, boot)
-        facts = MemberFacts(
-            addresses=(self.network.addresses[index],),
-            role=spec.role,
-            ephemeral=spec.ephemeral,
-            provider=spec.provider,
-            storage_group=spec.storage_group,
-        )
+        facts = self._facts_of(index)
 
         def make(now: float) -> PeerCore:
             return PeerCore(
@@ -203,6 +197,16 @@ class World:
 
         node.boot(make)
         self.links.wake_stalled()
+
+    def _facts_of(self, index: int) -> MemberFacts:
+        spec = self.specs[index]
+        return MemberFacts(
+            addresses=(self.network.addresses[index],),
+            role=spec.role,
+            ephemeral=spec.ephemeral,
+            provider=spec.provider,
+            storage_group=spec.storage_group,
+        )
 
     def crash(self, index: int, *, machine: bool = False) -> None:
         """Kill a process, or the whole machine: then nobody is told, and what was not synced may be lost."""
@@ -238,6 +242,14 @@ class World:
 
         boot = self.kernel.boot(index)
         self.kernel.at(self.now + _LAST_WORDS, index, boot, stop)
+
+    def train(self, index: int, training: bool) -> None:
+        """Let a peer say that its node trains, or no longer does."""
+        self._verb(index, "train")
+        node = self.nodes[index]
+        if node.core is not None:
+            facts = replace(self._facts_of(index), training=training)
+            node.give(VERB, 0, node.core.change_facts, facts)
 
     def move(self, index: int) -> None:
         """Give a peer's machine a new address and start its process there."""

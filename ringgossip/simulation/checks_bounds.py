@@ -1,0 +1,114 @@
+"""Do rates, tables and bytes in flight stay within their limits? Promise S5.
+
+Grants and requests are looked at in every step that makes one; tables and
+rates once in a while. A table that may grow with what strangers send, and is
+not here, is a hole in this check: add a line.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ringgossip.protocol.core import Send, SendChunk
+from ringgossip.simulation.checks import Checks
+from ringgossip.wire.messages import GetChunks
+
+if TYPE_CHECKING:
+    from ringgossip.protocol.peer_core import PeerCore
+    from ringgossip.simulation.node import Node
+    from ringgossip.simulation.world import World
+
+_LARGEST_CHUNK = 16 * 2**20
+
+# Datagrams of one peer in a second. Idle peers send 2; news of a storm is told at most every
+# 20 ms to three others, and every probe of a member is answered.
+MOST_PACKETS = 60
+PACKETS_EACH_MEMBER = 25
+
+Size = Callable[["PeerCore"], int]
+Limit = Callable[["PeerCore"], float]
+
+
+
+
+def _table(machine: str, name: str) -> Size:
+    def size(core: "PeerCore") -> int:
+        return len(getattr(getattr(core, machine), name))
+
+    return size
+
+
+def _links(core: "PeerCore") -> float:
+    return core.dialing._settings.most_links
+
+
+# What is bounded, how large it is, how large it may be.
+BOUNDS: tuple[tuple[str, Size, Limit], ...] = (
+    ("links", _table("dialing", "_links"), lambda core: 2 * _links(core)),
+    ("members", lambda core: len(core.members()), lambda core: core._settings.membership.most_members),
+    ("rumors", _table("rumors", "_hot"), lambda core: core._settings.rumors.hot),
+    ("records awaiting a certificate", lambda core: core.admission._awaiting_count, lambda core: 4096),
+    ("records being checked", _table("admission", "_checked"), lambda core: 20_000),
+    ("askers", _table("serving", "_askers"), lambda core: 2 * _links(core)),
+    (
+        "chunks waiting to be given",
+        lambda core: sum(len(asker.queue) for asker in core.serving._askers.values()),
+        lambda core: core._settings.serving.total_queue,
+    ),
+    ("books of holders", _table("receipts", "_books"), lambda core: 8192),
+    ("wanted certificates", lambda core: len(core._asked_certificates), lambda core: 4096),
+    ("troubles told", _table("_troubles", "_told"), lambda core: 256),
+    ("comparisons", _table("anti_entropy", "_linked"), lambda core: 2 * _links(core)),
+)
+
+
+class BoundChecks:
+    """Looks at what must stay small."""
+
+    def __init__(self, world: "World", checks: Checks) -> None:
+        self._world = world
+        self._checks = checks
+        self._packets: list[int] = []
+        self._looked_at = 0.0
+        checks.watch(SendChunk, self.granted)
+        checks.watch(Send, self._asked)
+
+    def granted(self, node: "Node", effect: SendChunk) -> None:
+        """At most two chunks, or what the settings allow ahead, wait at a link."""
+        core = node.core
+        if core is None:
+            return
+        settings = core._settings.serving
+        waiting = node.bodies.granted_to(effect.peer)
+        if len(waiting) > settings.ahead_least and sum(waiting) > settings.ahead_most + _LARGEST_CHUNK:
+            self._checks.fail("S5", node, f"granted {len(waiting)} chunks to one link, {sum(waiting)} bytes")
+
+    def _asked(self, node: "Node", effect: Send) -> None:
+        if type(effect.message) is GetChunks and node.core is not None:
+            self.in_flight(node, node.core.transfer.outstanding())
+
+    def in_flight(self, node: "Node", outstanding: int) -> None:
+        """What is asked for and not yet stored stays within its budget."""
+        assert node.core is not None
+        most = node.core._settings.transfer.in_flight + _LARGEST_CHUNK
+        if outstanding > most:
+            self._checks.fail("S5", node, f"has {outstanding} bytes in flight, at most {most} are allowed")
+
+    def look(self) -> None:
+        """Look at every table, and at the rates since the last look."""
+        network, now = self._world.network, self._world.now
+        seconds = now - self._looked_at
+        most = (MOST_PACKETS + PACKETS_EACH_MEMBER * len(self._world.nodes)) * (seconds + 1.0)
+        for node in self._world.nodes:
+            if node.core is None:
+                continue
+            for name, size, limit in BOUNDS:
+                if size(node.core) > limit(node.core):
+                    text = f"has {size(node.core)} {name}, at most {limit(node.core):g} are allowed"
+                    self._checks.fail("S5", node, text)
+            sent = network.packets_sent[node.index]
+            before = self._packets[node.index] if self._packets else 0
+            if sent - before > most and node.name not in self._checks.liars:
+                text = f"sent {sent - before} datagrams in {seconds:g} s"
+                self._checks.fail("S5", node, text)
+        self._packets = list(network.packets_sent)
+        self._looked_at = now

@@ -1,0 +1,65 @@
+"""Which promises may a story make, and in which words? Always, eventually, sometimes, and limits.
+
+`always` is checked after every step whatever a story says; a story may add the
+optional ones. `eventually` begins when faults have stopped. `sometimes` says
+what must be seen at least once in a batch of seeds, so that a story that never
+gets where it wants to go fails. `limits` bound what is measured.
+"""
+
+from ringgossip import events
+from ringgossip.simulation.plans import FAULTS
+
+ALWAYS = {
+    "S1": "a replica is visible only whole",
+    "S2": "nothing a user made is changed, moved or deleted",
+    "S3": "sequences never go back, and what one peer admits every peer admits",
+    "S4": "nobody is sent what it did not ask for",
+    "S5": "bytes in flight, tables and rates stay within their limits",
+    "S6": "a receipt counts verified, synced, renamed copies",
+    "S7": "no stranger learns a name, changes a view or costs much",
+    "no_resurrection": "whoever is gone does not come back in anybody's view",
+    "monotone_incarnations": "what is believed of a member never goes back",
+}
+OPTIONAL = {"no_false_death": "nobody who runs and can be reached is declared dead"}
+
+EVENTUALLY = {
+    "L1": "all hold the same catalog, and each what it wants",
+    "L2": "every view is the set of those that run",
+    "L3": "everything has its copies, and its origin knows",
+    "quiet": "traffic is back to idle",
+}
+
+# Beside the names of events, what a counter of any peer, or the world, shows.
+SEEN = {
+    "chunk_refused": "a chunk with false bytes came and was refused",
+    "resumed_transfer": "a transfer went on where an earlier one had stopped",
+    "packet_refused": "a packet from outside was refused",
+    "rule_broken": "a member broke a rule of the protocol, and it was counted",
+    "copied_from_third": "a chunk came from somebody who is not its origin",
+}
+EVENT_NAMES = tuple(
+    name
+    for name, value in vars(events).items()
+    if isinstance(value, type) and issubclass(value, events.Event) and not name.startswith("_")
+)
+SOMETIMES = (*SEEN, *EVENT_NAMES, *FAULTS)
+
+MEASURES = {
+    "settle_seconds": "from the end of faults until L1 and L2 held",
+    "events": "events of the kernel",
+    "virtual_seconds": "how long the run was",
+    "chunk_bytes": "bytes of chunks that were received",
+    "useful_bytes": "bytes of the copies that were completed",
+    "overhead": "chunk bytes beyond the useful ones, as a share of these",
+    "datagram_bytes": "bytes of datagrams that were sent",
+    "datagrams_per_peer_second": "datagrams each peer sent a second",
+    "suspicions": "how often a member was suspected",
+    "false_suspicions": "how often one was suspected that ran and could be reached",
+    "false_deaths": "how often one was declared dead that ran and could be reached",
+    "copies": "copies that were completed",
+    "copy_seconds_median": "from publishing to a copy, the middle one",
+    "copy_seconds_90": "nine of ten copies were there by then",
+    "copy_seconds_last": "the slowest copy",
+    "bound_ratio": "the slowest spread, over the least time the lines allow",
+    "copies_lost_with_machines": "publications of which no copy was left when their machine went",
+}

@@ -1,0 +1,193 @@
+"""What is a story? Who is there, what the network is like, what happens, and what must hold.
+
+A story is data, read from YAML by `scenario_schema`, and is run for one seed by
+`running`. The same story grows and shrinks: `scaled` gives its groups other
+sizes, and whoever it names keeps the name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ringgossip.content.record import Scalar
+from ringgossip.errors import ConfigError
+from ringgossip.simulation.faults import Fault
+from ringgossip.simulation.network import Weather
+from ringgossip.simulation.plans import PlanError, build, peer_number
+from ringgossip.simulation.world import PeerSpec
+
+Who = int | str | tuple[int | str, ...] | Mapping[str, str]  # a peer, several, "all", or {role: ...}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """So many peers that are alike; one that has a name of its own is never more than one."""
+
+    count: int
+    spec: PeerSpec
+    named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Files are published; `every` so many seconds until `until`, else once."""
+
+    by: Who
+    kind: str = "models"
+    name: str = "file"
+    size: int = 1_000_000
+    at: float = 5.0
+    every: float | None = None
+    until: float | None = None
+    changed: float = 1.0  # The share of a next version's chunks that is new.
+    spread: float = 0.0  # Each publisher begins up to so many seconds later, at random.
+    chunk_size: int | None = None
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Peers train for a while, and say so."""
+
+    peers: Who
+    at: float = 5.0
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """A machine goes and does not come back; with `notice` its peer says goodbye so many seconds later."""
+
+    peers: Who
+    at: float = 10.0
+    notice: float | None = None  # None: the machine is dark at once.
+    spread: float = 0.0
+
+
+Task = Publish | Train | Terminate
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A fault as the story says it, and where; peers are numbers or names still."""
+
+    word: str
+    said: Mapping[str, Any]
+    where: str  # file:line:column
+    place_of: Mapping[str, str] = field(default_factory=dict)
+
+    def build(self, names: Sequence[str]) -> Fault:
+        """Return the fault; raises `ConfigError` if it names a peer that is not there."""
+        try:
+            return build(self.word, self.said, names)
+        except PlanError as error:
+            where = self.place_of.get(error.key, self.where)
+            key = f"{self.word}.{error.key}" if error.key else self.word
+            raise ConfigError(f"{where}: {key}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmRange:
+    """Faults drawn for each seed: which kinds exist at all, then how many, then each one."""
+
+    kinds: tuple[str, ...]
+    most: int = 10
+    start: float = 2.0
+    end: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """The second phase: faults stop, a random core of at least this share is healed, the others stay dark."""
+
+    within: float = 120.0
+    core: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """What must hold: `always` beside what is always checked, `eventually` within so many seconds."""
+
+    always: tuple[str, ...] = ()
+    eventually: Mapping[str, float] = field(default_factory=dict)
+    sometimes: tuple[str, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)  # measure -> the most it may be
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A whole story."""
+
+    name: str
+    about: str = ""
+    file: str = ""
+    groups: tuple[Group, ...] = (Group(5, PeerSpec("peer")),)
+    seeds: tuple[int, ...] = (0, 1)
+    weather: Weather = field(default_factory=Weather)
+    carrier: str = "unlimited"
+    wire: str = "sized"
+    shuffle: bool = False
+    copies: int = 3
+    starting: float = 0.0  # Peers start within so many seconds of each other.
+    tasks: tuple[Task, ...] = ()
+    planned: tuple[Planned, ...] = ()
+    swarm: SwarmRange | None = None
+    safety: float = 60.0
+    liveness: Liveness = field(default_factory=Liveness)
+    promises: Promises = field(default_factory=Promises)
+    quick: int | None = None  # How many peers it has in the quick suite.
+
+    @property
+    def specs(self) -> list[PeerSpec]:
+        """Every peer, in order."""
+        specs: list[PeerSpec] = []
+        for group in self.groups:
+            if group.named:
+                specs.append(group.spec)
+            else:
+                base = group.spec.name
+                specs += [replace(group.spec, name=f"{base}-{number}") for number in range(group.count)]
+        return specs
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all peers, in order."""
+        return [spec.name for spec in self.specs]
+
+    def plan(self) -> list[Fault]:
+        """Return the faults that the story names itself."""
+        names = self.names
+        return [planned.build(names) for planned in self.planned]
+
+    def peers_of(self, who: Who) -> list[int]:
+        """Return the numbers of the peers that a task means; raises `ValueError`."""
+        specs = self.specs
+        if isinstance(who, Mapping):
+            [(key, value)] = who.items()
+            return [i for i, spec in enumerate(specs) if getattr(spec, key) == value and not spec.stranger]
+        if who == "all":
+            return [i for i, spec in enumerate(specs) if not spec.stranger]
+        names = [spec.name for spec in specs]
+        listed = who if isinstance(who, tuple) else (who,)
+        return [peer_number(each, names) for each in listed]
+
+    def scaled(self, peers: int) -> "Story":
+        """Return the story with so many peers: groups keep their shares, at least one each."""
+        fixed = sum(group.count for group in self.groups if group.named)
+        free = [group for group in self.groups if not group.named]
+        total = sum(group.count for group in free)
+        if not free or peers - fixed < len(free):
+            least = fixed + len(free)
+            raise ConfigError(f"{self.file or self.name}: needs at least {least} peers, not {peers}")
+        left, counts = peers - fixed, {}
+        for number, group in enumerate(free):
+            rest = len(free) - number - 1
+            share = left - rest if rest == 0 else max(1, round((peers - fixed) * group.count / total))
+            counts[id(group)] = share = min(share, left - rest)
+            left -= share
+        groups = tuple(
+            group if group.named else replace(group, count=counts[id(group)]) for group in self.groups
+        )
+        story = replace(self, groups=groups)
+        story.plan()
+        return story

@@ -1,0 +1,83 @@
+"""Who is in a story? Groups of peers that are alike, or the hosts of the users' own cluster file."""
+
+from pathlib import Path
+from typing import Any
+
+from ringgossip.config.words import ROLES
+from ringgossip.identity.names import check_node_name
+from ringgossip.protocol.rules import RuleSettings
+from ringgossip.simulation import scenario_words as check
+from ringgossip.simulation.dialects import DIALECTS
+from ringgossip.simulation.disk import DiskTimes
+from ringgossip.simulation.scenario import Group
+from ringgossip.simulation.world import PeerSpec
+
+
+def _name(value: Any) -> str:
+    return check_node_name(check.text(value))
+
+
+_TIME = check.number(0, 60)
+PEER: dict[str, check.Check] = {
+    "name": _name, "count": check.whole(1, 10_000), "role": check.one_of(ROLES), "ephemeral": check.truth,
+    "provider": check.text, "storage_group": check.text, "accepts": check.truth, "udp_blocked": check.truth,
+    "up": check.rate, "down": check.rate, "want": check.kinds, "receive": check.kinds,
+    "version": check.one_of(DIALECTS), "stranger": check.truth, "disk_capacity": check.size,
+    "disk_sync": _TIME, "disk_rate": check.rate,
+}  # fmt: skip
+
+
+def group_of(said: dict[str, Any], copies: int) -> Group:
+    """Return the group that checked keys mean."""
+    rest = dict(said)
+    named = "name" in rest and "count" not in rest
+    count = rest.pop("count", 1)
+    disk = {"capacity": rest.pop("disk_capacity", None)}
+    if "disk_sync" in rest:
+        disk["sync"] = rest.pop("disk_sync")
+    if "disk_rate" in rest:
+        disk["bytes_per_second"] = rest.pop("disk_rate")
+    rules = RuleSettings(want=rest.pop("want", None), receive=rest.pop("receive", None), copies=copies)
+    name = rest.pop("name", None) or ("stranger" if rest.get("stranger") else rest.get("role", "peer"))
+    return Group(count, PeerSpec(name, disk=DiskTimes(**disk), rules=rules, **rest), named)
+
+
+def cluster_groups(path: Path, alive: int | None = None) -> tuple[Group, ...]:
+    """Return the ready hosts of a `distributed_hosts.yaml`, at most `alive`, each with what the file says.
+
+    Raises `ConfigError`.
+    """
+    from ringgossip.config.hosts_file import read_hosts_file
+
+    rules = read_hosts_file(path)
+    exclude = tuple((name, kinds) for name, kinds in rules.excluded.items() if kinds)
+    external = {entry.host: entry.kinds for entry in rules.external_storage}
+    groups = []
+    for host in rules.hosts.values():
+        if host.state != "ready":
+            continue
+        receive: tuple[str, ...] | None = () if not host.receives else None
+        if host.role == "coordinator" and host.external_storage is not False:
+            receive = external.get(host.name, receive)
+        settings = RuleSettings(
+            receive=receive,
+            exclude=exclude,
+            priority_nodes=rules.priority_hosts,
+            strategy=rules.strategy,
+            copies=rules.replication_target if rules.enabled else 0,
+            min_games=rules.min_games_to_sync,
+            interval=rules.interval_seconds,
+        )
+        spec = PeerSpec(
+            host.name,
+            role=host.role,
+            ephemeral=host.ephemeral,
+            provider=host.provider,
+            storage_group=rules.storage_group(host.name),
+            accepts=host.reachable,
+            up=host.bandwidth,
+            down=host.bandwidth,
+            rules=settings,
+        )
+        groups.append(Group(1, spec, named=True))
+    return tuple(groups[:alive])

@@ -1,0 +1,68 @@
+"""What do the users of a made world do, and when? The workload of a story, put on the kernel's queue."""
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from ringgossip.simulation.scenario import Publish, Story, Terminate, Train
+
+if TYPE_CHECKING:
+    from ringgossip.simulation.world import World
+
+
+def schedule(story: Story, world: "World") -> None:
+    """Let every task of the story happen."""
+    for number, task in enumerate(story.tasks):
+        generator = world.kernel.generator("task", number)
+        match task:
+            case Publish():
+                for index in story.peers_of(task.by):
+                    _publish(world, task, index, task.at + task.spread * generator.random())
+            case Train():
+                for index in story.peers_of(task.peers):
+                    _train(world, task, index)
+            case Terminate():
+                for index in story.peers_of(task.peers):
+                    _terminate(world, task, index, generator)
+
+
+def _publish(world: "World", task: Publish, index: int, when: float) -> None:
+    def publish() -> None:
+        node = world.nodes[index]
+        # Who is down when its file is ready publishes the next one.
+        if node.running and not node.paused:
+            world.publish(
+                index,
+                task.kind,
+                task.name,
+                size=task.size,
+                chunk_size=task.chunk_size,
+                changed=task.changed,
+                metadata=task.metadata,
+            )
+        if task.every is not None and (task.until is None or world.now + task.every <= task.until):
+            world.kernel.after(task.every, publish)
+
+    world.kernel.after(max(0.0, when - world.now), publish)
+
+
+def _train(world: "World", task: Train, index: int) -> None:
+    world.kernel.after(task.at, world.train, index, True)
+    world.kernel.after(task.at + task.seconds, world.train, index, False)
+
+
+def _terminate(world: "World", task: Terminate, index: int, generator: Random) -> None:
+    def dark() -> None:
+        world.gone[index] = None
+        if world.nodes[index].running:
+            world.crash(index, machine=True)
+
+    def noticed() -> None:
+        world.gone[index] = None
+        if world.nodes[index].running:
+            world.leave(index)
+
+    when = task.at + task.spread * generator.random()
+    if task.notice is None:
+        world.kernel.after(when, dark)
+    else:
+        world.kernel.after(when + task.notice, noticed)
