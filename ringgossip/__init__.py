@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ringgossip.client import connect
     from ringgossip.config import PeerConfig
     from ringgossip.errors import RinggossipError
-    from ringgossip.service.host import open_peer
+    from ringgossip.service.host import open_peer, run_in_thread
 
 __version__ = "0.1.0"
 
@@ -26,6 +26,7 @@ _HOMES = {
     "errors": "ringgossip.errors",
     "events": "ringgossip.events",
     "open_peer": "ringgossip.service.host",
+    "run_in_thread": "ringgossip.service.host",
 }
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "errors",
     "events",
     "open_peer",
+    "run_in_thread",
 ]
 
 

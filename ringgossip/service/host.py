@@ -4,14 +4,15 @@ Embedded or standalone, every peer has a control socket: `ringgossip status
 --data DIR` works for both.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from ringgossip.config import PeerConfig
+from ringgossip.runtime import background
 from ringgossip.runtime.opening import open_runtime_peer
 from ringgossip.runtime.peer import Peer
 from ringgossip.service.control import control_socket
@@ -50,6 +51,16 @@ async def open_peer(config: PeerConfig | str | Path, *, embedded: bool = True) -
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from group.exceptions[0].__cause__
         raise
+
+
+@contextmanager
+def run_in_thread(config: PeerConfig | str | Path) -> Iterator[background.BackgroundPeer]:
+    """Run a peer in a thread of its own while the block runs, for programs that are not trio.
+
+    The same verbs as `open_peer`'s, blocking. Raises what `open_peer` raises.
+    """
+    with background.run_in_thread(config, open_peer) as peer:
+        yield peer
 
 
 def pages_of(peer: Peer, watch: Watch) -> "Pages":
