@@ -82,7 +82,7 @@ class Verbs(Switchboard):
     def eligible(self, peer: PeerId, record: Record) -> str:
         """Return the code of the rule by which a peer would not receive this when asked; empty: it may."""
         name = self.name_of(peer)
-        if any(name == excluded and record.kind in kinds for excluded, kinds in self.rules.settings.exclude):
+        if self.rules.bars(name, record.kind):
             return "excluded"
         verdict = self.rules.wanting_of(peer, record, asked=True)
         # Who is not there is told as unreachable, not as a rule that refuses it.

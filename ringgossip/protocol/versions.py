@@ -41,6 +41,10 @@ class Versions:
         """Return the newest whole version here."""
         return self._visible.get(key)
 
+    def all_visible(self) -> list[Record]:
+        """Return the newest whole version of every artifact here."""
+        return list(self._visible.values())
+
     def shrinks(self, record: Record) -> str | None:
         """Return why this version does not follow from the visible one, or None if it does."""
         before = self._visible.get(record.key)

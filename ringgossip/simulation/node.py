@@ -15,7 +15,6 @@ from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
 from ringgossip.identity.certificate import NodeCertificate
-from ringgossip.protocol.answers import SyncReport
 from ringgossip.protocol.core import (
     DATAGRAM,
     NEVER,
@@ -23,6 +22,7 @@ from ringgossip.protocol.core import (
     CloseLink,
     Dial,
     DiscardBody,
+    DrainAnswered,
     Effect,
     LinkId,
     Published,
@@ -109,7 +109,7 @@ class Node:
         self.clock_offset = 0.0
         self.clock_drift = 0.0  # 0.01: a hundredth too fast
         self.told: list[tuple[float, Event]] = []
-        self.answers: dict[int, SyncReport] = {}
+        self.answers: dict[int, Any] = {}
         self.sync_due = False
         self._inbox: deque[tuple[Callable[..., list[Effect]], tuple[Any, ...]]] = deque()
         self._datagrams_waiting = 0
@@ -416,7 +416,7 @@ class Node:
     def _publication(self, effect: Published | PublishRefused) -> None:
         self.shared.published(self, effect)
 
-    def _sync_answered(self, effect: SyncAnswered) -> None:
+    def _answered(self, effect: SyncAnswered | DrainAnswered) -> None:
         self.answers[effect.ticket] = effect.report
 
     # --- helpers of `storing` ------------------------------------------------------------------------
@@ -455,6 +455,7 @@ PERFORM: dict[type, Callable[[Node, Any], None]] = {
     Stop: Node._stop,
     Published: Node._publication,
     PublishRefused: Node._publication,
-    SyncAnswered: Node._sync_answered,
+    SyncAnswered: Node._answered,
+    DrainAnswered: Node._answered,
     **STORING,
 }

@@ -1,54 +1,12 @@
 """Does a `sync` bring every artifact to every target, and say what became of each? On whole peers."""
 
-from itertools import count
-from typing import Any
+from cores import KB, core, quiet, rows, sync, told, world_of
 
 from ringgossip.content.record import ArtifactKey
 from ringgossip.events import DataSyncCompleted, DataSyncFailed, OrphanGamesRegistered, signal
-from ringgossip.protocol.answers import SyncReport, SyncRequest
-from ringgossip.protocol.peer_core import PeerCore
+from ringgossip.protocol.answers import SyncRequest
 from ringgossip.protocol.rules import RuleSettings
-from ringgossip.simulation.world import PeerSpec, World
-
-KB = 1000
-tickets = count(1000)
-
-
-def world_of(*specs: PeerSpec, seed: int = 1, **more: Any) -> World:
-    world = World(specs, seed=seed, wire="real", **more)
-    world.start()
-    assert world.run_until(lambda: linked(world), 20.0) is not None
-    return world
-
-
-def linked(world: World) -> bool:
-    return all(len(core(world, i).dialing.peers()) == len(world.nodes) - 1 for i in range(len(world.nodes)))
-
-
-def core(world: World, index: int) -> PeerCore:
-    running = world.nodes[index].core
-    assert running is not None
-    return running
-
-
-def sync(world: World, index: int, within: float = 60.0, **asked: Any) -> SyncReport:
-    node, ticket = world.nodes[index], next(tickets)
-    node.give(3, 0, core(world, index).sync, ticket, SyncRequest(**asked))
-    assert world.run_until(lambda: ticket in node.answers, within, 0.05) is not None
-    return node.answers[ticket]
-
-
-def rows(report: SyncReport) -> dict[tuple[str, str], str]:
-    return {(row.artifact.split("/")[-1], row.target): row.text for row in report.rows}
-
-
-def told(world: World, index: int, kind: type) -> list[Any]:
-    return [event for _, event in world.nodes[index].told if isinstance(event, kind)]
-
-
-def quiet(count: int) -> list[PeerSpec]:
-    """Peers that take no games by themselves, in a cluster where no copies are wanted."""
-    return [PeerSpec(f"n{index}", rules=RuleSettings(copies=0)) for index in range(count)]
+from ringgossip.simulation.world import PeerSpec
 
 
 def test_a_named_target_gets_what_it_lacks_and_the_row_says_moved() -> None:

@@ -1,0 +1,186 @@
+"""Who has copies of what we hold, and whom could we ask for more? What `offering` needs, and the drain.
+
+A part of the switchboard. Copies count where they lie: peers of one storage
+group are one place, and the origin's own place is none (see `strategy.wanting`).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ringgossip.config.words import PRIORITIES
+from ringgossip.content.record import Record
+from ringgossip.identity import PeerId
+from ringgossip.protocol.answers import Short
+from ringgossip.protocol.core import Effect, Notice
+from ringgossip.protocol.offering import Offering
+from ringgossip.protocol.receipts import entries_of, entry_of, version_of
+from ringgossip.protocol.verbs import Verbs
+from ringgossip.strategy.candidates import Candidate
+from ringgossip.strategy.eligibility import may_push
+from ringgossip.strategy.partners import sample
+from ringgossip.strategy.plans import Plan
+from ringgossip.strategy.weights import push_weight
+from ringgossip.wire.messages import Message, News, Offer, OfferAnswered
+
+Out = list[Effect | Notice]
+
+_HIGH, _CRITICAL = PRIORITIES.index("high"), PRIORITIES.index("critical")
+_NORMAL = PRIORITIES.index("normal")
+
+
+class Keeping(Verbs):
+    """The switchboard with what looks after copies."""
+
+    def __init__(self, *, now: float, **rest: Any) -> None:
+        self.offering = Offering(self, now)
+        super().__init__(now=now, **rest)
+        self._timed = (*self._timed, self.offering)
+
+    # --- what offering asks of the others ------------------------------------------------------
+
+    def held(self) -> Iterator[Record]:
+        """Return the visible versions here."""
+        return iter(self.versions.all_visible())
+
+    def answers_for(self, record: Record) -> bool:
+        """Tell whether we are the one who looks after this version's copies."""
+        if self.versions.visible(record.key) != record or self.catalog.get(record.key) != record:
+            return False
+        if record.origin == self.name:
+            return True
+        there = self.reachable()
+        if self.node(record.origin) in there:
+            return False
+        others = [peer for peer in self.receipts.confirmed(record) if peer in there and peer != self.me]
+        return not others if self.offering.draining else all(self.me < peer for peer in others)
+
+    def _places(self, record: Record) -> dict[object, None]:
+        """Return where copies lie that count, ours and the origin's aside."""
+        places: dict[object, None] = {}
+        there = self.reachable()
+        for peer in self.receipts.confirmed(record):
+            candidate = self.rules.candidate(peer)
+            # Who was lost a moment ago comes back, mostly.
+            if candidate is not None and (peer in there or self.rules.is_remembered(peer)):
+                places[candidate.place] = None
+        places.pop(self.rules.myself().place, None)
+        home = self.node(record.origin)
+        origin = None if home is None else self.rules.candidate(home)
+        if origin is not None:
+            places.pop(origin.place, None)
+        return places
+
+    def copies(self, record: Record) -> int:
+        """Return at how many other places this or a later version is."""
+        return len(self._places(record))
+
+    def wanted(self, record: Record) -> int:
+        """Return how many copies at other places are wanted."""
+        copies = self.rules.settings.copies_of(record.kind)
+        if record.origin == self.name:
+            return max(copies, self.plan(record.kind).copies)
+        # Our own counts, unless we are about to go.
+        return copies if self.offering.draining else max(0, copies - 1)
+
+    def attainable(self, record: Record) -> int:
+        """Return at how many other places there could be copies now."""
+        places = self._places(record)
+        for candidate in self._receivers(record):
+            places[candidate.place] = None
+        return min(self.wanted(record), len(places))
+
+    def plan(self, kind: str) -> Plan:
+        """Return how we spread what we publish of a kind."""
+        return self.rules.plan(kind)
+
+    def _receivers(self, record: Record) -> list[Candidate]:
+        """Return who is there and may be given this by us, wherever copies are already."""
+        me = self.rules.myself()
+        found = []
+        for peer in self.reachable():
+            candidate = None if peer == self.me else self.rules.candidate(peer)
+            if candidate is None or candidate.name == record.origin:
+                continue
+            if may_push(me, candidate, record.kind) and not self.rules.bars(candidate.name, record.kind):
+                found.append(candidate)
+        return found
+
+    def offer(self, record: Record, count: int, tried: dict[PeerId, None], insist: bool) -> Out:
+        """Offer it to up to `count` peers that lack it and were not `tried`, which they are then.
+
+        `insist`: also to those that would not be chosen by the rules, and before everything else.
+        """
+        places = self._places(record)
+        holders = self.rules.census(record.kind).holders(record.key.hash, record.origin)
+        chosen = {candidate.peer for candidate in holders}
+        pool = {
+            candidate.peer: candidate
+            for candidate in self._receivers(record)
+            if candidate.peer not in tried
+            and candidate.place not in places
+            and (insist or candidate.peer in chosen)
+        }
+        weights = {peer: push_weight(candidate).value for peer, candidate in pool.items()}
+        order = sample(weights, len(weights), self._rng)
+        # A machine that may vanish as we may is asked last, and those that should have it anyway first.
+        order.sort(key=lambda peer: (pool[peer].ephemeral, peer not in chosen))
+        priority = _NORMAL if not insist else _CRITICAL if self.offering.draining else _HIGH
+        out: Out = []
+        for peer in order:
+            if count <= 0:
+                break
+            if pool[peer].place in places:
+                continue
+            places[pool[peer].place] = None
+            tried[peer] = None
+            count -= 1
+            out += self._say(peer, News((record.packed,)))
+            out += self._say(peer, Offer(entry_of(record), priority, insist, 0))
+        return out
+
+    # --- inputs and views --------------------------------------------------------------------------
+
+    def drain(self, ticket: int, seconds: float, now: float) -> list[Effect]:
+        """Bring what we hold to safety, for so many seconds at most; `DrainAnswered` says what is not."""
+        return self._settle(self.offering.drain(ticket, seconds, now), now)
+
+    def below_copies(self, now: float) -> list[Short]:
+        """Return what has fewer copies than wanted, the most endangered first."""
+        return self.offering.below(now)
+
+    # --- what follows from what --------------------------------------------------------------------
+
+    def eligible(self, peer: PeerId, record: Record) -> str:
+        """As the rules say; who drains takes nothing more."""
+        if peer == self.me and self.offering.draining:
+            return "status"
+        return super().eligible(peer, record)
+
+    def _verb_heard(self, message: Message, sender: PeerId, now: float) -> Out:
+        out = super()._verb_heard(message, sender, now)
+        if isinstance(message, OfferAnswered) and message.code not in ("", "present"):
+            for entry in entries_of(message.entries):
+                record = self.record_of(entry[:32])
+                if record is None or record.sequence != version_of(entry)[0]:
+                    continue
+                out += self.offering.refused(record.key, now)
+                if not message.code.startswith(("failed:", "not_wanted")):
+                    out += self.rules.refusal_heard(sender, record.kind, message.code)
+        return out
+
+    def _copies_confirmed(self, holder: PeerId, entries: list[bytes], now: float) -> Out:
+        out = super()._copies_confirmed(holder, entries, now)
+        for entry in entries:
+            record = self.record_of(entry[:32])
+            if record is not None:
+                out += self.offering.copied(record.key, now)
+        return out
+
+    def _became_visible(self, record: Record, shrank: str | None, now: float) -> Out:
+        out = super()._became_visible(record, shrank, now)
+        return out + self.offering.published(record, now) if record.origin == self.name else out
+
+    def _no_longer_held(self, record: Record, now: float) -> Out:
+        if self.versions.visible(record.key) is None:
+            self.offering.gone(record.key)
+        return super()._no_longer_held(record, now)

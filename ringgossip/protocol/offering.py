@@ -1,0 +1,316 @@
+"""Is what we hold safe elsewhere, and whom do we ask to hold it if not?
+
+What is published is offered at once (`rules` says to whom); what still has too
+few copies is offered again each cycle of its plan, the most endangered first,
+to those who should have it, and for write-through plans to whoever may. A drain
+does nothing else until the time is over: few offers at a time, so that a thin
+uplink carries the most endangered first.
+
+For what another node published we answer only when that node is gone and no
+holder with a smaller id is there: somebody always does, and nobody twice.
+
+Source: reference, "Sync Strategies" (write-through, ephemeral); field notes,
+incidents 13 and 15.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ringgossip.content.record import ArtifactKey, Record
+from ringgossip.events import CopiesComplete, CopiesMissing, DrainCompleted
+from ringgossip.identity import PeerId
+from ringgossip.protocol.answers import DrainReport, Short
+from ringgossip.protocol.core import NEVER, DrainAnswered, Effect, Notice, Tell
+from ringgossip.strategy.plans import Plan
+from ringgossip.strategy.weights import endangerment
+
+Out = list[Effect | Notice]
+
+_LOOKED_AT = 200  # records in one wake
+_PAUSE = 0.02
+_FIRST_LOOK = 5.0  # a new peer does not know yet who holds what
+_ALARM_AFTER = 2.0  # cycles that copies may be missing before anybody is told
+_IN_ONE_CYCLE = 200  # offers
+# Under way at one time in a drain.
+_DRAIN_ITEMS = 256
+_DRAIN_BYTES = 2 * 2**20
+_DRAIN_PATIENCE = 2.0  # seconds after which an offer that brought nothing goes to somebody else
+
+
+class Scene(Protocol):
+    """What must be known of everything else."""
+
+    def held(self) -> Iterator[Record]:
+        """Return the visible versions here."""
+        ...
+
+    def answers_for(self, record: Record) -> bool:
+        """Tell whether we are the one who looks after this version's copies."""
+        ...
+
+    def copies(self, record: Record) -> int:
+        """Return at how many other places this or a later version is."""
+        ...
+
+    def attainable(self, record: Record) -> int:
+        """Return at how many other places there could be copies now."""
+        ...
+
+    def wanted(self, record: Record) -> int:
+        """Return how many copies at other places are wanted."""
+        ...
+
+    def plan(self, kind: str) -> Plan: ...
+
+    def offer(self, record: Record, count: int, tried: dict[PeerId, None], insist: bool) -> Out:
+        """Offer it to up to `count` peers that lack it and were not `tried`, which they are then.
+
+        `insist`: also to those that would not be chosen by the rules, and before everything else.
+        """
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    """A version with too few copies."""
+
+    record: Record
+    since: float
+    copies: int
+    quality: float | None
+    tried: dict[PeerId, None] = field(default_factory=dict)
+    offered_at: float = -NEVER
+
+
+@dataclass(slots=True)
+class _Drain:
+    ticket: int
+    began: float
+    deadline: float
+    copied: int = 0
+    window: dict[ArtifactKey, _Item] = field(default_factory=dict)
+    look_at: float = NEVER
+
+
+class Offering:
+    """The machine that looks after copies."""
+
+    def __init__(self, scene: Scene, now: float) -> None:
+        self._scene = scene
+        self._items: dict[ArtifactKey, _Item] = {}
+        self._alarmed: dict[str, None] = {}  # kinds
+        self._drain: _Drain | None = None
+        self._scan: Iterator[Record] | None = None
+        self._scan_at = now + _FIRST_LOOK
+
+    # --- what changes --------------------------------------------------------------------------
+
+    def published(self, record: Record, now: float) -> Out:
+        """A version of ours is visible; whoever `rules` chose was told. Write-through begins at once."""
+        item = self._look(record, now)
+        if item is None:
+            return []
+        missing = self._scene.plan(record.kind).copies - item.copies
+        out = self._scene.offer(record, missing, item.tried, insist=True) if missing > 0 else []
+        return out + self._drain_on(now)
+
+    def copied(self, key: ArtifactKey, now: float) -> Out:
+        """Somebody confirmed a copy."""
+        item = self._items.get(key)
+        if item is None:
+            return []
+        self._look(item.record, now)
+        return self._quiet(item.record.kind) + self._drain_on(now)
+
+    def refused(self, key: ArtifactKey, now: float) -> Out:
+        """Somebody will not hold it: ask the next one now, if it is urgent."""
+        item = self._items.get(key)
+        if item is not None:
+            item.offered_at = -NEVER
+        return self._drain_on(now)
+
+    def gone(self, key: ArtifactKey) -> None:
+        """We no longer hold it, or it is no longer listed."""
+        self._items.pop(key, None)
+
+    def _look(self, record: Record, now: float) -> _Item | None:
+        """Count the copies of one version; return it if they are too few."""
+        scene, key = self._scene, record.key
+        item = self._items.get(key)
+        if not scene.answers_for(record):
+            self._items.pop(key, None)
+            return None
+        copies = scene.copies(record)
+        if item is not None:
+            item.copies = copies
+        if copies >= scene.wanted(record):
+            self._items.pop(key, None)
+            return None
+        if item is None or item.record != record:
+            quality = record.metadata.get("quality")
+            known = quality if isinstance(quality, int | float) and not isinstance(quality, bool) else None
+            # A newer version of what was never safe has been unsafe for as long.
+            item = self._items[key] = _Item(record, now if item is None else item.since, copies, known)
+        return item
+
+    # --- the cycle --------------------------------------------------------------------------------
+
+    def wake(self, now: float) -> Out:
+        """Look at some more of what we hold; offer what is missing copies; go on draining."""
+        out: Out = []
+        if now >= self._scan_at:
+            out += self._cycle(now)
+        return out + self._drain_on(now)
+
+    def _cycle(self, now: float) -> Out:
+        if self._scan is None:
+            self._scan = self._scene.held()
+        for _ in range(_LOOKED_AT):
+            record = next(self._scan, None)
+            if record is None:
+                self._scan, self._scan_at = None, now + self._interval()
+                again = [] if self._drain is not None else self._offer_again(now)
+                return again + self._alarm(now)
+            self._look(record, now)
+        self._scan_at = now + _PAUSE
+        return []
+
+    def _interval(self) -> float:
+        return min(60.0, *(self._scene.plan(kind).interval for kind in ("games", "models", "npz")))
+
+    def _offer_again(self, now: float) -> Out:
+        out: Out = []
+        offered = 0
+        for item in self._in_order(now):
+            plan = self._scene.plan(item.record.kind)
+            if offered >= _IN_ONE_CYCLE or not plan.fanout or now < item.offered_at + plan.interval / 2:
+                continue
+            offered += 1
+            item.tried.clear()
+            item.offered_at = now
+            urgent = plan.copies - item.copies
+            if urgent > 0:
+                out += self._scene.offer(item.record, urgent, item.tried, insist=True)
+            else:
+                out += self._scene.offer(item.record, plan.fanout, item.tried, insist=False)
+        return out
+
+    def _in_order(self, now: float) -> list[_Item]:
+        """Return what is missing copies, the most endangered first."""
+
+        def danger(item: _Item) -> tuple[int, float, float]:
+            return endangerment(item.copies, item.quality, now - item.since)
+
+        return sorted(self._items.values(), key=danger)
+
+    # --- the alarm -------------------------------------------------------------------------------------
+
+    def _alarm(self, now: float) -> Out:
+        out: Out = []
+        patience = _ALARM_AFTER * self._interval()
+        for kind in ("games", "models", "npz"):
+            ages = [now - item.since for item in self._items.values() if item.record.kind == kind]
+            if ages and max(ages) >= patience and kind not in self._alarmed:
+                self._alarmed[kind] = None
+                out.append(Tell(CopiesMissing(kind, len(ages), max(ages))))
+            elif not ages:
+                out += self._quiet(kind)
+        return out
+
+    def _quiet(self, kind: str) -> Out:
+        if kind not in self._alarmed or any(item.record.kind == kind for item in self._items.values()):
+            return []
+        del self._alarmed[kind]
+        return [Tell(CopiesComplete(kind))]
+
+    def below(self, now: float) -> list[Short]:
+        """Return what is missing copies, the most endangered first."""
+        return [
+            Short(
+                item.record.key.text,
+                item.record.sequence,
+                item.copies,
+                self._scene.wanted(item.record),
+                item.quality,
+                now - item.since,
+            )
+            for item in self._in_order(now)
+        ]
+
+    # --- the drain ---------------------------------------------------------------------------------------
+
+    def drain(self, ticket: int, seconds: float, now: float) -> Out:
+        """Bring what we hold to safety; `DrainAnswered` comes when all is, or after so many seconds."""
+        out: Out = []
+        if self._drain is not None:
+            out += self._end_drain(now)
+        for record in self._scene.held():
+            self._look(record, now)
+        for item in self._items.values():
+            item.tried.clear()
+            item.offered_at = -NEVER
+        self._drain = _Drain(ticket, now, now + seconds)
+        return out + self._drain_on(now)
+
+    @property
+    def draining(self) -> bool:
+        """Whether a drain is under way."""
+        return self._drain is not None
+
+    def _drain_on(self, now: float) -> Out:
+        drain = self._drain
+        if drain is None:
+            return []
+        for key in list(drain.window):
+            item = self._items.get(key)
+            if item is None or item.copies >= self._scene.attainable(item.record):
+                del drain.window[key]
+                drain.copied += 1
+        if now >= drain.deadline:
+            return self._end_drain(now)
+        # Sorting costs; what is under way is worth little less than what would come next.
+        if len(drain.window) < _DRAIN_ITEMS // 2:
+            self._refill(drain)
+            if not drain.window:
+                return self._end_drain(now)
+        out: Out = []
+        drain.look_at = NEVER
+        for item in drain.window.values():
+            if now >= item.offered_at + _DRAIN_PATIENCE:
+                out += self._press(item)
+                item.offered_at = now
+            drain.look_at = min(drain.look_at, item.offered_at + _DRAIN_PATIENCE)
+        return out
+
+    def _refill(self, drain: _Drain) -> None:
+        size = sum(item.record.size for item in drain.window.values())
+        for item in self._in_order(drain.began):
+            if len(drain.window) >= _DRAIN_ITEMS or (size >= _DRAIN_BYTES and drain.window):
+                return
+            if item.record.key not in drain.window and item.copies < self._scene.attainable(item.record):
+                drain.window[item.record.key] = item
+                size += item.record.size
+
+    def _press(self, item: _Item) -> Out:
+        """Ask one more peer to hold it; when all were asked, begin again: somebody may have room by now."""
+        said = self._scene.offer(item.record, 1, item.tried, insist=True)
+        if not said and item.tried:
+            item.tried.clear()
+            said = self._scene.offer(item.record, 1, item.tried, insist=True)
+        return said
+
+    def _end_drain(self, now: float) -> Out:
+        drain = self._drain
+        assert drain is not None
+        self._drain = None
+        below = tuple(self.below(now))
+        report = DrainReport(drain.copied, below, now - drain.began)
+        names = tuple(short.artifact for short in below)
+        return [DrainAnswered(drain.ticket, report), Tell(DrainCompleted(drain.copied, names))]
+
+    def next_wakeup(self) -> float:
+        """Return the nearest deadline."""
+        if self._drain is None:
+            return self._scan_at
+        return min(self._scan_at, self._drain.deadline, self._drain.look_at)

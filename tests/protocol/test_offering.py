@@ -1,0 +1,151 @@
+"""Do copies get made, is it told when they are missing, and does a drain bring everything to safety?"""
+
+from cores import KB, core, drain, holders, quiet, rows, sync, told, world_of
+
+from ringgossip.events import CopiesComplete, CopiesMissing, DrainCompleted, PushRefused
+from ringgossip.protocol.rules import RuleSettings
+from ringgossip.simulation.world import PeerSpec, World
+
+NONE = RuleSettings(copies=0)
+
+
+def ephemeral(*others: PeerSpec, seed: int = 1, carrier: str = "unlimited") -> World:
+    """An ephemeral node and others, where the rules alone want no copies."""
+    vast = PeerSpec("vast-1", ephemeral=True, rules=NONE)
+    return world_of(vast, *others, seed=seed, carrier=carrier)
+
+
+def test_what_an_ephemeral_node_publishes_is_written_through_to_two_persistent_ones() -> None:
+    others = [PeerSpec(f"vast-{n}", ephemeral=True, rules=NONE) for n in (2, 3, 4)]
+    world = ephemeral(*others, PeerSpec("n1", rules=NONE), PeerSpec("n2", rules=NONE))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(2.0)
+    assert holders(world, "games", "vast-1", "games.db") == {"vast-1", "n1", "n2"}
+
+
+def test_a_persistent_node_writes_nothing_through() -> None:
+    world = world_of(*quiet(3))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(200.0)
+    assert holders(world, "games", "n0", "games.db") == {"n0"}
+
+
+def test_of_two_that_share_a_disk_one_is_written_to() -> None:
+    shared = [PeerSpec(f"nfs-{n}", storage_group="nfs", rules=NONE) for n in (1, 2)]
+    world = ephemeral(*shared, PeerSpec("n1", rules=NONE))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(2.0)
+    assert len(holders(world, "games", "vast-1", "games.db") & {"nfs-1", "nfs-2"}) == 1
+    assert core(world, 0).below_copies(world.nodes[0].clock()) == []
+
+
+def test_missing_copies_are_told_with_their_age_and_again_when_they_are_there() -> None:
+    world = world_of(*quiet(2, copies=2))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(200.0)
+    (alarm,) = told(world, 0, CopiesMissing)
+    assert (alarm.kind, alarm.artifacts) == ("games", 1)
+    assert alarm.oldest >= 100.0
+    (short,) = core(world, 0).below_copies(world.nodes[0].clock())
+    assert (short.copies, short.wanted) == (1, 2)
+    assert short.age > 190.0
+    assert not told(world, 0, CopiesComplete)
+
+
+def test_the_alarm_ends_when_the_copies_are_there() -> None:
+    world = world_of(*quiet(3, copies=2))
+    world.crash(2)
+    world.run(30.0)
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(200.0)
+    assert told(world, 0, CopiesMissing)
+    world.restart(2)
+    world.run(30.0)
+    assert [event.kind for event in told(world, 0, CopiesComplete)] == ["games"]
+    assert core(world, 0).below_copies(world.nodes[0].clock()) == []
+
+
+def test_a_drain_brings_the_most_endangered_first_over_a_thin_uplink() -> None:
+    world = ephemeral(PeerSpec("n1", rules=NONE), carrier="pieces")
+    world.limit(0, up=200.0 * KB, down=None)
+    for quality in (0.1, 0.9, 0.5, 0.3):
+        world.publish(0, "games", f"{quality}", size=3000 * KB, metadata={"quality": quality})
+    world.run(0.5)
+    report = drain(world, 0, 40.0)
+    assert holders(world, "games", "vast-1", "0.9") == {"vast-1", "n1"}
+    copies = {short.artifact.split("/")[-1]: short.copies for short in report.below}
+    assert copies["0.9"] == 1, "two are wanted, but only one other node is there"
+    assert copies["0.3"] == 0
+    assert list(copies.values()) == sorted(copies.values()), "the most endangered first"
+
+
+def test_a_drain_ends_when_everything_is_where_it_can_be() -> None:
+    world = world_of(*quiet(3))
+    for number in range(20):
+        world.publish(0, "npz", f"{number}.npz", size=100 * KB)
+    world.run(1.0)
+    core(world, 0).rules.settings = RuleSettings(copies=1)
+    report = drain(world, 0, 30.0)
+    assert report.below == () and report.copied == 20
+    assert report.duration < 5.0
+    assert told(world, 0, DrainCompleted) == [DrainCompleted(20, ())]
+    assert all(len(holders(world, "npz", "n0", f"{number}.npz")) >= 2 for number in range(20))
+
+
+def test_a_drain_alone_says_at_once_what_nobody_has() -> None:
+    world = world_of(*quiet(1, copies=1))
+    world.publish(0, "games", "games.db")
+    world.run(20.0)
+    report = drain(world, 0, 30.0)
+    assert report.duration < 0.1
+    assert [short.artifact for short in report.below] == ["games/n0/games.db"]
+
+
+def test_who_drains_takes_nothing_more() -> None:
+    world = ephemeral(PeerSpec("n1", rules=NONE), carrier="pieces")
+    world.limit(0, up=10.0 * KB, down=None)
+    world.publish(0, "games", "own.db", size=1000 * KB)
+    world.publish(1, "games", "other.db", size=10 * KB)
+    world.run(1.0)
+    node = world.nodes[0]
+    node.give(3, 0, core(world, 0).drain, 1, 20.0)
+    report = sync(world, 1, data_type="games", targets=("vast-1",))
+    assert rows(report)["other.db", "vast-1"] == "refused: status"
+
+
+def test_without_notice_at_most_what_the_last_cycle_published_is_lost() -> None:
+    world = ephemeral(PeerSpec("n1", rules=NONE), PeerSpec("n2", rules=NONE))
+    lost = []
+    for number in range(10):
+        world.publish(0, "games", f"{number}.db", size=300 * KB)
+        world.run(10.0)
+    world.publish(0, "games", "last.db", size=300 * KB)
+    world.crash(0, machine=True)
+    world.run(60.0)
+    lost = [n for n in range(10) if not holders(world, "games", "vast-1", f"{n}.db") - {"vast-1"}]
+    assert lost == []
+
+
+def test_what_a_dead_node_published_is_copied_again_by_one_who_has_it() -> None:
+    world = world_of(*quiet(4, copies=2))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(10.0)
+    first = holders(world, "games", "n0", "games.db") - {"n0"}
+    assert len(first) == 2
+    gone = int(min(first)[1])
+    world.crash(0, machine=True)
+    world.crash(gone, machine=True)
+    world.run(200.0)
+    alive = holders(world, "games", "n0", "games.db") - {"n0", f"n{gone}"}
+    assert len(alive) == 2
+
+
+def test_a_rule_that_the_card_does_not_show_is_told_once_as_a_refused_push() -> None:
+    world = ephemeral(PeerSpec("n1", rules=NONE), PeerSpec("n2", rules=NONE))
+    refuser = core(world, 1)
+    assert refuser.rules.settings is not None
+    out = core(world, 0).rules.refusal_heard(refuser.me, "games", "disk")
+    assert [effect.event for effect in out if hasattr(effect, "event")] == [
+        PushRefused("n1", "games", "disk", "n1: its disk is too full")
+    ]
+    assert core(world, 0).rules.refusal_heard(refuser.me, "games", "disk") == []
