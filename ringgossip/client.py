@@ -159,6 +159,11 @@ class Client:
         """Return what the peer is pulling now."""
         return self._list("transfers", {})
 
+    def explain(self, artifact: str, node: str) -> dict[str, Any]:
+        """Return why a node has, lacks or will get an artifact (`kind/origin/name`): `code`, `sentence`."""
+        result: dict[str, Any] = self._call("explain", {"artifact": artifact, "node": node})
+        return result
+
     def status(self) -> dict[str, Any]:
         """Return the peer's whole state."""
         result: dict[str, Any] = self._call("status", {})

@@ -21,8 +21,10 @@ COMMANDS = {
     "members": ("ringgossip.cli.members", "show who is there"),
     "transfers": ("ringgossip.cli.transfers", "show what is being pulled now"),
     "status": ("ringgossip.cli.status", "say how the local peer is, and what to do about it"),
+    "explain": ("ringgossip.cli.explain", "say why a node has, lacks or will get an artifact"),
     "watch": ("ringgossip.cli.watch", "print what happens, as it happens"),
     "demo": ("ringgossip.cli.demo", "run five peers and a live writer here, and judge them"),
+    "simulate": ("ringgossip.cli.simulate", "tell a story with simulated peers, and judge its promises"),
     "config": ("ringgossip.cli.config_command", "show or check what a node.yaml means"),
 }
 

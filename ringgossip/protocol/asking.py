@@ -8,9 +8,12 @@ an idle source for, it is asked for what somebody else owes us for too long.
 
 from dataclasses import dataclass
 
+from ringgossip.config.words import PRIORITIES
 from ringgossip.content.record import ArtifactKey
 from ringgossip.identity import PeerId
+from ringgossip.protocol import spares
 from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, Notice, Send
+from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.sources import Ask, Source
@@ -39,15 +42,20 @@ class TransferSettings:
     look_interval: float = 5.0  # how often to look for more holders
     retry: float = 5.0  # first retry after our own disk refused; doubles
     longest_retry: float = 300.0
+    starving: float = 5.0  # a pull that is overtaken for so long goes first, once in `mercy` seconds
+    mercy: float = 1.0
+    request_chunks: int = 64  # named by one request at most
     receive_bytes_per_second: float | None = None
 
 
 class Asking:
     """The part of `Transfer` that knows sources; it changes pulls only by asking for their chunks."""
 
-    def __init__(self, settings: TransferSettings, rng: Draw, now: float) -> None:
+    def __init__(self, settings: TransferSettings, rng: Draw, now: float, guide: Guide | None = None) -> None:
         self._settings = settings
         self._rng = rng
+        self._guide = guide or Guide()
+        self._mercy_at = now
         self._bucket = TokenBucket(settings.receive_bytes_per_second, now)
         self._sources: dict[PeerId, Source] = {}
         self._strikes: dict[PeerId, int] = {}  # of peers that are not linked now
@@ -63,6 +71,7 @@ class Asking:
         """A request came to nothing: its chunks may be asked of others."""
         unused = sum(ask.waiting.values())
         self._bucket.refund(unused)
+        source.bucket.refund(unused)
         items = source.forget(ask)
         pull = self._pulls.get(ask.root)
         if pull is None:
@@ -81,8 +90,17 @@ class Asking:
         """Return the bytes asked for and not yet stored."""
         return sum(source.outstanding for source in self._sources.values())
 
-    def _in_turn(self) -> list[Pull]:
-        return sorted(self._pulls.values(), key=lambda pull: pull.rank)
+    def _in_turn(self, now: float) -> list[Pull]:
+        """Return the pulls, the most urgent first; once a second one that is overtaken all the time."""
+        pulls = sorted(self._pulls.values(), key=lambda pull: pull.rank)
+        if now >= self._mercy_at and pulls and pulls[-1].rank > pulls[0].rank:
+            waiting = [pull for pull in pulls if pull.phase is Phase.PULLING and pull.needed]
+            last = min(waiting, key=lambda pull: pull.asked_last, default=pulls[0])
+            if now >= max(last.asked_last, last.started_at) + self._settings.starving:
+                self._mercy_at = now + self._settings.mercy
+                pulls.remove(last)
+                pulls.insert(0, last)
+        return pulls
 
     def _fill(self, now: float) -> Out:
         """Ask as much as windows, budget and bucket allow; the best source and the first pull first."""
@@ -91,7 +109,7 @@ class Asking:
         self._short = False
         if not self._pulls:
             return out
-        pulls = self._in_turn()
+        pulls = self._in_turn(now)
         ready = [source for source in self._sources.values() if now >= source.busy_until]
         # Random order, or the first link of every peer would do most of the work.
         if len(ready) > 1:
@@ -117,7 +135,7 @@ class Asking:
         out: Out = []
         if not self._pulls or now < source.busy_until:
             return out
-        pulls = self._in_turn()
+        pulls = self._in_turn(now)
         while self._may_ask(now):
             asked = self._ask(source, pulls, now)
             if not asked:
@@ -137,6 +155,9 @@ class Asking:
         settings = self._settings
         if source.chunks >= settings.most_chunks:
             return []
+        if not source.bucket.may_take(now):
+            self._ask_at = min(self._ask_at, source.bucket.ready_at(now))
+            return []
         for pull in pulls:
             holding = pull.holders.get(source.peer)
             if holding is None:
@@ -152,24 +173,37 @@ class Asking:
             if own is not None and not own.may_take(now):
                 self._ask_at = min(self._ask_at, own.ready_at(now))
                 continue
-            chunk_size = pull.record.chunk_size
-            window = source.window(chunk_size, settings.window_seconds, settings.largest_window)
-            if source.outstanding >= window:
-                continue
-            limit = self._limit(chunk_size, window, now)
-            if not limit:
-                self._short = True
-                continue
-            if own is not None and own.rate is not None:
-                limit = min(limit, max(1, int(own.level(now)) // chunk_size))
-            candidates = pull.needed if holding == ALL else pull.needed & holding
-            candidates = self._leave_to_better(candidates, pull, source, now)
-            indices = pick(pull.availability.rarest(candidates), pull.count, limit, self._rng)
-            if not indices and not source.outstanding:
-                indices = self._overdue(pull, source, holding, limit, now)
+            indices = self._choose(source, pull, holding, own, now)
             if indices:
                 return self._send_ask(source, pull, indices, now)
+            more = spares.choose(pull, source, now, self._rng)
+            if more:
+                return self._send_spare(source, pull, more, now)
         return []
+
+    def _choose(
+        self, source: Source, pull: Pull, holding: int, own: TokenBucket | None, now: float
+    ) -> list[int]:
+        """Return chunks to ask of this source, which nobody else owes us (or for too long)."""
+        settings = self._settings
+        chunk_size = pull.record.chunk_size
+        window = source.window(chunk_size, settings.window_seconds, settings.largest_window)
+        if source.outstanding >= window:
+            return []
+        limit = self._limit(chunk_size, window, now)
+        if not limit:
+            self._short = True
+            return []
+        if source.bucket.rate is not None:
+            limit = min(limit, max(1, int(source.bucket.level(now)) // chunk_size))
+        if own is not None and own.rate is not None:
+            limit = min(limit, max(1, int(own.level(now)) // chunk_size))
+        candidates = pull.needed if holding == ALL else pull.needed & holding
+        candidates = self._leave_to_better(candidates, pull, source, now)
+        indices = pick(pull.availability.rarest(candidates), pull.count, limit, self._rng)
+        if not indices and not source.outstanding:
+            indices = self._overdue(pull, source, holding, limit, now)
+        return indices
 
     def _limit(self, chunk_size: int, window: int, now: float) -> int:
         """Return how many chunks the next request may name."""
@@ -179,7 +213,7 @@ class Asking:
             # A chunk larger than the whole budget must pass too, alone.
             return 0 if outstanding else 1
         most = min(self._settings.batch, window // 2, self._bucket.level(now))
-        return min(64, max(1, int(most) // chunk_size), room // chunk_size)
+        return min(self._settings.request_chunks, max(1, int(most) // chunk_size), room // chunk_size)
 
     def _leave_to_better(self, candidates: int, pull: Pull, source: Source, now: float) -> int:
         """Return what nobody better has, if this source misbehaved or is slow."""
@@ -229,12 +263,26 @@ class Asking:
         self._request = self._request % (2**32 - 1) + 1
         waiting = {index: pull.length(index) for index in indices}
         source.asked(Ask(self._request, pull.root, waiting, now), now)
-        pull.take(indices)
+        pull.take(indices, now)
+        pull.asked_last = now
         self._bucket.take(sum(waiting.values()), now)
+        source.bucket.take(sum(waiting.values()), now)
         own = self._limits.get(pull.record.key)
         if own is not None:
             own.take(sum(waiting.values()), now)
-        return [Send(source.peer, GetChunks(self._request, pull.root, tuple(indices)), LINK)]
+        return [Send(source.peer, self._question(pull, indices), LINK)]
+
+    def _send_spare(self, source: Source, pull: Pull, indices: list[int], now: float) -> Out:
+        self._request = self._request % (2**32 - 1) + 1
+        late = {index: pull.length(index) for index in indices}
+        source.asked(Ask(self._request, pull.root, {}, now, late=late), now)
+        for index in indices:
+            pull.spares[index] = pull.spares.get(index, 0) + 1
+        return [Send(source.peer, self._question(pull, indices), LINK)]
+
+    def _question(self, pull: Pull, indices: list[int]) -> GetChunks:
+        word = PRIORITIES.index(self._guide.priority(pull.record))
+        return GetChunks(self._request, pull.root, tuple(indices), word)
 
     def _ask_pages(self, source: Source, pull: Pull, holding: int, now: float) -> Out:
         if pull.builder is None or len(pull.pages_asked) >= 64:

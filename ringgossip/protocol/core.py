@@ -30,7 +30,7 @@ back as an input of `PeerCore`:
     (a held copy is damaged)     copy_lost(record, reason, now)
 
     (a publication)              Published(ticket, record, unchanged) | PublishRefused(ticket, reason)
-    (a sync)                     SyncAnswered(ticket, report)
+    (a sync, a drain)            SyncAnswered(ticket, report) | DrainAnswered(ticket, report)
 
 The current link of a peer is the last one opened that is not closed or broken:
 the world makes a link current before it calls `link_opened`, and falls back to
@@ -41,7 +41,7 @@ is about to.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NewType, Protocol
 
@@ -49,9 +49,7 @@ from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
-from ringgossip.protocol.answers import SyncReport
-from ringgossip.strategy.bandwidth import Spent
-from ringgossip.strategy.candidates import DiskUse
+from ringgossip.protocol.answers import DrainReport, SyncReport
 from ringgossip.protocol.notices import CardChanged as CardChanged
 from ringgossip.protocol.notices import CertificateHeard as CertificateHeard
 from ringgossip.protocol.notices import MemberDown as MemberDown
@@ -62,6 +60,8 @@ from ringgossip.protocol.notices import Notice as Notice
 from ringgossip.protocol.notices import PulseHeard as PulseHeard
 from ringgossip.protocol.notices import Remind as Remind
 from ringgossip.protocol.notices import WantChanged as WantChanged
+from ringgossip.strategy.bandwidth import Spent
+from ringgossip.strategy.candidates import DiskUse
 from ringgossip.wire.messages import Message
 
 if TYPE_CHECKING:
@@ -273,6 +273,14 @@ class SyncAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainAnswered:
+    """The `drain` that came with `ticket` is over."""
+
+    ticket: int
+    report: DrainReport
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Give an event to the application."""
 
@@ -308,6 +316,7 @@ Effect = (
     | Remember
     | PersistSpent
     | SyncAnswered
+    | DrainAnswered
     | Tell
     | Stop
 )
@@ -392,5 +401,5 @@ class Restored:
     holdings: tuple[Record, ...]
     paths: Mapping[tuple[str, str, str, int], str]
     marks: tuple[tuple[ArtifactKey, str, int], ...] = ()
-    spent: Spent = Spent()  # what has left of the byte budgets
+    spent: Spent = field(default_factory=Spent)  # what has left of the byte budgets
     disk: DiskUse | None = None  # as it is when the peer starts; None: it cannot be told

@@ -6,6 +6,7 @@ what a peer said: a broken rule becomes a counter and an event.
 
 from typing import TYPE_CHECKING
 
+from ringgossip.config.words import PRIORITIES
 from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.errors import OperationFailed, PeerMisbehaved
@@ -31,10 +32,10 @@ from ringgossip.protocol.core import (
     Tell,
 )
 from ringgossip.protocol.explaining import Explanation, explain
+from ringgossip.protocol.keeping import Keeping
 from ringgossip.protocol.membership import Member
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.protocol.switchboard import CoreSettings
-from ringgossip.protocol.verbs import Verbs
 from ringgossip.protocol.views import ArtifactView, ReceiptView, TransferView
 from ringgossip.strategy.candidates import DiskUse
 from ringgossip.strategy.eligibility import Verdict
@@ -76,7 +77,7 @@ Out = list[Effect | Notice]
 _LINKS_ONLY = frozenset(message for tag, message in MESSAGES.items() if tag in (1, 3) or tag >= 30)
 
 
-class PeerCore(Verbs):
+class PeerCore(Keeping):
     """The inputs of the world, and what may be seen from outside."""
 
     # --- life ------------------------------------------------------------------------------
@@ -91,7 +92,7 @@ class PeerCore(Verbs):
 
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye; the world stops soon after."""
-        return self._settle(self.membership.leave(now), now)
+        return self._settle(self.membership.leave(now) + self.serving.account.close(), now)
 
     def wake(self, now: float) -> list[Effect]:
         """Do what is due."""
@@ -119,7 +120,13 @@ class PeerCore(Verbs):
         """The configuration was read again: all of it holds from now on."""
         before = self.rules.facts()
         out = self.rules.change_settings(settings, now)
+        out += self.serving.set_limits(settings.bandwidth.send_bytes_per_second, settings.budget, now)
+        out += self.transfer.set_limits(settings.bandwidth.receive_bytes_per_second, now)
         return self._settle(out + self._facts_changed(before, now), now)
+
+    def day_changed(self, day: int, now: float) -> list[Effect]:
+        """The world tells the day, in days since 1970-01-01: byte budgets begin anew."""
+        return self._settle(self.serving.account.day_changed(day), now)
 
     def disk_changed(self, disk: DiskUse | None, now: float) -> list[Effect]:
         """Our disk was looked at; None: it cannot be told."""
@@ -133,13 +140,12 @@ class PeerCore(Verbs):
         self.rules.members_changed(now)
         return self.membership.change_facts(self.rules.facts(), now)
 
-    def ask(self, key: ArtifactKey, sequence: int, priority: str, now: float) -> list[Effect]:
-        """Somebody here asks for this version of an artifact, or a later one."""
-        self.rules.ask(key, sequence, priority)
-        record = self.catalog.get(key)
-        if record is None or not self.wants(record):
+    def ask(self, record: Record, priority: str, now: float) -> list[Effect]:
+        """Somebody here asks for this version of an artifact, or a later one; said twice it is asked once."""
+        if self.rules.is_asked(record):
             return []
-        return self._settle(self.transfer.want(record, now), now)
+        _, out = self.ask_here(record, PRIORITIES.index(priority), None, now)
+        return self._settle(out, now)
 
     # --- links -----------------------------------------------------------------------------------
 

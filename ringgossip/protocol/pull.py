@@ -44,6 +44,10 @@ class Pull:
     copying: int = 0
     needed: int = 0
     asked: dict[int, int] = field(default_factory=dict)  # chunk -> how many peers were asked
+    asked_at: dict[int, float] = field(default_factory=dict)  # the same chunks -> when first
+    arriving: set[int] = field(default_factory=set)  # of these, whose first byte is here
+    spares: dict[int, int] = field(default_factory=dict)  # chunk -> how many more may send it (`spares`)
+    doubled: int = 0  # chunks that two sent at the same time
     availability: Availability = field(default_factory=Availability)
     # ALL, or the chunks it has: until the manifest is proven only whether it has something (0).
     holders: dict[PeerId, int] = field(default_factory=dict)
@@ -51,10 +55,12 @@ class Pull:
     newer: Record | None = None
     look_at: float = -NEVER  # when to look for more holders
     last_progress: float = 0.0
+    asked_last: float = -NEVER
     stall_told: bool = False
     bytes_received: int = 0
     rate: float = 0.0
     count: int = field(init=False)  # of chunks
+    partial_holders: int = 0
     _rate_since: float = 0.0
     _rate_bytes: int = 0
 
@@ -85,10 +91,11 @@ class Pull:
         """Every chunk is here and verified."""
         return self.phase is Phase.PULLING and not self.needed and not self.copying and not self.asked
 
-    def take(self, indices: list[int]) -> None:
+    def take(self, indices: list[int], now: float) -> None:
         """These chunks were asked of one more peer."""
         for index in indices:
             self.asked[index] = self.asked.get(index, 0) + 1
+            self.asked_at.setdefault(index, now)
         self.needed = without(self.needed, set_of(indices))
 
     def give_back(self, indices: list[int]) -> None:
@@ -96,10 +103,12 @@ class Pull:
         freed = []
         for index in indices:
             times = self.asked.get(index, 0)
+            self.arriving.discard(index)
             if times > 1:
                 self.asked[index] = times - 1
             elif times == 1:
                 del self.asked[index]
+                del self.asked_at[index]
                 freed.append(index)
         self.needed |= set_of(freed)
 
@@ -108,6 +117,9 @@ class Pull:
         if self.phase is not Phase.PULLING or index >= self.count or index in self.have:
             return False
         self.have.add(index)
+        self.arriving.discard(index)
+        self.spares.pop(index, None)
+        self.asked_at.pop(index, None)
         if self.asked.pop(index, None) is None:
             # A late answer, to a question that had been given up.
             bit = 1 << index
@@ -123,6 +135,12 @@ class Pull:
             self.rate = sample if not self.rate else 0.5 * (self.rate + sample)
             self._rate_since, self._rate_bytes = now, 0
         return True
+
+    def claimed(self, index: int, times: int) -> None:
+        """A chunk that several were asked for is on its way from so many."""
+        if index not in self.have:
+            self.asked[index] = times
+            self.needed = without(self.needed, 1 << index)
 
     def copied(self, done: int, failed: int, now: float) -> None:
         """Chunks were copied from elsewhere in our store, or could not be."""
@@ -146,11 +164,13 @@ class Pull:
         self.holders[peer] = chunks
         if chunks != ALL:
             self.availability.add(chunks)
+            self.partial_holders += 1
 
     def _leave_count(self, peer: PeerId) -> None:
         before = self.holders.get(peer, ALL)
         if before != ALL:
             self.availability.remove(before)
+            self.partial_holders -= 1
 
     def hear_some(self, peer: PeerId, chunks: int) -> None:
         """A peer that had these chunks, or some that we cannot name yet, says so."""
@@ -163,6 +183,7 @@ class Pull:
         before = self.holders.get(peer, 0)
         if before == ALL:
             return
+        self.partial_holders += peer not in self.holders
         more = 0
         if self.proven:
             more = without(set_of(index for index in indices if index < self.count), before)

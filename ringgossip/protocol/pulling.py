@@ -1,7 +1,7 @@
 """The life of a pull: queued, reserved, its manifest, its chunks, its end.
 
 Rules of this room:
-- Models go first, ties at random; each kind has its own places.
+- What `rules` ranks first goes first, then the scarcest, ties at random; each kind has its own places.
 - A version that became old while it was pulled is finished while somebody
   serves it; of the versions published meanwhile only the newest waits.
 - What our own disk refuses is parked and tried again, later each time; content
@@ -30,9 +30,11 @@ from ringgossip.protocol.core import (
     Send,
     Tell,
 )
+from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.shelf import Shelf
+from ringgossip.strategy.eligibility import No
 from ringgossip.wire.messages import (
     CancelChunks,
     Interest,
@@ -40,6 +42,11 @@ from ringgossip.wire.messages import (
 
 Out = list[Effect | Notice]
 
+
+_PLENTY = 8  # known holders from which on more make nothing safer
+_OVERTAKING = 4  # places beyond `active` for what is more urgent than something under way
+
+_Entry = tuple[int, int, int, int, Record]  # rank, known holders, chance, serial: the smallest first
 
 # Which kind goes first. Checkpoints are small and everyone waits for them.
 KIND_RANK = {"models": 0, "npz": 1, "games": 1}
@@ -60,14 +67,15 @@ class Pulling(Asking):
         keep_predecessor: Callable[[Record], bool],
         name_of: Callable[[PeerId], str],
         now: float,
+        guide: Guide | None = None,
     ) -> None:
-        super().__init__(settings, rng, now)
+        super().__init__(settings, rng, now, guide)
         self._shelf = shelf
         self._holders = holders
         self._keep_predecessor = keep_predecessor
         self._name_of = name_of
         self._keys: dict[ArtifactKey, Pull] = {}
-        self._queues: dict[str, list[tuple[int, int, Record]]] = {kind: [] for kind in KIND_RANK}
+        self._queues: dict[str, list[_Entry]] = {kind: [] for kind in KIND_RANK}
         self._queued: dict[ArtifactKey, Record] = {}
         self._parked: dict[ArtifactKey, tuple[float, Record]] = {}
         self._retries: dict[ArtifactKey, int] = {}
@@ -84,6 +92,7 @@ class Pulling(Asking):
             return []
         pull = self._keys.get(record.key)
         if pull is not None:
+            pull.rank = self._guide.rank(record)
             # Of two records with one sequence the catalog has chosen; the one it names now is wanted.
             newest = pull.newer or pull.record
             if record != pull.record and record.sequence >= newest.sequence:
@@ -92,7 +101,9 @@ class Pulling(Asking):
             return []
         waiting = self._queued.get(record.key)
         if waiting is not None and (waiting == record or waiting.sequence > record.sequence):
-            return []
+            if waiting == record:
+                self._enqueue(waiting)  # perhaps it is more urgent now
+            return self._advance(now) if self._has_place(record.kind) else []
         self._parked.pop(record.key, None)
         self._enqueue(record)
         return self._advance(now) if self._has_place(record.kind) else []
@@ -140,27 +151,38 @@ class Pulling(Asking):
     def _enqueue(self, record: Record) -> None:
         self._queued[record.key] = record
         self._serial += 1
+        scarcity = min(_PLENTY, len(list(self._holders(record))))
         # Ties at random, or all peers would pull the same artifact from the same holder first.
-        heapq.heappush(self._queues[record.kind], (self._rng.getrandbits(16), self._serial, record))
+        entry = (self._guide.rank(record), scarcity, self._rng.getrandbits(16), self._serial, record)
+        heapq.heappush(self._queues[record.kind], entry)
 
     def _has_place(self, kind: str) -> bool:
-        return self._active.get(kind, 0) < self._settings.active
+        active, queue = self._active.get(kind, 0), self._queues[kind]
+        if active < self._settings.active or active >= self._settings.active + _OVERTAKING or not queue:
+            return active < self._settings.active
+        # What is more urgent than something under way need not wait until that ends.
+        return any(pull.rank > queue[0][0] for pull in self._pulls.values() if pull.record.kind == kind)
 
     def _advance(self, now: float) -> Out:
         """Start pulls for which there is a place, then fill the windows."""
         out: Out = []
         for kind, queue in self._queues.items():
-            postponed: list[tuple[int, int, Record]] = []
+            postponed: list[_Entry] = []
             while queue and self._has_place(kind) and len(postponed) < 64:
                 entry = heapq.heappop(queue)
-                record = entry[2]
+                record = entry[-1]
                 if self._queued.get(record.key) is not record:
                     continue
                 if record.root in self._pulls:  # the same content under another name comes first
                     postponed.append(entry)
                     continue
                 del self._queued[record.key]
-                out += self._start(record, KIND_RANK[kind], now)
+                verdict = self._guide.may_receive(record)
+                if verdict:
+                    out += self._start(record, self._guide.rank(record), now)
+                elif isinstance(verdict, No):
+                    # The rules ask for it again as soon as they allow it.
+                    out.append(Tell(TransferStalled(record.key.text, record.sequence, verdict.sentence)))
             for entry in postponed:
                 heapq.heappush(queue, entry)
         return out + self._fill(now)
@@ -389,6 +411,9 @@ class Pulling(Asking):
             or record.key in self._parked
         )
 
-    def set_receive_rate(self, rate: float | None, now: float) -> None:
-        """Change the limit of receiving."""
-        self._bucket.set_rate(rate, now)
+    def set_limits(self, total: float | None, now: float) -> Out:
+        """Change the limits of receiving, in total and from each peer."""
+        self._bucket.set_rate(total, now)
+        for source in self._sources.values():
+            source.bucket.set_rate(self._guide.limit_of(source.peer), now)
+        return self._fill(now)

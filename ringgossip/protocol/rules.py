@@ -27,7 +27,7 @@ from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import NEVER, Draw, Effect, Notice, Tell, WantChanged
 from ringgossip.protocol.member_views import Member
 from ringgossip.strategy.candidates import Candidate, DiskUse
-from ringgossip.strategy.eligibility import No, Verdict, disk_stops, may_push, may_receive, refusals
+from ringgossip.strategy.eligibility import CODES, No, Verdict, disk_stops, may_push, may_receive, refusals
 from ringgossip.strategy.partners import Turns, push_targets
 from ringgossip.strategy.plans import Plan, is_pushed, plan_for
 from ringgossip.strategy.wanting import Census, Wanted, row_of
@@ -89,18 +89,19 @@ class Rules:
         records: Callable[[], Iterator[Record]],
         held_sequence: Callable[[ArtifactKey], int],
         now: float,
+        disk: DiskUse | None = None,
     ) -> None:
         self.settings = settings
         self.me = me
-        self.disk: DiskUse | None = None
-        self._facts = facts
+        self.disk = disk
+        self._facts = _with_disk(facts, disk)
         self._name = name
         self._rng = rng
         self._member = member
         self._alive = alive
         self._records = records
         self._held_sequence = held_sequence
-        self._disk_stopped = False
+        self._disk_stopped = disk_stops(False, disk, settings.disk)
         self._asked: dict[ArtifactKey, tuple[int, str]] = {}
         self._gone: dict[PeerId, float] = {}  # lost members -> until when their copies count
         self._census: dict[str, Census] = {}
@@ -169,9 +170,7 @@ class Rules:
         if share is not None and said is not None:
             moved = abs(share - said) >= _DISK_STEP
         if moved or self.facts().refuses != before.refuses:
-            rounded = None if share is None else round(share, 2)
-            free = None if disk is None else disk.free
-            self._facts = replace(self._facts, disk_used=rounded, disk_free=free)
+            self._facts = _with_disk(self._facts, disk)
         return self._told(before)
 
     def _judge_disk(self) -> None:
@@ -289,6 +288,10 @@ class Rules:
             return No("status", f"{name} is {'unknown' if member is None else member.state}")
         return self.census(record.kind).wanting(peer, record.key.hash, record.origin, asked)
 
+    def may_receive(self, record: Record) -> Verdict:
+        """Judge before space is set aside for a version, as our disk is now."""
+        return may_receive(self.myself(), record.kind, self.settings.disk)
+
     def wants_now(self, record: Record, now: float) -> bool:
         """Tell whether to pull at once; who was chosen to hold it waits until the members stand still."""
         verdict = self.wanting(record)
@@ -362,6 +365,22 @@ class Rules:
             self._refused[peer, kind] = code
         return out
 
+    def refusal_heard(self, peer: PeerId, kind: str, code: str) -> Out:
+        """A peer answered that it will not have this kind: told once."""
+        member = self._member(peer)
+        if member is None or self._refused.get((peer, kind), "") == code:
+            return []
+        self._refused[peer, kind] = code
+        return [Tell(PushRefused(member.name, kind, code, f"{member.name}: {CODES.get(code, code)}"))]
+
+    def bars(self, name: str, kind: str) -> bool:
+        """Tell whether our settings keep this kind from a node."""
+        return kind in self.settings.excluded(name)
+
+    def is_remembered(self, peer: PeerId) -> bool:
+        """Tell whether a lost member went so short a time ago that its copies count."""
+        return peer in self._gone
+
     def copy_confirmed(self, holder: PeerId, now: float) -> None:
         """It took something of ours: it is not the one that waits longest any more."""
         self._last_copy[holder] = now
@@ -416,6 +435,12 @@ class Rules:
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
         return min(self._scan_at, min(self._gone.values(), default=NEVER))
+
+
+def _with_disk(facts: MemberFacts, disk: DiskUse | None) -> MemberFacts:
+    if disk is None:
+        return replace(facts, disk_used=None, disk_free=None)
+    return replace(facts, disk_used=round(disk.share, 2), disk_free=disk.free)
 
 
 def rank(kind: str, priority: str) -> int:

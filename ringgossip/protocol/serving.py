@@ -1,21 +1,28 @@
 """Give chunks to those who ask: who is next, how much at once, and tell progress.
 
-Every asker has a queue. A place on the uplink goes to the asker that was given
-least lately (so one cannot starve another), and among its requests to the
-kind that goes first and then to the chunk that we sent least often: while a
-file spreads from one holder, distinct chunks leave it first.
+Every asker has a queue. A place on the uplink goes to the kind that goes first,
+then to the asker that was given least lately for its weight and its priority
+words (twice the share, twice the bytes), and among its requests to the chunk
+that we sent least often: while a file spreads from one holder, distinct chunks
+leave it first. Once a second whoever has waited longest goes ahead of a kind
+that overtakes it, so nobody starves: of N that wait none waits longer than
+`starving + N` seconds.
 
 Little is granted ahead: two chunks, or what the link moves in 20 ms, so that
 the choice stays open and control messages never wait behind a queue of bodies.
 """
 
 from bisect import insort
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from ringgossip.config.blocks import Budget
 from ringgossip.content.chunking import chunk_count, chunk_length
 from ringgossip.content.hashing import HASH_BYTES
 from ringgossip.content.manifest import PAGE_BYTES
 from ringgossip.identity import Address, PeerId
+from ringgossip.protocol.askers import CRITICAL, Asker, Wanted, order_of
+from ringgossip.protocol.budgets import Account
 from ringgossip.protocol.core import (
     LINK,
     NEVER,
@@ -28,6 +35,7 @@ from ringgossip.protocol.core import (
 )
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.shelf import Shelf
+from ringgossip.strategy.bandwidth import Spent
 from ringgossip.wire.messages import (
     Busy,
     CancelChunks,
@@ -61,44 +69,33 @@ class ServingSettings:
     # A guess: manifests are a two-thousandth of what they describe, so nobody honest needs more.
     page_bytes_per_second: float = 32 * 2**20  # to one peer; beyond it hears "busy"
     retry_after: float = 1.0
+    starving: float = 5.0  # what waits longer goes first, once in `mercy` seconds
+    mercy: float = 1.0
+    spent_retry: float = 30.0  # when to ask again of somebody whose byte budget has left
     send_bytes_per_second: float | None = None
-
-
-@dataclass(slots=True)
-class _Wanted:
-    request: int
-    root: bytes
-    index: int
-    length: int
-    rank: int
-
-
-def _rank_of(wanted: _Wanted) -> int:
-    return wanted.rank
-
-
-@dataclass(slots=True)
-class _Asker:
-    peer: PeerId
-    pages: TokenBucket
-    queue: list[_Wanted] = field(default_factory=list)
-    granted: dict[tuple[int, int], int] = field(default_factory=dict)  # (request, index) -> bytes
-    granted_bytes: int = 0
-    given: float = 0.0  # bytes since everybody's start: who was given least is next
-    rate: float = 0.0
-    sample_start: float = 0.0
-    sample_bytes: int = 0
-    interests: dict[bytes, None] = field(default_factory=dict)
 
 
 class Serving:
     """The machine that gives."""
 
-    def __init__(self, settings: ServingSettings, shelf: Shelf, now: float) -> None:
+    def __init__(
+        self,
+        settings: ServingSettings,
+        shelf: Shelf,
+        now: float,
+        limit_of: Callable[[PeerId], float | None] = lambda peer: None,
+        weight_of: Callable[[PeerId], float] = lambda peer: 1.0,
+        budget: Budget | None = None,
+        spent: Spent | None = None,
+    ) -> None:
         self._settings = settings
         self._shelf = shelf
+        self._limit_of = limit_of
+        self._weight_of = weight_of
+        self.account = Account(budget or Budget(), spent or Spent())
+        self._mercy_at = now
         self._bucket = TokenBucket(settings.send_bytes_per_second, now)
-        self._askers: dict[PeerId, _Asker] = {}
+        self._askers: dict[PeerId, Asker] = {}
         self._interested: dict[bytes, dict[PeerId, None]] = {}
         self._sent: dict[bytes, bytearray] = {}  # root -> how often each chunk was sent, at most 255
         self._news: dict[bytes, list[int]] = {}
@@ -111,7 +108,8 @@ class Serving:
     def link_opened(self, peer: PeerId, now: float) -> Out:
         """Somebody may ask now."""
         pages = TokenBucket(self._settings.page_bytes_per_second, now, burst_seconds=1.0)
-        self._askers[peer] = _Asker(peer, pages, sample_start=now)
+        bucket = TokenBucket(self._limit_of(peer), now)
+        self._askers[peer] = Asker(peer, pages, bucket, sample_start=now)
         return []
 
     def link_broken(self, peer: PeerId, now: float) -> Out:
@@ -143,12 +141,12 @@ class Serving:
             case GetPages():
                 return self._heard_get_pages(asker, message, now)
             case GetChunks():
-                return self._heard_get_chunks(asker, message) + self._grant(now)
+                return self._heard_get_chunks(asker, message, now) + self._grant(now)
             case CancelChunks():
                 return self._heard_cancel(asker, message) + self._grant(now)
         return []
 
-    def _heard_interest(self, asker: _Asker, message: Interest) -> Out:
+    def _heard_interest(self, asker: Asker, message: Interest) -> Out:
         root = message.root
         if not message.wanted:
             asker.interests.pop(root, None)
@@ -173,7 +171,7 @@ class Serving:
             for start in range(0, len(bitmap), _BITMAP)
         ]
 
-    def _heard_get_pages(self, asker: _Asker, message: GetPages, now: float) -> Out:
+    def _heard_get_pages(self, asker: Asker, message: GetPages, now: float) -> Out:
         known = self._shelf.available(message.root)
         if known is None or len(message.levels) != len(message.indices):
             return [Send(asker.peer, NoChunks(message.request, message.root, (), "no manifest here"), LINK)]
@@ -186,12 +184,14 @@ class Serving:
         self._bucket.take(largest * len(pages), now)
         return [SendPages(asker.peer, message.request, message.root, pages)]
 
-    def _heard_get_chunks(self, asker: _Asker, message: GetChunks) -> Out:
+    def _heard_get_chunks(self, asker: Asker, message: GetChunks, now: float) -> Out:
         known = self._shelf.available(message.root)
         if known is None:
             return [Send(asker.peer, NoChunks(message.request, message.root, (), "not here"), LINK)]
-        waiting = sum(len(other.queue) for other in self._askers.values())
         settings = self._settings
+        if message.priority != CRITICAL and self.account.left() == 0:
+            return [Send(asker.peer, Busy(message.request, settings.spent_retry), LINK)]
+        waiting = sum(len(other.queue) for other in self._askers.values())
         indices = tuple(dict.fromkeys(message.indices))
         more = len(indices)
         if len(asker.queue) + more > settings.queue or waiting + more > settings.total_queue:
@@ -207,21 +207,21 @@ class Serving:
                 absent.append(index)
                 continue
             length = chunk_length(index, record.size, record.chunk_size)
-            wanted = _Wanted(message.request, message.root, index, length, rank)
-            if asker.queue and asker.queue[-1].rank > rank:
-                insort(asker.queue, wanted, key=_rank_of)
+            wanted = Wanted(message.request, message.root, index, length, rank, message.priority, now)
+            if asker.queue and asker.queue[-1].order > wanted.order:
+                insort(asker.queue, wanted, key=order_of)
             else:
                 asker.queue.append(wanted)
         if not absent:
             return []
         return [Send(asker.peer, NoChunks(message.request, message.root, tuple(absent), "not here"), LINK)]
 
-    def _catch_up(self, asker: _Asker) -> None:
+    def _catch_up(self, asker: Asker) -> None:
         """Whoever asked for nothing meanwhile has saved nothing up: it could starve the others."""
         active = [other.given for other in self._askers.values() if other.queue or other.granted]
         asker.given = max(asker.given, min(active, default=asker.given))
 
-    def _heard_cancel(self, asker: _Asker, message: CancelChunks) -> Out:
+    def _heard_cancel(self, asker: Asker, message: CancelChunks) -> Out:
         gone = set(message.indices)
         asker.queue = [
             wanted
@@ -237,14 +237,20 @@ class Serving:
         out: Out = []
         self._grant_at = NEVER
         while True:
-            ready = [asker for asker in self._askers.values() if asker.queue and self._has_room(asker)]
+            ready = []
+            for asker in self._askers.values():
+                if not asker.queue or not self._has_room(asker):
+                    continue
+                if asker.bucket.may_take(now):
+                    ready.append(asker)
+                else:
+                    self._grant_at = min(self._grant_at, asker.bucket.ready_at(now))
             if not ready:
                 return out
             if not self._bucket.may_take(now):
-                self._grant_at = self._bucket.ready_at(now)
+                self._grant_at = min(self._grant_at, self._bucket.ready_at(now))
                 return out
-            asker = min(ready, key=lambda candidate: (candidate.queue[0].rank, candidate.given))
-            wanted = self._next(asker)
+            asker, wanted = self._choose(ready, now)
             known = self._shelf.available(wanted.root)
             if known is None:
                 refusal = NoChunks(wanted.request, wanted.root, (wanted.index,), "no longer here")
@@ -255,8 +261,11 @@ class Serving:
             place = wanted.request, wanted.index
             asker.granted[place] = asker.granted.get(place, 0) + wanted.length
             asker.granted_bytes += wanted.length
-            asker.given += wanted.length
+            if wanted.rank:
+                asker.overtaken_at = now
+            asker.given += wanted.length / (wanted.share * self._weight_of(asker.peer))
             self._bucket.take(wanted.length, now)
+            asker.bucket.take(wanted.length, now)
             if wanted.root in self._interested:
                 times = self._sent.get(wanted.root)
                 if times is None:
@@ -264,14 +273,44 @@ class Serving:
                     times = self._sent[wanted.root] = bytearray(count)
                 times[wanted.index] = min(255, times[wanted.index] + 1)
             out.append(SendChunk(asker.peer, wanted.request, wanted.root, wanted.index, wanted.length))
+            out += self.account.take(wanted.length)
+            if self.account.left() == 0:
+                out += self._turn_away()
 
-    def _has_room(self, asker: _Asker) -> bool:
+    def _choose(self, ready: list[Asker], now: float) -> tuple[Asker, Wanted]:
+        """Return who is next and what it gets; it leaves its queue."""
+        if now >= self._mercy_at:
+            self._mercy_at = now + self._settings.mercy
+            first = min(asker.queue[0].rank for asker in ready)
+            overtaken = []
+            for asker in ready:
+                places = (place for place, wanted in enumerate(asker.queue) if wanted.rank > first)
+                place = next(places, None)
+                if place is not None:
+                    overtaken.append((max(asker.queue[place].asked_at, asker.overtaken_at), place, asker))
+            since, place, asker = min(overtaken, key=lambda entry: entry[0], default=(now, 0, ready[0]))
+            if now >= since + self._settings.starving:
+                return asker, asker.queue.pop(place)
+        asker = min(ready, key=lambda candidate: (candidate.queue[0].rank, candidate.given))
+        return asker, self._next(asker)
+
+    def _turn_away(self) -> Out:
+        """The byte budget has left: what is not critical is to be had elsewhere, or later."""
+        out: Out = []
+        for asker in self._askers.values():
+            requests = sorted({wanted.request for wanted in asker.queue if wanted.priority != CRITICAL})
+            asker.queue = [wanted for wanted in asker.queue if wanted.priority == CRITICAL]
+            retry = self._settings.spent_retry
+            out += [Send(asker.peer, Busy(request, retry), LINK) for request in requests]
+        return out
+
+    def _has_room(self, asker: Asker) -> bool:
         settings = self._settings
         if len(asker.granted) < settings.ahead_least:
             return True
         return asker.granted_bytes < min(settings.ahead_most, asker.rate * settings.ahead_seconds)
 
-    def _next(self, asker: _Asker) -> _Wanted:
+    def _next(self, asker: Asker) -> Wanted:
         first = asker.queue[0]
         times = self._sent.get(first.root)
         if not times:
@@ -279,7 +318,7 @@ class Serving:
 
         def order(place: int) -> tuple[bool, int, int]:
             wanted = asker.queue[place]
-            if wanted.root != first.root:
+            if wanted.root != first.root or wanted.order != first.order:
                 return True, 0, place
             return False, times[wanted.index], place
 
@@ -311,7 +350,7 @@ class Serving:
         refusal = Send(peer, NoChunks(request, root, (index,), reason[:120]), LINK)
         return [refusal, *self._grant(now)]
 
-    def _settle(self, asker: _Asker, request: int, index: int) -> None:
+    def _settle(self, asker: Asker, request: int, index: int) -> None:
         asker.granted_bytes -= asker.granted.pop((request, index), 0)
 
     # --- progress -----------------------------------------------------------------------------
@@ -371,6 +410,20 @@ class Serving:
         """Return how many chunks are asked of us and not yet granted."""
         return sum(len(asker.queue) for asker in self._askers.values())
 
+    def set_limits(self, total: float | None, budget: Budget, now: float) -> Out:
+        """Change the limits of sending, in total and to each peer."""
+        self.set_send_rate(total, now)
+        self.account.budget = budget
+        for asker in self._askers.values():
+            asker.bucket.set_rate(self._limit_of(asker.peer), now)
+        return self._grant(now)
+
     def set_send_rate(self, rate: float | None, now: float) -> None:
-        """Change the limit of sending."""
+        """Change the limit of all sending."""
         self._bucket.set_rate(rate, now)
+
+    def limits_changed(self, peer: PeerId, now: float) -> None:
+        """A peer's card says another provider, perhaps."""
+        asker = self._askers.get(peer)
+        if asker is not None:
+            asker.bucket.set_rate(self._limit_of(peer), now)

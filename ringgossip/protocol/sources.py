@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NEVER
+from ringgossip.protocol.pacing import TokenBucket
 
 RATE_SAMPLE = 0.1  # seconds; shorter samples measure the scheduler, not the link
 FIRST_DOUBT = 5.0  # seconds; doubles with each wrong chunk
@@ -39,6 +40,7 @@ class Source:
     slow_until: float = -NEVER
     last_progress: float = -NEVER
     doubted_until: float = -NEVER  # what it is said to have in whole is not believed until then
+    bucket: TokenBucket = field(default_factory=lambda: TokenBucket(None, 0.0))  # what it may send us
     looked_at: float = -NEVER  # when it was last considered for a second ask
     _good: int = 0
     _sample_start: float = -NEVER
@@ -101,6 +103,14 @@ class Source:
             ask.late[item] = length
             self.outstanding -= length
             self.chunks -= 1
+
+    def claim(self, ask: Ask, item: int) -> None:
+        """Count on an item that was asked of several, now that it comes from here."""
+        length = ask.late.pop(item, None)
+        if length is not None:
+            ask.waiting[item] = length
+            self.outstanding += length
+            self.chunks += 1
 
     def forget(self, ask: Ask) -> list[int]:
         """Drop a request that will not be answered; return the items that were counted on."""

@@ -46,6 +46,7 @@ from ringgossip.protocol.core import (
     WantChanged,
 )
 from ringgossip.protocol.dialing import Dialing, DialingSettings
+from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.membership import Membership, MembershipSettings
 from ringgossip.protocol.neighbours import Neighbours
 from ringgossip.protocol.receipts import Receipts, version_of
@@ -128,6 +129,7 @@ class Switchboard:
             self.catalog.records,
             self._held_sequence,
             now,
+            restored.disk,
         )
         self.membership = Membership(
             cluster,
@@ -142,7 +144,15 @@ class Switchboard:
         )
         self.dialing = Dialing(settings.dialing, self.me, rng, self.membership.addresses)
         self.neighbours = Neighbours(self.me, rng, self.membership.alive, self.dialing.linked, now)
-        self.serving = Serving(settings.serving, self.shelf, now)
+        self.serving = Serving(
+            settings.serving,
+            self.shelf,
+            now,
+            self._limit_of,
+            self.rules.weight_of,
+            settings.rules.budget,
+            restored.spent,
+        )
         self.versions = Versions(self.shelf, self.serving.is_pulled)
         self.receipts = Receipts(self.shelf, rng)
         self.transfer = Transfer(
@@ -153,6 +163,7 @@ class Switchboard:
             lambda record: self.versions.shrinks(record) is not None,
             self.name_of,
             now,
+            Guide(self._limit_of, self.rules.may_receive, self.rules.rank, self.rules.priority_of),
         )
         self.rumors = Rumors(settings.rumors, rng, self.rules.partners, self._route)
         self.anti_entropy = AntiEntropy(settings.anti_entropy, self.catalog, rng, now)
@@ -217,6 +228,7 @@ class Switchboard:
                     more = []
                 case CardChanged():
                     self.rules.members_changed(now)
+                    self.serving.limits_changed(item.peer, now)
                     more = []
                 case WantChanged():
                     more = self._want_changed(item, now)
@@ -284,6 +296,9 @@ class Switchboard:
     def wants(self, record: Record) -> bool:
         """Tell whether this peer wants an artifact: may receive it, and takes, was chosen or was asked to."""
         return bool(self.rules.wanting(record))
+
+    def _limit_of(self, peer: PeerId) -> float | None:
+        return self.rules.limit_of(peer).rate
 
     def _held_sequence(self, key: ArtifactKey) -> int:
         held = self.versions.visible(key)

@@ -15,6 +15,7 @@ Rules of this room:
 
 from ringgossip.events import BadChunk, TransferStalled
 from ringgossip.identity import Address, PeerId
+from ringgossip.protocol import spares
 from ringgossip.protocol.core import (
     LINK,
     NEVER,
@@ -26,6 +27,7 @@ from ringgossip.protocol.core import (
     Send,
     Tell,
 )
+from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.pull import ALL, Phase
 from ringgossip.protocol.pulling import Pulling
 from ringgossip.protocol.sources import Source
@@ -52,7 +54,8 @@ class Transfer(Pulling):
 
     def link_opened(self, peer: PeerId, now: float) -> Out:
         """A peer can be asked now."""
-        self._sources[peer] = Source(peer, self._strikes.pop(peer, 0))
+        limit = TokenBucket(self._guide.limit_of(peer), now)
+        self._sources[peer] = Source(peer, self._strikes.pop(peer, 0), bucket=limit)
         out: Out = []
         for pull in self._pulls.values():
             if pull.told:
@@ -105,7 +108,7 @@ class Transfer(Pulling):
                 pull = self._pulls.get(message.root)
                 if pull is not None:
                     pull.add_to_holder(sender, message.indices)
-                    return self._fill(now)
+                    return self._refill(giver, now)
             case Page():
                 return self._heard_page(giver, message, now)
             case Busy():
@@ -160,7 +163,9 @@ class Transfer(Pulling):
         if ask is not None and ask.root == message.root:
             if message.indices and not ask.pages:
                 lost = [index for index in message.indices if index in ask.waiting]
-                self._bucket.refund(sum(ask.waiting[index] for index in lost))
+                unused = sum(ask.waiting[index] for index in lost)
+                self._bucket.refund(unused)
+                giver.bucket.refund(unused)
                 for index in message.indices:
                     giver.answered(ask, index)
                 if pull is not None:
@@ -187,8 +192,9 @@ class Transfer(Pulling):
                 source.progressed(now)
                 if pull is not None and pull.proven and pull.manifest is not None and index not in pull.have:
                     ask.begun.add(index)
+                    out = spares.claim(pull, source, ask, index, self._sources.values())
                     hash_ = pull.manifest.chunk_hash(index)
-                    return [AcceptBody(peer, request, ask.root, index, length, hash_)]
+                    return [AcceptBody(peer, request, ask.root, index, length, hash_), *out]
                 source.answered(ask, index)
             elif expected is not None:
                 # No chunk of that place has this length: as wrong as one with another hash.

@@ -19,6 +19,7 @@ from ringgossip.config import PeerConfig
 from ringgossip.errors import PeerGone
 from ringgossip.events import Event
 from ringgossip.identity import Address
+from ringgossip.protocol.explaining import Explanation
 from ringgossip.protocol.membership import Member
 from ringgossip.protocol.views import TransferView
 from ringgossip.runtime.opening import open_runtime_peer
@@ -65,6 +66,10 @@ class BackgroundPeer:
     def transfers(self) -> list[TransferView]:
         """Return what is being pulled."""
         return self._call(self._peer.transfers)
+
+    def explain(self, artifact: str, node: str) -> Explanation:
+        """Say why a node has, lacks or will get an artifact; see `Peer.explain`."""
+        return self._call(partial(self._peer.explain, artifact, node))
 
     def status(self) -> dict[str, Any]:
         """Return the peer's state."""

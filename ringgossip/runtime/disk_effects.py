@@ -26,6 +26,7 @@ from ringgossip.protocol.core import (
     FindPages,
     Persist,
     PersistCertificate,
+    PersistSpent,
     Remember,
     Reserve,
     Send,
@@ -133,6 +134,10 @@ class DiskEffects:
         self._crews.index.submit(
             lambda: self._store.remember(effect.key, effect.mark, effect.sequence), _nothing, self._failed
         )
+
+    def persist_spent(self, effect: PersistSpent) -> None:
+        """Keep what has left of the byte budgets; nothing comes back."""
+        self._crews.index.submit(lambda: self._store.persist_spent(effect.spent), _nothing, self._failed)
 
     # --- serving ------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import SystemRandom
 from typing import Any
 
@@ -19,6 +20,7 @@ from ringgossip.content.record import Record
 from ringgossip.events import Event, StorageTrouble
 from ringgossip.identity import Address
 from ringgossip.identity.credentials import Credentials
+from ringgossip.protocol.answers import SyncReport
 from ringgossip.protocol.core import (
     DATAGRAM,
     Abandon,
@@ -31,13 +33,16 @@ from ringgossip.protocol.core import (
     FindPages,
     Persist,
     PersistCertificate,
+    PersistSpent,
     Published,
     PublishRefused,
+    Remember,
     Reserve,
     Send,
     SendChunk,
     SendPages,
     Stop,
+    SyncAnswered,
     Tell,
     VerifyRecords,
 )
@@ -52,7 +57,9 @@ from ringgossip.runtime.links import Links
 from ringgossip.runtime.notary import CredentialsNotary
 from ringgossip.runtime.ports import Ports
 from ringgossip.runtime.resolving import Resolver
+from ringgossip.runtime.storage.disk import disk_use
 from ringgossip.runtime.storage.store import Store
+from ringgossip.runtime.watching import watch_day
 from ringgossip.runtime.workers import Call, Mailbox
 from ringgossip.wire.seal import BOOT_NONCE_BYTES, Opener, Sealer
 
@@ -84,6 +91,7 @@ class Engine:
         self.stop_reason: str | None = None
         self.started_at = trio.current_time()
         self.answers: dict[int, Callable[[Published | PublishRefused], None]] = {}
+        self.reports: dict[int, Callable[[SyncReport], None]] = {}
         self._counters: dict[str, int] = {}
         self._mailbox = mailbox
         self._on_event = on_event
@@ -99,7 +107,7 @@ class Engine:
             settings=settings_of(config),
             boot=boot,
             nonce=nonce,
-            restored=store.restored,
+            restored=replace(store.restored, disk=disk_use(config.data)),
             rng=SystemRandom(),
             now=trio.current_time(),
         )
@@ -155,6 +163,7 @@ class Engine:
             nursery.start_soon(self._links.watch)
             nursery.start_soon(self.datagrams.run)
             nursery.start_soon(self._wake)
+            nursery.start_soon(watch_day, self._core, self.perform)
             task_status.started()
             await self._stopped.wait()
             nursery.cancel_scope.cancel()
@@ -211,6 +220,9 @@ class Engine:
             Drop: disk.drop,
             Published: self._answer,
             PublishRefused: self._answer,
+            SyncAnswered: self._report,
+            Remember: disk.remember,
+            PersistSpent: disk.persist_spent,
             Tell: self._tell,
             Stop: self._stop,
         }
@@ -230,6 +242,11 @@ class Engine:
         answer = self.answers.pop(effect.ticket, None)
         if answer is not None:
             answer(effect)
+
+    def _report(self, effect: SyncAnswered) -> None:
+        report = self.reports.pop(effect.ticket, None)
+        if report is not None:
+            report(effect.report)
 
     def _stop(self, effect: Stop) -> None:
         self.stop(effect.reason)

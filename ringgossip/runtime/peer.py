@@ -23,6 +23,7 @@ from ringgossip.errors import OperationFailed, PeerGone, TimedOut
 from ringgossip.events import Event
 from ringgossip.identity import Address
 from ringgossip.protocol.core import Draft, Published, PublishRefused, Tell
+from ringgossip.protocol.explaining import Explanation
 from ringgossip.protocol.membership import Member
 from ringgossip.protocol.views import TransferView
 from ringgossip.runtime.condition import Condition
@@ -108,6 +109,13 @@ class Peer:
     def transfers(self) -> list[TransferView]:
         """Return what is being pulled."""
         return self._engine.core.transfers()
+
+    def explain(self, artifact: str, node: str) -> Explanation:
+        """Say why a node has, lacks or will get an artifact, written `kind/origin/name`.
+
+        Raises `UsageError` for what is no artifact, `OperationFailed` for one nobody knows.
+        """
+        return self._engine.core.explain(ArtifactKey.parse(artifact), node)
 
     def _artifact(self, record: Record) -> Artifact:
         core = self._engine.core
@@ -280,6 +288,8 @@ class Peer:
             shown = None if record is None else core.versions.visible(record.key)
             if shown is not None and (newer_than is None or shown.sequence > newer_than):
                 return self._artifact(shown)
+            if record is not None and (newer_than is None or record.sequence > newer_than):
+                self._engine.perform(core.ask(record, "normal", trio.current_time()))
             left = deadline - trio.current_time()
             if left <= 0:
                 known = "nobody has published it" if record is None else f"version {record.sequence} is known"

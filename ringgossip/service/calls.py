@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import trio
 
 from ringgossip.errors import UsageError
-from ringgossip.service.shapes import member_shape, transfer_shape
+from ringgossip.service.shapes import explanation_shape, member_shape, transfer_shape
 
 if TYPE_CHECKING:
     from ringgossip.runtime.peer import Peer
@@ -152,6 +152,13 @@ async def _transfers(peer: "Peer", given: Mapping[str, Any], talk: Conversation)
         await talk.send({"part": [transfer_shape(transfer) for transfer in found[start : start + _PART]]})
 
 
+async def _explain(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    arguments = _Arguments(given)
+    artifact, node = arguments.take("artifact", str), arguments.take("node", str)
+    arguments.end()
+    return explanation_shape(peer.explain(artifact, node))
+
+
 async def _status(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
     _Arguments(given).end()
     return peer.status()
@@ -178,6 +185,7 @@ CALLS: Mapping[str, Call] = {
     "artifacts": Call(_artifacts),
     "members": Call(_members),
     "transfers": Call(_transfers),
+    "explain": Call(_explain),
     "status": Call(_status),
     "health_check": Call(_health_check),
 }

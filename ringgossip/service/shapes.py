@@ -5,8 +5,10 @@ added; none is renamed. Artifacts, receipts and health have theirs where they
 are made (`runtime.shapes`). Source: design section 9.
 """
 
+from dataclasses import asdict
 from typing import Any
 
+from ringgossip.protocol.explaining import Explanation
 from ringgossip.protocol.membership import Member
 from ringgossip.protocol.views import TransferView
 
@@ -23,12 +25,21 @@ def member_shape(member: Member) -> dict[str, Any]:
         "provider": facts.provider,
         "storage_group": facts.storage_group,
         "disk_used": facts.disk_used,
+        "disk_free": facts.disk_free,
+        "refuses": dict(facts.refuses),
+        "wants": None if facts.wants is None else list(facts.wants),
+        "status": facts.state,
         "training": facts.training,
         "software": facts.software,
         "id": member.peer.hex(),
         "boot": member.boot,
         "incarnation": member.incarnation,
     }
+
+
+def explanation_shape(answer: Explanation) -> dict[str, Any]:
+    """Return why a node has, lacks or will get an artifact; `limit` is in bytes a second."""
+    return {**asdict(answer), "holders": list(answer.holders)}
 
 
 def transfer_shape(transfer: TransferView) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from random import Random
 from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.protocol.core import Restored
+from ringgossip.strategy.bandwidth import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Disk:
     store: bytes = b""
     records: dict[ArtifactKey, Record] = field(default_factory=dict)
     certificates: dict[bytes, None] = field(default_factory=dict)
+    spent: Spent = field(default_factory=Spent)
     marks: dict[tuple[ArtifactKey, str], int] = field(default_factory=dict)
     manifests: dict[bytes, Manifest] = field(default_factory=dict)
     holdings: dict[tuple[ArtifactKey, int], Holding] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class Disk:
             tuple(holding.record for holding in held),
             paths,
             tuple((key, mark, sequence) for (key, mark), sequence in self.marks.items()),
+            self.spent,
         )
 
     def sync(self) -> None:
@@ -136,7 +139,8 @@ class Disk:
     def wipe(self) -> None:
         """Lose everything of ours; the user's files are elsewhere."""
         self.lost.update(dict.fromkeys(self.holdings))
-        for table in (self.records, self.certificates, self.marks, self.manifests, self.holdings, self.partials):
+        index = (self.records, self.certificates, self.marks)
+        for table in (*index, self.manifests, self.holdings, self.partials):
             table.clear()
         for more in (self.reserved, self._staged, self._places, self.damaged, self._by_root, self._by_key):
             more.clear()

@@ -18,6 +18,7 @@ from ringgossip.protocol.core import (
     FindPages,
     Persist,
     PersistCertificate,
+    PersistSpent,
     Remember,
     Reserve,
     Send,
@@ -66,6 +67,10 @@ def _persist(node: "Node", effect: Persist) -> None:
 def _persist_certificate(node: "Node", effect: PersistCertificate) -> None:
     node.disk.put_certificate(effect.certificate)
     node.dirty()
+
+
+def _persist_spent(node: "Node", effect: PersistSpent) -> None:
+    node.disk.spent = effect.spent
 
 
 def _remember(node: "Node", effect: Remember) -> None:
@@ -174,6 +179,7 @@ STORING: dict[type, Callable[["Node", Any], None]] = {
     Persist: _persist,
     PersistCertificate: _persist_certificate,
     Remember: _remember,
+    PersistSpent: _persist_spent,
     Reserve: _reserve,
     FindPages: _find_pages,
     BeginPartial: _begin_partial,

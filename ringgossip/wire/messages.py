@@ -359,11 +359,15 @@ class Page(Message):
 
 @dataclass(frozen=True, slots=True)
 class GetChunks(Message):
-    """Chunks wanted; each comes as a body of its own, in this order if nothing hinders."""
+    """Chunks wanted; each comes as a body of its own, in this order if nothing hinders.
+
+    `priority` is the place of a word among `config.words.PRIORITIES`.
+    """
 
     request: Request
     root: Hash
     indices: Annotated[tuple[Count, ...], Items(64)]
+    priority: Annotated[int, Whole(4)] = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ def config(nodes, tmp_path):
             seeds=seeds,
             gossip_interval_seconds=1.0,
             want=KINDS,
+            disk=DiskRules(stop_percent=100),
         )
 
     return make

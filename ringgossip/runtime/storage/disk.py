@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from ringgossip.errors import StoreError
+from ringgossip.strategy.candidates import DiskUse
 
 _FICLONE: Final = 0x40049409
 _FICLONERANGE: Final = 0x4020940D
@@ -155,6 +156,16 @@ def free_bytes(folder: Path) -> int:
     """Return how many bytes we may still write below `folder`."""
     room = os.statvfs(folder)
     return room.f_bavail * room.f_frsize
+
+
+def disk_use(folder: Path) -> DiskUse | None:
+    """Return how full the disk below `folder` is; None if it does not tell."""
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return None
+    # What root alone may write counts neither as used nor as free, as `df` shows it.
+    return DiskUse((room.f_blocks - room.f_bfree) * room.f_frsize, room.f_bavail * room.f_frsize)
 
 
 def remove(path: Path) -> None:

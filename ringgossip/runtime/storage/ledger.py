@@ -13,6 +13,7 @@ from ringgossip.content.hashing import hash_bytes
 from ringgossip.content.record import ArtifactKey, Record, unpack_record
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.runtime.storage.disk import Signature
+from ringgossip.strategy.bandwidth import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,18 @@ def put_mark(database: sqlite3.Connection, key: ArtifactKey, mark: str, sequence
         database.execute(
             "DELETE FROM marks WHERE kind = ? AND origin = ? AND name = ? AND mark = ?", (*key, mark)
         )
+
+
+def put_spent(database: sqlite3.Connection, spent: Spent) -> None:
+    """Keep what has left of the byte budgets."""
+    numbers = json.dumps([spent.day, spent.today, spent.this_month])
+    database.execute("INSERT OR REPLACE INTO meta VALUES('spent', ?)", (numbers,))
+
+
+def spent(database: sqlite3.Connection) -> Spent:
+    """Return what had left of the byte budgets."""
+    row = database.execute("SELECT value FROM meta WHERE key = 'spent'").fetchone()
+    return Spent() if row is None else Spent(*json.loads(row[0]))
 
 
 def marks(database: sqlite3.Connection) -> tuple[tuple[ArtifactKey, str, int], ...]:

@@ -47,6 +47,7 @@ def restore(holdings: Holdings, receiving: Receiving) -> Restored:
         holdings=tuple(sorted(versions, key=lambda record: (record.key, record.sequence))),
         paths={(*record.key, record.sequence): str(place.path) for record, place in versions.items()},
         marks=ask(ledger.marks),
+        spent=ask(ledger.spent),
     )
 
 

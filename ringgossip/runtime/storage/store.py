@@ -32,6 +32,7 @@ from ringgossip.runtime.storage.scrub import Scrubbed, Scrubber
 from ringgossip.runtime.storage.snapshots import SnapshotHelper
 from ringgossip.runtime.storage.space import Space
 from ringgossip.runtime.storage.thinning import thin_superseded
+from ringgossip.strategy.bandwidth import Spent
 
 __all__ = ["MIN_FREE_BYTES", "ChunkChanged", "ChunkMissing", "NoRoom", "Prepared", "Store"]
 
@@ -143,6 +144,10 @@ class Store:
     def remember(self, key: ArtifactKey, mark: str, sequence: int) -> None:
         """Keep what a user decided about an artifact; sequence 0 forgets it."""
         self._index.ask(lambda database: ledger.put_mark(database, key, mark, sequence))
+
+    def persist_spent(self, spent: Spent) -> None:
+        """Keep what has left of the byte budgets."""
+        self._index.ask(lambda database: ledger.put_spent(database, spent))
 
     # --- publishing ---------------------------------------------------------------------------
 

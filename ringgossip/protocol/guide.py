@@ -1,0 +1,37 @@
+"""What does pulling ask of the rules? Four questions, answered by `Rules`; without rules everything goes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ringgossip.config.words import KINDS
+from ringgossip.content.record import Record
+from ringgossip.identity import PeerId
+from ringgossip.strategy.eligibility import YES, Verdict
+
+_KIND_RANK = {kind: int(kind != "models") for kind in KINDS}
+
+
+def _no_limit(peer: PeerId) -> float | None:
+    return None
+
+
+def _may(record: Record) -> Verdict:
+    return YES
+
+
+def _by_kind(record: Record) -> int:
+    return _KIND_RANK.get(record.kind, 1)
+
+
+def _normal(record: Record) -> str:
+    return "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """The questions."""
+
+    limit_of: Callable[[PeerId], float | None] = _no_limit  # bytes a second that one peer may send us
+    may_receive: Callable[[Record], Verdict] = _may  # asked before space is reserved
+    rank: Callable[[Record], int] = _by_kind  # smaller goes first
+    priority: Callable[[Record], str] = _normal  # the word that our requests carry
