@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ringgossip.cli.options import config_option, existing_config, json_option
+from ringgossip.cli.options import beside_options, config_option, existing_config, json_option
 from ringgossip.cli.output import emit, note, table
 from ringgossip.config import Knob, PeerConfig, knobs, load_config
 from ringgossip.errors import CredentialsError
@@ -22,22 +22,11 @@ _origin_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.optio
 )
 
 
-def _beside(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what a cluster file cannot say of one node."""
-    for name, metavar, text in (
-        ("--credentials", "DIR", "The node's credentials; wins over the file."),
-        ("--data", "DIR", "The node's data folder; wins over the file."),
-        ("--node", "NAME", "Which host of a distributed_hosts.yaml this is."),
-    ):
-        function = click.option(name, metavar=metavar, help=text)(function)
-    return function
-
-
 @click.group("config", invoke_without_command=True)
 @config_option
 @_origin_option
 @json_option
-@_beside
+@beside_options
 @click.pass_context
 def command(
     context: click.Context, /, config_path: Path, origin: bool, as_json: bool, **beside: str | None
@@ -55,7 +44,7 @@ def command(
 @config_option
 @_origin_option
 @json_option
-@_beside
+@beside_options
 def show(config_path: Path, origin: bool, as_json: bool, **beside: str | None) -> None:
     """Show the effective values, as `ringgossip config` does."""
     _show(config_path, origin, as_json, beside)
@@ -64,7 +53,7 @@ def show(config_path: Path, origin: bool, as_json: bool, **beside: str | None) -
 @command.command("check", short_help="Say whether this file is right; every mistake is one line.")
 @config_option
 @json_option
-@_beside
+@beside_options
 def check(config_path: Path, as_json: bool, **beside: str | None) -> None:
     """Say whether this file is right; every mistake is one line.
 
@@ -90,7 +79,7 @@ def check(config_path: Path, as_json: bool, **beside: str | None) -> None:
 
 @command.command("import", short_help="Print the node.yaml that a distributed_hosts.yaml means.")
 @click.argument("hosts_file", metavar="DISTRIBUTED_HOSTS.YAML", type=click.Path(path_type=Path))
-@_beside
+@beside_options
 @click.option("--cluster", metavar="NAME", help="The cluster's name; else that of the credentials.")
 @json_option
 def import_hosts(

@@ -44,3 +44,14 @@ def existing_config(path: Path) -> Path:
     if not path.exists():
         raise UsageError(f"there is no file {path}: write it, or name the right one with --config FILE")
     return path
+
+
+def beside_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `node`, `data` and `credentials`: what a cluster file cannot say of one node."""
+    for name, metavar, text in (
+        ("--credentials", "DIR", "The node's credentials; wins over the file."),
+        ("--data", "DIR", "The node's data folder; wins over the file."),
+        ("--node", "NAME", "Which host of a distributed_hosts.yaml this is."),
+    ):
+        function = click.option(name, metavar=metavar, help=text)(function)
+    return function

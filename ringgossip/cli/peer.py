@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringgossip.cli.options import config_option, existing_config, unused_data_option
+from ringgossip.cli.options import beside_options, config_option, existing_config
 from ringgossip.cli.output import note, say
+from ringgossip.errors import RinggossipError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import trio
 
     from ringgossip.config import PeerConfig
     from ringgossip.runtime.listening import Listener
     from ringgossip.runtime.peer import Peer
-
-# How often a peer that drains looks whether it is done.
-_LOOK_AGAIN = 0.1
 
 
 @click.command("peer")
@@ -37,9 +35,9 @@ _LOOK_AGAIN = 0.1
 @click.option(
     "--verbose", is_flag=True, help="Log every event, not only who comes and goes and what is wrong."
 )
-@unused_data_option
-def command(config_path: Path, as_json: bool, verbose: bool) -> None:
-    """Run the peer of this node until SIGTERM or Ctrl-C.
+@beside_options
+def command(config_path: Path, as_json: bool, verbose: bool, **beside: str | None) -> None:
+    """Run the peer of this node until SIGTERM or Ctrl-C; SIGHUP reads the configuration again.
 
     An ephemeral peer first waits, at most drain_seconds, until others hold what
     only it has; then it leaves, as every peer does, within 2 seconds.
@@ -49,18 +47,29 @@ def command(config_path: Path, as_json: bool, verbose: bool) -> None:
     from ringgossip.config import load_config
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    trio.run(_Life(load_config(existing_config(config_path)), as_json, verbose).run)
+
+    def load() -> "PeerConfig":
+        node, data, credentials = (beside[key] for key in ("node", "data", "credentials"))
+        path = existing_config(config_path)
+        config = load_config(path, node=node, data=data, credentials=credentials)
+        for notice in config.notices:
+            note(f"notice: {notice}")
+        return config
+
+    trio.run(_Life(load, as_json, verbose).run)
 
 
 class _Life:
     """One run, from the configuration to the goodbye."""
 
-    def __init__(self, config: "PeerConfig", as_json: bool, verbose: bool) -> None:
+    def __init__(self, load: "Callable[[], PeerConfig]", as_json: bool, verbose: bool) -> None:
         import trio
 
-        self._config = config
+        self._load = load
+        self._config = load()
         self._as_json = as_json
         self._verbose = verbose
+        self._hangups: AsyncIterator[int]
         self._asked_to_end = trio.Event()
         self._ready = False
 
@@ -68,7 +77,11 @@ class _Life:
         import trio
 
         # From the first moment: a signal during the start must end it as politely.
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with (
+            trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+            # Before there is anything to reload it must not end us, as it does by default.
+            trio.open_signal_receiver(signal.SIGHUP) as self._hangups,
+        ):
             async with trio.open_nursery() as nursery:
                 start = trio.CancelScope()
                 nursery.start_soon(self._hear, signals)
@@ -99,10 +112,25 @@ class _Life:
             self._announce(peer)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._tell, events)
+                nursery.start_soon(self._reload, peer)
                 await self._asked_to_end.wait()
                 if self._config.ephemeral:
                     await _drain(peer)
                 nursery.cancel_scope.cancel()
+
+    async def _reload(self, peer: "Peer") -> None:
+        """Read the configuration again at every SIGHUP; a mistake in it leaves the old one in force."""
+        async for _ in self._hangups:
+            try:
+                changed, waiting = peer.reload(self._load())
+            except RinggossipError as error:
+                for line in str(error).splitlines():
+                    note(f"not reloaded: {line}")
+                continue
+            self._config = peer.config
+            note(f"reloaded: {', '.join(changed) or 'nothing has changed'}")
+            if waiting:
+                note(f"after a restart only: {', '.join(waiting)}")
 
     def _announce(self, peer: "Peer") -> None:
         data = self._config.data.absolute()
@@ -128,17 +156,8 @@ class _Life:
 
 
 async def _drain(peer: "Peer") -> None:
-    """Wait until somebody else holds each of our own artifacts, or the time is up; say what is left."""
-    import trio
-
-    def only_here() -> list[str]:
-        own = peer.artifacts(origin=peer.name, complete=True)
-        return [artifact.text for artifact in own if set(artifact.holders) <= {peer.name}]
-
-    with trio.move_on_after(peer.config.drain_seconds):
-        while only_here():
-            await trio.sleep(_LOOK_AGAIN)
-    left = only_here()
+    """Bring what only we hold to others until the time is up; say what is left."""
+    left = [short["artifact"] for short in (await peer.drain()).below if not short["copies"]]
     if left:
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         note(f"leaving, and nobody else holds {', '.join(left[:3])}{more}: keep {peer.config.data}")

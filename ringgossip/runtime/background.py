@@ -22,6 +22,7 @@ from ringgossip.identity import Address
 from ringgossip.protocol.explaining import Explanation
 from ringgossip.protocol.membership import Member
 from ringgossip.protocol.views import TransferView
+from ringgossip.runtime.answers import DrainResult, SyncResult
 from ringgossip.runtime.opening import open_runtime_peer
 from ringgossip.runtime.peer import Peer
 from ringgossip.runtime.shapes import Artifact, Health, Receipt
@@ -54,6 +55,22 @@ class BackgroundPeer:
     def wait_for(self, kind: str, name: str, **options: Any) -> Artifact:
         """Wait for an artifact; see `Peer.wait_for`."""
         return self._run(partial(self._peer.wait_for, kind, name, **options))
+
+    def sync(self, *arguments: Any, **options: Any) -> SyncResult:
+        """Bring artifacts to nodes; see `Peer.sync`."""
+        return self._run(partial(self._peer.sync, *arguments, **options))
+
+    def trigger_priority_sync(self, *arguments: Any, **options: Any) -> SyncResult:
+        """Pull what a node holds, first of all; see `Peer.trigger_priority_sync`."""
+        return self._run(partial(self._peer.trigger_priority_sync, *arguments, **options))
+
+    def drain(self, deadline: float | None = None) -> DrainResult:
+        """Bring what only this node holds to others; see `Peer.drain`."""
+        return self._run(partial(self._peer.drain, deadline))
+
+    def notify(self, name: str, /, **fields: Any) -> None:
+        """Tell what happened at a node; see `Peer.notify`."""
+        self._call(partial(self._peer.notify, name, **fields))
 
     def artifacts(self, kind: str | None = None, **filters: object) -> list[Artifact]:
         """Return the artifacts of the catalog."""

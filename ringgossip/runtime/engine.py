@@ -20,13 +20,14 @@ from ringgossip.content.record import Record
 from ringgossip.events import Event, StorageTrouble
 from ringgossip.identity import Address
 from ringgossip.identity.credentials import Credentials
-from ringgossip.protocol.answers import SyncReport
+from ringgossip.protocol.answers import DrainReport, SyncReport
 from ringgossip.protocol.core import (
     DATAGRAM,
     Abandon,
     BeginPartial,
     CloseLink,
     Dial,
+    DrainAnswered,
     Drop,
     Effect,
     Finalise,
@@ -51,11 +52,12 @@ from ringgossip.runtime.buffers import BufferPool
 from ringgossip.runtime.crews import Crews
 from ringgossip.runtime.datagrams import Datagrams
 from ringgossip.runtime.disk_effects import DiskEffects
-from ringgossip.runtime.facts import facts_of, settings_of
+from ringgossip.runtime.facts import facts_of, rules_of, settings_of
 from ringgossip.runtime.inbox import Inbox
 from ringgossip.runtime.links import Links
 from ringgossip.runtime.notary import CredentialsNotary
 from ringgossip.runtime.ports import Ports
+from ringgossip.runtime.reloading import taken_over
 from ringgossip.runtime.resolving import Resolver
 from ringgossip.runtime.storage.disk import disk_use
 from ringgossip.runtime.storage.store import Store
@@ -85,13 +87,14 @@ class Engine:
         on_event: Callable[[Event], None],
     ) -> None:
         self.config = config
+        self._embedded = embedded
         self.store = store
         self.crews = crews
         self.ports = ports
         self.stop_reason: str | None = None
         self.started_at = trio.current_time()
         self.answers: dict[int, Callable[[Published | PublishRefused], None]] = {}
-        self.reports: dict[int, Callable[[SyncReport], None]] = {}
+        self.reports: dict[int, Callable[[SyncReport | DrainReport], None]] = {}
         self._counters: dict[str, int] = {}
         self._mailbox = mailbox
         self._on_event = on_event
@@ -181,6 +184,17 @@ class Engine:
     def _batch(self, deliver: Call) -> None:
         deliver()
 
+    def reload(self, config: PeerConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Let a configuration hold from now on; return what changed, and what waits for a restart."""
+        self.config, changed, waiting = taken_over(self.config, config)
+        core, now = self._core, trio.current_time()
+        me = core.membership.member(core.me)
+        training = me is not None and me.facts.training
+        facts = facts_of(self.config, self.ports.address, self._embedded)
+        self.perform(core.change_facts(replace(facts, training=training), now))
+        self.perform(core.change_rules(rules_of(self.config), now))
+        return changed, waiting
+
     # --- the board ------------------------------------------------------------------------------
 
     def perform(self, effects: Sequence[Effect]) -> None:
@@ -221,6 +235,7 @@ class Engine:
             Published: self._answer,
             PublishRefused: self._answer,
             SyncAnswered: self._report,
+            DrainAnswered: self._report,
             Remember: disk.remember,
             PersistSpent: disk.persist_spent,
             Tell: self._tell,
@@ -243,7 +258,7 @@ class Engine:
         if answer is not None:
             answer(effect)
 
-    def _report(self, effect: SyncAnswered) -> None:
+    def _report(self, effect: SyncAnswered | DrainAnswered) -> None:
         report = self.reports.pop(effect.ticket, None)
         if report is not None:
             report(effect.report)

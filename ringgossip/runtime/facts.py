@@ -13,6 +13,8 @@ from ringgossip.protocol.peer_core import CoreSettings
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.protocol.serving import ServingSettings
 
+_MOST_ASKED = 64  # chunks that one request may name on the wire
+
 
 def settings_of(config: PeerConfig) -> CoreSettings:
     """Return the settings of the machines."""
@@ -21,6 +23,8 @@ def settings_of(config: PeerConfig) -> CoreSettings:
         transfer=TransferSettings(
             in_flight=config.memory.in_flight_bytes,
             active=config.max_concurrent_syncs,
+            new_links=config.parallel,
+            request_chunks=min(config.batch_size or _MOST_ASKED, _MOST_ASKED),
             receive_bytes_per_second=config.bandwidth.receive_bytes_per_second,
         ),
         serving=ServingSettings(send_bytes_per_second=config.bandwidth.send_bytes_per_second),

@@ -8,7 +8,9 @@ the store closes before its lock is free.
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import trio
 
@@ -24,19 +26,22 @@ from ringgossip.runtime.listening import Audience
 from ringgossip.runtime.peer import Peer, teller
 from ringgossip.runtime.ports import open_ports
 from ringgossip.runtime.storage.store import Store
+from ringgossip.runtime.termination import watch_termination
 from ringgossip.runtime.workers import Mailbox
 
 log = logging.getLogger("ringgossip")
 
 _CLOSE_SECONDS = 10.0
+_SOON = 0.5
 
 
 class _Relay:
-    """What the store tells before there is an engine waits here."""
+    """What the store tells before anybody can hear it waits here."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
         self._early: list[Callable[[Engine], None]] = []
+        self._lock = Lock()
 
     def trouble(self, reason: str) -> None:
         self._say(lambda engine: engine.trouble(reason))
@@ -45,13 +50,17 @@ class _Relay:
         self._say(lambda engine: engine.copy_lost(record, reason))
 
     def _say(self, word: Callable[[Engine], None]) -> None:
-        if self._engine is None:
-            self._early.append(word)
-        else:
-            word(self._engine)
+        with self._lock:
+            if self._engine is None:
+                self._early.append(word)
+                return
+        word(self._engine)
 
-    def connect(self, engine: Engine) -> None:
-        self._engine = engine
+    async def connect(self, engine: Engine) -> None:
+        """Tell it, once those who opened the peer have had the time to listen."""
+        await trio.sleep(_SOON)
+        with self._lock:
+            self._engine = engine
         for word in self._early:
             word(engine)
         self._early.clear()
@@ -106,9 +115,9 @@ async def _opened(config: PeerConfig | str | Path, embedded: bool) -> AsyncItera
             failure: list[Exception] = []
             async with trio.open_nursery() as nursery:
                 await nursery.start(_guard, engine, peer, failure, nursery.cancel_scope)
-                relay.connect(engine)
                 chores = Housekeeping(settings, credentials.certificate, store, crews.chores, engine)
-                for work in (chores.run, peer.share_folders):
+                notices = partial(watch_termination, settings.termination, peer.termination_noticed)
+                for work in (partial(relay.connect, engine), chores.run, peer.share_folders, notices):
                     nursery.start_soon(_guard_work, work, failure, nursery.cancel_scope)
                 try:
                     yield peer

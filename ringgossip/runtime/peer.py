@@ -19,7 +19,7 @@ from ringgossip.content.kinds import normalise_kind
 from ringgossip.content.kinds.metadata import describe
 from ringgossip.content.names import require_artifact_name
 from ringgossip.content.record import ArtifactKey, Record, Scalar
-from ringgossip.errors import OperationFailed, PeerGone, TimedOut
+from ringgossip.errors import OperationFailed, TimedOut
 from ringgossip.events import Event
 from ringgossip.identity import Address
 from ringgossip.protocol.core import Draft, Published, PublishRefused, Tell
@@ -31,15 +31,16 @@ from ringgossip.runtime.engine import Engine
 from ringgossip.runtime.folders import SharedFolder
 from ringgossip.runtime.listening import Audience, Listener
 from ringgossip.runtime.own_names import OwnNames
-from ringgossip.runtime.shapes import Artifact, Health, Receipt, artifact_of
+from ringgossip.runtime.shapes import Artifact, Health, Receipt, artifact_of, copies_shape
 from ringgossip.runtime.storage.publishing import Prepared, Progress
+from ringgossip.runtime.verbs import PeerVerbs
 
 _LEAVE_SECONDS = 2.0
 _LAST_WORDS = 0.05  # datagrams have left by then; links say themselves when they are done
 _LOOK_AGAIN = 0.5  # what no event tells is seen after so long
 
 
-class Peer:
+class Peer(PeerVerbs):
     """A running peer."""
 
     def __init__(self, engine: Engine, audience: Audience, condition: Condition) -> None:
@@ -168,7 +169,7 @@ class Peer:
         progress: Progress | None = None,
     ) -> Receipt:
         """Publish with any metadata: what `publish` and shared folders do."""
-        self._check_open()
+        self._still_open()
         kind = normalise_kind(kind)
         name = require_artifact_name(name)
         deadline = trio.current_time() + timeout
@@ -275,7 +276,7 @@ class Peer:
 
         Raises `TimedOut` with what is known of it by then.
         """
-        self._check_open()
+        self._still_open()
         kind = normalise_kind(kind)
         name = require_artifact_name(name)
         core = self._engine.core
@@ -294,7 +295,7 @@ class Peer:
             if left <= 0:
                 known = "nobody has published it" if record is None else f"version {record.sequence} is known"
                 raise TimedOut(f"{kind} {name} is not here after {timeout:g} s: {known}")
-            self._check_open()
+            self._still_open()
             await self._audience.changed(min(left, _LOOK_AGAIN))
 
     @asynccontextmanager
@@ -345,6 +346,7 @@ class Peer:
                 "last_completed_seconds_ago": (
                     None if condition.last_completed is None else now - condition.last_completed
                 ),
+                "below_copies": copies_shape(core.below_copies(now)),
                 "missing_seconds": 0.0 if condition.missing_since is None else now - condition.missing_since,
             },
             "members": {
@@ -391,6 +393,14 @@ class Peer:
         }
         return Health(not self._closed, status, message, time.time(), details)
 
+    def reload(self, config: PeerConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Let rules and limits of `config` hold from now on.
+
+        Returns the keys that changed, and those that changed and wait for a restart.
+        """
+        self._still_open()
+        return self._engine.reload(config)
+
     # --- the end ----------------------------------------------------------------------------
 
     async def share_folders(self) -> None:
@@ -418,10 +428,6 @@ class Peer:
                         await trio.sleep(0.01)
             engine.stop(None)
         self._audience.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise PeerGone("this peer was closed")
 
     def _ended(self) -> None:
         """The engine stopped by itself."""

@@ -1,11 +1,12 @@
 """What does a peer hand out? Frozen copies with the fields that scripts rely on (design, section 9)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ringgossip.content.kinds.metadata import config_key_of
 from ringgossip.content.record import Scalar
+from ringgossip.protocol.answers import Short
 from ringgossip.protocol.views import ArtifactView
 
 
@@ -106,6 +107,15 @@ class Receipt:
                 "warnings": list(self.warnings),
             },
         }
+
+
+def copies_shape(below: Sequence[Short]) -> dict[str, Any]:
+    """Return how many artifacts have too few copies, the age of the oldest, and the most endangered ones."""
+    return {
+        "artifacts": len(below),
+        "oldest_seconds": max((short.age for short in below), default=0.0),
+        "most_endangered": [asdict(short) for short in below[:10]],
+    }
 
 
 @dataclass(frozen=True, slots=True)

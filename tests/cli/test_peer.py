@@ -141,3 +141,15 @@ def test_a_port_in_use_is_one_line(start: Start) -> None:
 def test_missing_and_foreign_credentials_are_one_line(start: Start, folder: Path) -> None:
     assert "ringgossip enroll" in one_error(start("alice", credentials=str(folder / "none")))
     assert "belongs to node bob" in one_error(start("alice", credentials=str(folder / "bob")))
+
+
+def test_an_index_that_was_rebuilt_is_logged_and_is_the_verdict(start: Start, folder: Path) -> None:
+    first = start("alice").ready()
+    first.send(signal.SIGTERM)
+    assert first.end() == 0
+    (first.data / "index.db").write_bytes(b"rotten" * 1000)
+    again = start("alice").ready()
+    [line] = until(lambda: again.err.read_text().splitlines())
+    assert "index.db is damaged (file is not a database): moved to" in line
+    status = until(lambda: again.client.status()["status"] == "degraded" and again.client.status())
+    assert "a new one is made; what lies in replicas/ is used again" in status["verdict"]

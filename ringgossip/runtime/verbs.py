@@ -1,0 +1,206 @@
+"""What else may a program ask of a peer? Sync, drain, and what it tells us: `Peer`'s other verbs."""
+
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from ringgossip.config.words import PRIORITIES, plural_kind
+from ringgossip.content.kinds.metadata import check_board_type, check_num_players, parse_config_key
+from ringgossip.errors import OperationFailed, PeerGone, UsageError
+from ringgossip.events import TerminationNoticed, signal
+from ringgossip.protocol.answers import DrainReport, SyncReport, SyncRequest
+from ringgossip.protocol.core import Tell
+from ringgossip.protocol.request_words import ORPHANS
+from ringgossip.runtime.answers import DrainResult, SyncResult, drain_result, sync_result
+
+if TYPE_CHECKING:
+    from ringgossip.runtime.engine import Engine
+
+Progress = Callable[[str, int, int], None]
+
+_LOOK = 0.25
+
+
+class PeerVerbs:
+    """The verbs that are carried out by the core and answered with a report."""
+
+    _engine: "Engine"
+    _tickets: "count[int]"
+    _closed: bool
+
+    async def sync(
+        self,
+        data_type: str = "all",
+        targets: Iterable[str] | None = None,
+        *,
+        board_type: str | None = None,
+        num_players: int | None = None,
+        priority: str = "normal",
+        timeout: float | None = None,
+        bandwidth_limit: float | None = None,
+        exclude_nodes: Iterable[str] = (),
+        prefer_ephemeral: bool = False,
+        require_confirmation: bool = False,
+        source_node: str | None = None,
+        reason: str = "",
+        progress: Progress | None = None,
+    ) -> SyncResult:
+        """Bring artifacts to nodes and return what became of each (artifact, target).
+
+        `targets` None or ["all"]: every node that may receive the kind. With
+        `source_node` what that node holds is brought here instead. `bandwidth_limit`
+        is in bytes a second, for what each target pulls. `progress` hears
+        ("sync", bytes done, bytes in all). Raises `UsageError` for arguments only:
+        what could not be moved is in the result.
+        """
+        if timeout is None:
+            timeout = self._engine.config.sync_timeout_seconds
+        asked = SyncRequest(
+            data_type="all" if data_type == "all" else plural_kind(data_type),
+            targets=_names(targets, "targets"),
+            board_type=None if board_type is None else check_board_type(board_type),
+            num_players=None if num_players is None else check_num_players(num_players),
+            priority=_priority(priority),
+            timeout=_positive(timeout, "timeout"),
+            bandwidth_limit=None if bandwidth_limit is None else _positive(bandwidth_limit, "bandwidth_limit"),
+            exclude_nodes=_names(exclude_nodes, "exclude_nodes") or (),
+            prefer_ephemeral=prefer_ephemeral,
+            require_confirmation=require_confirmation,
+            source_node=source_node,
+            reason=reason,
+            sync_type="priority" if source_node is not None else "manual",
+        )
+        return sync_result(await self._sync(asked, progress), asked)
+
+    async def trigger_priority_sync(
+        self,
+        reason: str = ORPHANS,
+        source_node: str | None = None,
+        config_key: str | None = None,
+        data_type: str = "games",
+        *,
+        timeout: float | None = None,
+    ) -> SyncResult:
+        """Pull what `source_node` holds, at critical priority, confirmed; None: from whoever has it."""
+        board, players = (None, None) if config_key is None else parse_config_key(config_key)
+        return await self.sync(
+            data_type,
+            None if source_node is not None else [self._engine.core.name],
+            board_type=board,
+            num_players=players,
+            priority="critical",
+            timeout=timeout,
+            require_confirmation=True,
+            source_node=source_node,
+            reason=reason,
+        )
+
+    async def _sync(self, asked: SyncRequest, progress: Progress | None) -> SyncReport:
+        self._still_open()
+        core, ticket = self._engine.core, next(self._tickets)
+        answers: list[SyncReport] = []
+        answered = trio.Event()
+
+        def answer(report: SyncReport | DrainReport) -> None:
+            assert isinstance(report, SyncReport)
+            answers.append(report)
+            answered.set()
+
+        self._engine.reports[ticket] = answer
+        try:
+            self._engine.perform(core.sync(ticket, asked, trio.current_time()))
+            while not answered.is_set():
+                with trio.move_on_after(_LOOK):
+                    await answered.wait()
+                so_far = core.sync_progress(ticket)
+                if progress is not None and so_far is not None:
+                    progress("sync", so_far.bytes_done + self._coming(), so_far.bytes_total)
+                if not answered.is_set():
+                    self._still_open()
+        finally:
+            self._engine.reports.pop(ticket, None)
+            core.requests.cancel(ticket)
+        return answers[0]
+
+    def _coming(self) -> int:
+        """Return the bytes of transfers under way that are here already."""
+        return sum(transfer.done for transfer in self._engine.core.transfers())
+
+    async def drain(self, deadline: float | None = None) -> DrainResult:
+        """Bring what only this node holds to others, the most endangered first, and say what is not safe.
+
+        `deadline`: how many seconds it may take, `drain_seconds` of the configuration unless given.
+        """
+        self._still_open()
+        seconds = self._engine.config.drain_seconds if deadline is None else deadline
+        seconds = _positive(seconds, "deadline")
+        core, ticket = self._engine.core, next(self._tickets)
+        answers: list[DrainReport] = []
+        answered = trio.Event()
+
+        def answer(report: SyncReport | DrainReport) -> None:
+            assert isinstance(report, DrainReport)
+            answers.append(report)
+            answered.set()
+
+        self._engine.reports[ticket] = answer
+        try:
+            self._engine.perform(core.drain(ticket, seconds, trio.current_time()))
+            while not answered.is_set():
+                with trio.move_on_after(_LOOK):
+                    await answered.wait()
+                if not answered.is_set():
+                    self._still_open()
+        finally:
+            self._engine.reports.pop(ticket, None)
+        return drain_result(answers[0])
+
+    async def termination_noticed(self, where: str) -> None:
+        """The provider says that this machine goes away: drain now; SIGTERM drains once more."""
+        self._engine.perform([Tell(TerminationNoticed(where))])
+        await self.drain()
+
+    def notify(self, name: str, /, **fields: Any) -> None:
+        """Tell what happened at a node, one of `events.SIGNALS`: TRAINING_STARTED, node_id="gpu-3".
+
+        That node is told too. Raises `UsageError` for a word we do not know,
+        `OperationFailed` for a node we do not know.
+        """
+        self._still_open()
+        try:
+            told = signal(name, fields)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        core = self._engine.core
+        if told.node_id != core.name and core.node(told.node_id) is None:
+            raise OperationFailed(f"no node {told.node_id} is known: `ringgossip members` names them")
+        self._engine.perform(core.signal(told, trio.current_time()))
+
+    def _still_open(self) -> None:
+        if self._closed:
+            raise PeerGone("this peer was closed")
+
+
+def _names(given: Iterable[str] | None, what: str) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    names = (given,) if isinstance(given, str) else tuple(given)
+    if not all(isinstance(name, str) and name for name in names):
+        raise UsageError(f"{what} must be names of nodes")
+    return names
+
+
+def _priority(word: str) -> str:
+    if word not in PRIORITIES:
+        raise UsageError(f"priority {word!r} is none of {', '.join(PRIORITIES)}")
+    return word
+
+
+def _positive(value: float, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise UsageError(f"{what} must be above 0, not {value!r}")
+    return float(value)
+
+
