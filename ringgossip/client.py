@@ -12,7 +12,7 @@ do it in every worker process.
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
@@ -150,6 +150,65 @@ class Client:
         """Return the artifact once a verified copy is here; raise `TimedOut` after `timeout` seconds."""
         options = {"origin": origin, "newer_than": newer_than, "timeout": timeout}
         return _artifact(self._call("wait_for", {"kind": kind, "name": name, **options}))
+
+    def sync(
+        self,
+        data_type: str = "all",
+        targets: Iterable[str] | None = None,
+        *,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Bring artifacts to nodes (None or ["all"]: all that may have them); options as for `Peer.sync`.
+
+        Returns `success`, `nodes_synced`, `bytes_transferred`, `duration_seconds`, `errors` and
+        `details`, whose `items` say of each (artifact, target) what became of it.
+        """
+        given = {"data_type": data_type, "targets": _listed(targets), **options}
+        given["exclude_nodes"] = _listed(options.get("exclude_nodes"))
+        return self._with_items("sync", given, progress)
+
+    def trigger_priority_sync(
+        self,
+        reason: str = "orphan_games_recovery",
+        source_node: str | None = None,
+        config_key: str | None = None,
+        data_type: str = "games",
+        *,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Pull what `source_node` holds, before everything else; returns what `sync` returns."""
+        options = {"source_node": source_node, "config_key": config_key, "timeout": timeout}
+        return self._with_items(
+            "trigger_priority_sync", {"reason": reason, "data_type": data_type, **options}, None
+        )
+
+    def _with_items(
+        self, call: str, given: Mapping[str, Any], progress: Progress | None
+    ) -> dict[str, Any]:
+        items: list[dict[str, Any]] = []
+
+        def heard(said: Mapping[str, Any]) -> None:
+            items.extend(said.get("part", ()))
+            steps = said.get("progress")
+            if progress is not None and steps:
+                progress(steps["phase"], steps["done"], steps["total"])
+
+        result: dict[str, Any] = self._call(call, given, heard)
+        result["details"]["items"] = items
+        return result
+
+    def drain(self, deadline: float | None = None) -> dict[str, Any]:
+        """Bring what only this node holds to others; returns `complete`, `copied`, `below`."""
+        below: list[dict[str, Any]] = []
+        result: dict[str, Any] = self._call(
+            "drain", {"deadline": deadline}, lambda said: below.extend(said.get("part", ()))
+        )
+        return {**result, "below": below}
+
+    def notify(self, name: str, /, **fields: Any) -> None:
+        """Tell what happened at a node: `notify("TRAINING_STARTED", node_id="gpu-3")`."""
+        self._call("notify", {"name": name, "fields": fields})
 
     def members(self) -> list[dict[str, Any]]:
         """Return everybody the peer knows, itself included."""
@@ -370,6 +429,11 @@ def _nobody(data: str) -> str:
     if not os.path.isdir(data):  # noqa: PTH112
         return f"there is no folder {data}: give the `data:` folder of a running peer"
     return f"no peer runs on {data}: start it with `ringgossip peer --config ...`"
+
+
+def _listed(names: Iterable[str] | None) -> list[str] | None:
+    """Return names as a list; one name alone is one name, not its letters."""
+    return None if names is None else [names] if isinstance(names, str) else list(names)
 
 
 def _artifact(packed: Mapping[str, Any]) -> Artifact:

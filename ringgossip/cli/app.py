@@ -19,6 +19,8 @@ COMMANDS = {
     "publish": ("ringgossip.cli.publish", "share a file, and wait for copies of it"),
     "artifacts": ("ringgossip.cli.artifacts", "show what exists, and who holds it"),
     "members": ("ringgossip.cli.members", "show who is there"),
+    "sync": ("ringgossip.cli.sync", "bring artifacts to nodes, and say what became of each"),
+    "drain": ("ringgossip.cli.drain", "bring what only this node holds to others"),
     "transfers": ("ringgossip.cli.transfers", "show what is being pulled now"),
     "status": ("ringgossip.cli.status", "say how the local peer is, and what to do about it"),
     "explain": ("ringgossip.cli.explain", "say why a node has, lacks or will get an artifact"),

@@ -14,7 +14,7 @@ _MOST_ERRORS = 100
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """`details["items"]` has a row for each (artifact, target), `details["message"]` says it in a sentence."""
+    """`details["items"]` has a row for each (artifact, target), `details["message"]` a sentence."""
 
     success: bool
     backend_used: str

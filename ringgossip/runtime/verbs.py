@@ -64,7 +64,7 @@ class PeerVerbs:
             num_players=None if num_players is None else check_num_players(num_players),
             priority=_priority(priority),
             timeout=_positive(timeout, "timeout"),
-            bandwidth_limit=None if bandwidth_limit is None else _positive(bandwidth_limit, "bandwidth_limit"),
+            bandwidth_limit=bandwidth_limit and _positive(bandwidth_limit, "bandwidth_limit"),
             exclude_nodes=_names(exclude_nodes, "exclude_nodes") or (),
             prefer_ephemeral=prefer_ephemeral,
             require_confirmation=require_confirmation,
@@ -202,5 +202,3 @@ def _positive(value: float, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise UsageError(f"{what} must be above 0, not {value!r}")
     return float(value)
-
-

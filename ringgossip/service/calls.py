@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import trio
 
 from ringgossip.errors import UsageError
+from ringgossip.protocol.request_words import ORPHANS
 from ringgossip.service.shapes import explanation_shape, member_shape, transfer_shape
 
 if TYPE_CHECKING:
@@ -74,6 +75,40 @@ class _Arguments:
             raise UsageError(f"{next(iter(self._left))!r:.60} is no argument of this call")
 
 
+class _Steps:
+    """Tells the latest step of long work now and then, and the last one always; a context manager."""
+
+    def __init__(self, talk: Conversation) -> None:
+        self._talk = talk
+        self._latest: tuple[str, int, int] | None = None
+        self._told: tuple[str, int, int] | None = None
+
+    def _note(self, phase: str, done: int, total: int) -> None:
+        self._latest = (phase, done, total)
+
+    async def _tell_latest(self) -> None:
+        if self._latest is not None and self._latest != self._told:
+            self._told = self._latest
+            await self._talk.send({"progress": dict(zip(("phase", "done", "total"), self._told))})
+
+    async def _tell(self) -> None:
+        while True:
+            await trio.sleep(_PROGRESS_PAUSE)
+            await self._tell_latest()
+
+    async def __aenter__(self) -> Callable[[str, int, int], None]:
+        self._nurseries = trio.open_nursery()
+        self._nursery = await self._nurseries.__aenter__()
+        self._nursery.start_soon(self._tell)
+        return self._note
+
+    async def __aexit__(self, *problem: Any) -> None:
+        self._nursery.cancel_scope.cancel()
+        await self._nurseries.__aexit__(*problem)
+        if problem[0] is None:
+            await self._tell_latest()
+
+
 async def _publish(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
     arguments = _Arguments(given)
     kind, path = arguments.take("kind", str), Path(arguments.take("path", str))
@@ -89,30 +124,8 @@ async def _publish(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -
     arguments.end()
     if not path.is_absolute():
         raise UsageError(f"{path} must be an absolute path: the peer has another working directory")
-    latest: tuple[str, int, int] | None = None
-
-    def note(phase: str, done: int, total: int) -> None:
-        nonlocal latest
-        latest = (phase, done, total)
-
-    told: tuple[str, int, int] | None = None
-
-    async def tell_latest() -> None:
-        nonlocal told
-        if latest is not None and latest != told:
-            told = latest
-            await talk.send({"progress": dict(zip(("phase", "done", "total"), told))})
-
-    async def tell() -> None:
-        while True:
-            await trio.sleep(_PROGRESS_PAUSE)
-            await tell_latest()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(tell)
+    async with _Steps(talk) as note:
         receipt = await peer.publish(kind, path, **options, progress=note)
-        nursery.cancel_scope.cancel()
-    await tell_latest()
     return receipt.as_dict()
 
 
@@ -136,6 +149,68 @@ async def _wait_for(peer: "Peer", given: Mapping[str, Any], talk: Conversation) 
     }
     arguments.end()
     return (await peer.wait_for(kind, name, **options)).as_dict()
+
+
+async def _sync(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    arguments = _Arguments(given)
+    options = {
+        "data_type": arguments.take("data_type", str, "all"),
+        "targets": arguments.take("targets", list, None),
+        "board_type": arguments.take("board_type", str, None),
+        "num_players": arguments.take("num_players", int, None),
+        "priority": arguments.take("priority", str, "normal"),
+        "timeout": arguments.take("timeout", float, None),
+        "bandwidth_limit": arguments.take("bandwidth_limit", float, None),
+        "exclude_nodes": arguments.take("exclude_nodes", list, []),
+        "prefer_ephemeral": arguments.take("prefer_ephemeral", bool, False),
+        "require_confirmation": arguments.take("require_confirmation", bool, False),
+        "source_node": arguments.take("source_node", str, None),
+        "reason": arguments.take("reason", str, ""),
+    }
+    arguments.end()
+    async with _Steps(talk) as note:
+        result = await peer.sync(**options, progress=note)
+    return await _in_parts(result.as_dict(), talk)
+
+
+async def _in_parts(result: dict[str, Any], talk: Conversation) -> dict[str, Any]:
+    """Send the rows of a sync in parts, since they may be many; return the rest."""
+    items = result["details"].pop("items")
+    for start in range(0, len(items), _PART):
+        await talk.send({"part": items[start : start + _PART]})
+    return result
+
+
+async def _trigger_priority_sync(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    arguments = _Arguments(given)
+    options = {
+        "reason": arguments.take("reason", str, ORPHANS),
+        "source_node": arguments.take("source_node", str, None),
+        "config_key": arguments.take("config_key", str, None),
+        "data_type": arguments.take("data_type", str, "games"),
+        "timeout": arguments.take("timeout", float, None),
+    }
+    arguments.end()
+    return await _in_parts((await peer.trigger_priority_sync(**options)).as_dict(), talk)
+
+
+async def _drain(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    arguments = _Arguments(given)
+    deadline = arguments.take("deadline", float, None)
+    arguments.end()
+    result = (await peer.drain(deadline)).as_dict()
+    below = result.pop("below")
+    for start in range(0, len(below), _PART):
+        await talk.send({"part": below[start : start + _PART]})
+    return result
+
+
+async def _notify(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    arguments = _Arguments(given)
+    name, fields = arguments.take("name", str), arguments.take("fields", dict, {})
+    arguments.end()
+    peer.notify(name, **fields)
+    return {}
 
 
 async def _members(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> None:
@@ -182,6 +257,10 @@ CALLS: Mapping[str, Call] = {
     "publish": Call(_publish, waits=True),
     "wait_for": Call(_wait_for, waits=True),
     "listen": Call(_listen, waits=True),
+    "sync": Call(_sync, waits=True),
+    "trigger_priority_sync": Call(_trigger_priority_sync, waits=True),
+    "drain": Call(_drain, waits=True),
+    "notify": Call(_notify),
     "artifacts": Call(_artifacts),
     "members": Call(_members),
     "transfers": Call(_transfers),
