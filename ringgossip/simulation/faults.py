@@ -87,7 +87,7 @@ class ClockJump(Fault):
 
     def begin(self, world: "World") -> End:
         node = world.nodes[self.peer]
-        node.clock_offset += max(0.0, self.by)
+        node.clock.offset += max(0.0, self.by)
         node.clock_changed()
         return None
 

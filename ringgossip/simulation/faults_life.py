@@ -95,8 +95,13 @@ class ClockDrift(Fault):
 
     def begin(self, world: "World") -> End:
         node = world.nodes[self.peer]
-        node.drift(max(-0.5, min(1.0, self.share)))
-        return lambda: node.drift(0.0)
+
+        def drift(share: float) -> None:
+            node.clock.set_drift(share)
+            node.clock_changed()
+
+        drift(max(-0.5, min(1.0, self.share)))
+        return lambda: drift(0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +112,5 @@ class WallClockStep(Fault):
     by: float = -86400.0
 
     def begin(self, world: "World") -> End:
-        world.nodes[self.peer].wall_offset += self.by
+        world.nodes[self.peer].clock.wall_offset += self.by
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ringgossip.simulation.recording import Timeline
+from ringgossip.simulation.recording import History
 
 if TYPE_CHECKING:
     from ringgossip.simulation.checks_members import MemberChecks
@@ -35,11 +35,11 @@ def percentile(values: Sequence[float], share: float) -> float:
     return values[min(len(values) - 1, int(share * len(values)))]
 
 
-def copy_times(world: "World", timeline: Timeline) -> dict[int, list[tuple[int, float]]]:
+def copy_times(world: "World", history: History) -> dict[int, list[tuple[int, float]]]:
     """Return for each publication (its ticket) who had a copy of it or a later one after how many seconds."""
     found: dict[int, list[tuple[int, float]]] = {}
     by_artifact: dict[str, list[tuple[float, int, int]]] = {}
-    for copy in timeline.copies:
+    for copy in history.copies:
         by_artifact.setdefault(copy.artifact, []).append((copy.at, copy.peer, copy.sequence))
     for ticket, publication in world.publications.items():
         if publication.record is None:
@@ -53,14 +53,14 @@ def copy_times(world: "World", timeline: Timeline) -> dict[int, list[tuple[int, 
 
 
 def measure(
-    world: "World", timeline: Timeline, members: "MemberChecks", took: dict[str, float]
+    world: "World", history: History, members: "MemberChecks", took: dict[str, float]
 ) -> dict[str, float]:
     """Return everything `promises.MEASURES` names that this run has."""
-    times = copy_times(world, timeline)
+    times = copy_times(world, history)
     seconds = sorted(taken for copies in times.values() for _, taken in copies)
-    chunk_bytes = sum(timeline.flows.values())
+    chunk_bytes = sum(history.flows.values())
     origins = {(publication.peer, publication.key.text) for publication in world.publications.values()}
-    useful = sum(copy.size for copy in timeline.copies if (copy.peer, copy.artifact) not in origins)
+    useful = sum(copy.size for copy in history.copies if (copy.peer, copy.artifact) not in origins)
     packets, virtual = sum(world.network.packets_sent), max(world.now, 1e-9)
     found: dict[str, float] = {
         "events": world.kernel.events,

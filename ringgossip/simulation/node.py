@@ -17,7 +17,6 @@ from ringgossip.identity import Address, PeerId
 from ringgossip.identity.certificate import NodeCertificate
 from ringgossip.protocol.core import (
     DATAGRAM,
-    NEVER,
     AcceptBody,
     CloseLink,
     Dial,
@@ -35,6 +34,7 @@ from ringgossip.protocol.core import (
 )
 from ringgossip.protocol.peer_core import PeerCore
 from ringgossip.simulation.bodies import Bodies
+from ringgossip.simulation.clock import Clock
 from ringgossip.simulation.dialects import CURRENT
 from ringgossip.simulation.disk import Disk
 from ringgossip.simulation.kernel import ALARM, DISK, OTHER, STREAM, TOLD, Kernel
@@ -105,16 +105,13 @@ class Node:
         self.false_chunks = 0.0  # The share of chunks that a liar gives with other bytes.
         self.catching = False
         self.caught: list[Packet] = []  # what a liar may say again
-        self.wall_offset = 0.0
-        self.clock_offset = 0.0
-        self.clock_drift = 0.0  # 0.01: a hundredth too fast
+        self.clock = Clock(self.kernel)
         self.told: list[tuple[float, Event]] = []
         self.answers: dict[int, Any] = {}
         self.sync_due = False
         self._inbox: deque[tuple[Callable[..., list[Effect]], tuple[Any, ...]]] = deque()
         self._datagrams_waiting = 0
         self._free_at = 0.0
-        self._last_now = 0.0
         self._wakes = 0
         self._woken_at = -1.0
         self._current: dict[PeerId, list[End]] = {}
@@ -169,26 +166,10 @@ class Node:
             self.paused = False
             self._drain()
 
-    def clock(self) -> float:
-        """Return what this node's clock shows; it never goes back."""
-        now = self.kernel.now * (1.0 + self.clock_drift) + self.clock_offset
-        if now > self._last_now:
-            self._last_now = now
-        return self._last_now
-
-    def drift(self, share: float) -> None:
-        """Let the clock run too fast by a share from now on; it does not jump."""
-        self.clock_offset += self.kernel.now * (self.clock_drift - share)
-        self.clock_drift = share
-        self.clock_changed()
-
     def clock_changed(self) -> None:
         """Ask again when to wake: the same deadline is at another time of the world now."""
         if self.core is not None:
-            self.kernel.set_alarm(self.index, self._in_world_time(self.core.next_wakeup()))
-
-    def _in_world_time(self, when: float) -> float:
-        return when if when == NEVER else (when - self.clock_offset) / (1.0 + self.clock_drift)
+            self.kernel.set_alarm(self.index, self.clock.in_world_time(self.core.next_wakeup()))
 
     # --- inputs ---------------------------------------------------------------------------
 
@@ -229,7 +210,7 @@ class Node:
             PERFORM[type(effect)](self, effect)
             if self.core is not core:
                 return
-        self.kernel.set_alarm(self.index, self._in_world_time(core.next_wakeup()))
+        self.kernel.set_alarm(self.index, self.clock.in_world_time(core.next_wakeup()))
         checks = self.shared.checks
         if checks is not None:
             checks.after_step(self, effects)
@@ -248,10 +229,7 @@ class Node:
         core = self.core
         if core is None:
             return
-        # Rounding must not wake a machine a moment before its own deadline, again and again.
-        due = core.next_wakeup()
-        if self.clock() < due < self._last_now + 1e-6:
-            self._last_now = due
+        self.clock.round_up_to(core.next_wakeup())
         self._wakes = self._wakes + 1 if self.kernel.now == self._woken_at else 0
         self._woken_at = self.kernel.now
         if self._wakes > _SAME_INSTANT:

@@ -1,7 +1,7 @@
 """How is a story run for one seed? Safety phase, liveness phase, verdict: one `Run`.
 
     run = run_story(read_story(path), seed=7)
-    run.passed, run.hash, run.promises, run.measures, run.timeline
+    run.passed, run.hash, run.promises, run.measures, run.history
 
 First everything that the story and the seed's swarm bring happens, and the
 promises that always hold are checked after every step. Then faults stop, a
@@ -10,9 +10,9 @@ Source of the two phases: TigerBeetle's simulator (VOPR).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringgossip.errors import ConfigError
 from ringgossip.simulation.checks import PromiseBroken
@@ -25,12 +25,15 @@ from ringgossip.simulation.measures import measure
 from ringgossip.simulation.node import Restless
 from ringgossip.simulation.plans import as_data
 from ringgossip.simulation.promises import ALWAYS, EVENTUALLY, OPTIONAL
-from ringgossip.simulation.recording import Recorder, Timeline
+from ringgossip.simulation.recording import History, Recorder
 from ringgossip.simulation.scenario import Story
 from ringgossip.simulation.swarm import draw_plan
 from ringgossip.simulation.tasks import schedule
 from ringgossip.simulation.wire import BrokenLimit
 from ringgossip.simulation.world import World
+
+if TYPE_CHECKING:
+    from ringgossip.simulation.report.timeline import Timeline
 
 _LEAST_QUIET = 3.0  # seconds over which quiet is measured
 
@@ -64,9 +67,9 @@ class Run:
     promises: list[Promise]
     measures: dict[str, float]
     plan: list[Fault]
-    timeline: Timeline
-    seen: dict[str, int] = field(default_factory=dict)
+    history: History
     crash: str | None = None  # an exception of a machine, or a broken limit: our bug
+    timeline: "Timeline | None" = None  # what a report draws, if it was asked for
 
     @property
     def passed(self) -> bool:
@@ -82,12 +85,12 @@ class Run:
         return broken[0] if broken else ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what `ringgossip simulate --json` prints; the timeline is for reports."""
+        """Return what `ringgossip simulate --json` prints; the rest is for reports."""
         said: dict[str, Any] = {"story": self.story, "seed": self.seed, "hash": self.hash}
         said |= {"passed": self.passed, "promises": [each.as_dict() for each in self.promises]}
         said |= {"measures": self.measures, "peers": self.peers}
         said["faults"] = [as_data(fault) for fault in self.plan]
-        said["seen"] = dict(sorted(self.seen.items()))
+        said["seen"] = dict(sorted(self.history.seen.items()))
         return said if self.crash is None else said | {"crash": self.crash}
 
 
@@ -109,9 +112,11 @@ def run_story(
     plan: Sequence[Fault] | None = None,
     trace: list[TraceLine] | None = None,
     progress: "Progress | None" = None,
+    timeline: bool = False,
 ) -> Run:
-    """Tell a story once. `plan` replaces the faults, as shrinking needs it."""
-    return _Telling(story, seed, plan_of(story, seed) if plan is None else list(plan), trace, progress).tell()
+    """Tell a story once. `plan` replaces the faults, as shrinking needs it; reports need a `timeline`."""
+    faults = plan_of(story, seed) if plan is None else list(plan)
+    return _Telling(story, seed, faults, trace, progress, timeline).tell()
 
 
 class Progress:
@@ -131,6 +136,7 @@ class _Telling:
         plan: list[Fault],
         trace: list[TraceLine] | None,
         progress: Progress | None,
+        timeline: bool,
     ) -> None:
         if max(story.seeds) >= len(story.specs):
             raise ConfigError(f"{story.file}: seeds: there is no peer {max(story.seeds)} among so few")
@@ -150,6 +156,12 @@ class _Telling:
         )
         checks = self.world.checks
         self._recorder = Recorder(self.world)
+        self._samples = None
+        if timeline:
+            from ringgossip.simulation.report.timeline import Samples
+
+            self._samples = Samples()
+        self._faults_stop_at = story.safety
         strict = "no_false_death" in story.promises.always
         self.members = MemberChecks(self.world, checks, no_false_death=strict)
         self._bounds = BoundChecks(self.world, checks)
@@ -174,15 +186,21 @@ class _Telling:
         except Exception as error:
             # An exception out of a machine is our bug; a sweep must say for which seed.
             crash = f"{type(error).__name__}: {error}"
-        timeline = self._recorder.finish()
-        timeline.false_alarms = self.members.false_alarms
-        measures = measure(self.world, timeline, self.members, self._took)
+        history = self._recorder.finish()
+        measures = measure(self.world, history, self.members, self._took)
         promises = self._verdict(broken, measures)
         story, world = self._story, self.world
         return Run(
             story.name, self._seed, len(world.nodes), world.run_hash, promises, measures, self._plan,
-            timeline, self._recorder.seen, crash,
+            history, crash, self._timeline(),
         )  # fmt: skip
+
+    def _timeline(self) -> "Timeline | None":
+        if self._samples is None:
+            return None
+        from ringgossip.simulation.report.timeline import collect
+
+        return collect(self.world, self._samples, self._faults_stop_at)
 
     # --- first ------------------------------------------------------------------------------
 
@@ -212,7 +230,8 @@ class _Telling:
                 self._progress(phase, world.now, until)
 
     def _look(self) -> None:
-        self._recorder.sample()
+        if self._samples is not None:
+            self._samples.take(self.world)
         self.members.look()
         self._bounds.look()
 
@@ -220,7 +239,7 @@ class _Telling:
 
     def _liveness(self) -> None:
         story, world = self._story, self.world
-        self._recorder.timeline.liveness_at = began = world.now
+        self._faults_stop_at = began = world.now
         self._heal(world.kernel.generator("core"))
         asked = dict(story.promises.eventually)
         quiet, quiet_since = Quiet(world), world.now
@@ -287,7 +306,7 @@ class _Telling:
             detail = "" if passed else f"{len(left)} left, for example: {left[0]}"
             found.append(Promise(name, "eventually", sentence, passed, self._took.get(name), detail))
         for name in asked.sometimes:
-            times = self._recorder.seen.get(name, 0)
+            times = self._recorder.history.seen.get(name, 0)
             found.append(Promise(name, "sometimes", "", times > 0, detail=f"{times} times"))
         for name, most in asked.limits.items():
             value = measures.get(name)

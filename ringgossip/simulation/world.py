@@ -176,7 +176,7 @@ class World:
 
     def _boot(self, index: int) -> None:
         node, spec = self.nodes[index], self.specs[index]
-        wall = EPOCH + int(self.kernel.now + node.clock_offset + node.wall_offset)
+        wall = EPOCH + int(self.kernel.now + node.clock.offset + node.clock.wall_offset)
         boot = self._last_boot[index] = max(self._last_boot[index] + 1, wall)
         generator = self.kernel.generator("peer", index, boot)
         facts = self._facts_of(index)

@@ -1,0 +1,135 @@
+"""How is one seed told, shrunk, or compared with another? What `ringgossip simulate` says of each."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ringgossip.cli.output import bytes_text, emit, note, table
+from ringgossip.errors import UsageError
+from ringgossip.simulation.differing import first_difference, load_trace, save_trace
+from ringgossip.simulation.kernel import TraceLine
+from ringgossip.simulation.plans import plan_text
+from ringgossip.simulation.running import Progress, Run, plan_of, run_story
+from ringgossip.simulation.saving import story_text
+from ringgossip.simulation.scenario import Story
+from ringgossip.simulation.shrinking import Budget, shrink
+
+_STEP = 5.0  # virtual seconds between two words of progress
+
+
+class _Shown(Progress):
+    """Says on a terminal how far a run is."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._last = ("", -_STEP)
+
+    def __call__(self, phase: str, now: float, end: float) -> None:
+        if self._shown and (phase != self._last[0] or now >= self._last[1] + _STEP):
+            self._last = (phase, now)
+            print(f"\r{phase}: {now:.0f} of {end:.0f} virtual seconds ", end="", file=sys.stderr, flush=True)
+
+    def over(self) -> None:
+        """Clear the line."""
+        if self._shown:
+            print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
+
+
+def run(
+    seed: int, *, story: Story, again: str, as_json: bool, trace: Path | None, report: Path | None
+) -> int:
+    """Tell one seed."""
+    lines: list[TraceLine] | None = [] if trace is not None else None
+    shown = _Shown()
+    result = run_story(story, seed, trace=lines, progress=shown, timeline=report is not None)
+    shown.over()
+    if trace is not None and lines is not None:
+        save_trace(trace, lines)
+    replay = f"{again} --seed {seed}"
+    if report is not None:
+        from ringgossip.cli.simulate_report import write
+
+        write(report, [result], story, replay)
+    said = result.as_dict() | {"command": replay}
+    emit(said, as_json, lambda: _text(result, story, replay))
+    return 0 if result.passed else 1
+
+
+def _text(run: Run, story: Story, replay: str) -> str:
+    virtual = run.measures["virtual_seconds"]
+    lines = [f"{run.story}, seed {run.seed}: {run.peers} peers, {virtual:.0f} virtual seconds"]
+    if story.about:
+        lines.append(story.about)
+    rows = []
+    for promise in run.promises:
+        word = "held" if promise.passed else "never" if promise.kind == "sometimes" else "BROKEN"
+        seconds = "" if promise.seconds is None else f"{promise.seconds:.2f} s"
+        rows.append((word, promise.name, promise.kind, seconds, promise.detail or promise.sentence))
+    lines += ["", table(("", "promise", "kind", "after", "about"), rows, right={"after"}), ""]
+    for name, value in run.measures.items():
+        lines.append(f"  {name:28} {bytes_text(value) if name.endswith('_bytes') else f'{value:g}'}")
+    if run.crash is not None:
+        lines += ["", f"A machine crashed: {run.crash}"]
+    if not run.passed:
+        lines += ["", f"Replay:  {replay}", f"Shrink:  {replay} --shrink"]
+    verdict = "Every promise held." if run.passed else "This failed: see BROKEN above."
+    lines += ["", f"hash {run.hash}", verdict]
+    return "\n".join(lines)
+
+
+def shrink_seed(seed: int, *, story: Story, again: str, as_json: bool, path: Path) -> int:
+    """Find the smallest plan with which a seed still breaks the same promise."""
+    plan = plan_of(story, seed)
+    first = run_story(story, seed, plan=plan)
+    if first.passed:
+        raise UsageError(f"seed {seed} keeps every promise: there is nothing to shrink")
+    note(f"seed {seed} breaks {first.failure} with {len(plan)} faults; trying with fewer")
+    budget = Budget()
+    least = shrink(plan, lambda faults: run_story(story, seed, plan=faults).failure == first.failure, budget)
+    last = run_story(story, seed, plan=least)
+    saved = story_text(path, least, story, seed, last.failure)
+    said: dict[str, Any] = {
+        "story": story.name,
+        "seed": seed,
+        "failure": last.failure,
+        "faults_before": len(plan),
+        "faults": len(least),
+        "tries": budget.used,
+        "yaml": saved,
+        "hash": last.hash,
+    }
+    detail = next((each.detail for each in last.promises if each.name == last.failure), last.crash or "")
+    emit(said, as_json, lambda: f"{saved}\n# {len(plan)} faults became {len(least)}. {detail}")
+    if not as_json:
+        note(f"{plan_text(least)}\nsave the above as a story, and run it with --seed {seed}")
+    return 1
+
+
+def _trace_of(which: str, story: Story) -> list[TraceLine]:
+    if which.isdecimal():
+        lines: list[TraceLine] = []
+        run_story(story, int(which), trace=lines)
+        return lines
+    if not Path(which).is_file():
+        raise UsageError(f"{which!r} is neither a seed nor the file of a trace")
+    return load_trace(Path(which))
+
+
+def diff(one: str, other: str, *, story: Story, again: str, as_json: bool) -> int:
+    """Say where two runs part; exit code 1 if they do."""
+    found = first_difference(_trace_of(one, story), _trace_of(other, story))
+    said: dict[str, Any] = {"story": story.name, "one": one, "other": other, "same": found is None}
+    if found is not None:
+        said |= {"event": found.number, "before": found.before, "events": [found.one, found.other]}
+
+    def text() -> str:
+        if found is None:
+            return f"{one} and {other} are the same run, event for event."
+        before = "\n".join(f"    both   {line}" for line in found.before)
+        return (
+            f"They differ first in event {found.number}:\n{before}\n"
+            f"    {one:6} {found.one or '(was over)'}\n    {other:6} {found.other or '(was over)'}"
+        )
+
+    emit(said, as_json, text)
+    return 0 if found is None else 1

@@ -1,0 +1,74 @@
+"""Where do two runs part? Their traces side by side, up to the first event that differs.
+
+A trace is what the kernel notes: time, peer, kind and detail of every event,
+and what each input made its machine do. It can be saved, to compare runs of
+two Pythons or two machines.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from ringgossip.errors import UsageError
+from ringgossip.simulation.kernel import KIND_NAMES, NOBODY, TraceLine
+
+_BEFORE = 5
+_LONGEST = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first event in which two runs differ; None: that run was over."""
+
+    number: int
+    before: tuple[str, ...]  # the last events that both had
+    one: str | None
+    other: str | None
+
+
+def line_text(line: TraceLine) -> str:
+    """Return an event as a person reads it."""
+    when, owner, kind, detail, text = line
+    who = "world" if owner == NOBODY else f"peer {owner}"
+    return f"{when:.6f} s  {who}  {KIND_NAMES[kind]} {detail}  {text}"[:_LONGEST]
+
+
+def first_difference(one: Sequence[TraceLine], other: Sequence[TraceLine]) -> Difference | None:
+    """Return the first event in which two traces differ; None if they are the same."""
+    for number, (left, right) in enumerate(zip_longest(one, other)):
+        if left != right:
+            before = tuple(line_text(line) for line in one[max(0, number - _BEFORE) : number])
+            return Difference(
+                number,
+                before,
+                None if left is None else line_text(left),
+                None if right is None else line_text(right),
+            )
+    return None
+
+
+def save_trace(path: Path, trace: Sequence[TraceLine]) -> None:
+    """Write a trace, one JSON line for each event."""
+    with path.open("w", encoding="utf-8") as file:
+        for line in trace:
+            file.write(json.dumps(line) + "\n")
+
+
+def load_trace(path: Path) -> list[TraceLine]:
+    """Read a trace. Raises `UsageError` for a file that is none."""
+    return list(_lines(path))
+
+
+def _lines(path: Path) -> Iterator[TraceLine]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, text in enumerate(file, 1):
+                when, owner, kind, detail, said = json.loads(text)
+                if not 0 <= kind < len(KIND_NAMES):
+                    raise ValueError(number)
+                yield (float(when), int(owner), int(kind), int(detail), str(said))
+    except (ValueError, TypeError):
+        text = "is no trace; `ringgossip simulate STORY --trace FILE` writes one"
+        raise UsageError(f"{path}: {text}") from None

@@ -1,0 +1,27 @@
+"""How does a shrunk plan become a story again? The file it came from, with other faults."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ringgossip.config.yaml_nodes import read_document
+from ringgossip.simulation.faults import Fault
+from ringgossip.simulation.plans import plan_text
+from ringgossip.simulation.scenario import Story
+from ringgossip.simulation.scenario_schema import read_story
+
+
+def story_text(path: Path, plan: Sequence[Fault], story: Story, seed: int, failure: str) -> str:
+    """Return a whole story with these faults and no swarm; the same seed runs it the same."""
+    import yaml
+
+    said: dict[str, Any] = dict(read_document(path).value)
+    said.pop("faults", None)
+    said.pop("swarm", None)
+    nodes = "" if len(story.specs) == len(read_story(path).specs) else f" --nodes {len(story.specs)}"
+    # The name takes part in no draw once there is no swarm.
+    said["about"] = f"Breaks {failure} with --seed {seed}{nodes}. {said.get('about') or ''}".strip()
+    said.setdefault("story", story.name)
+    text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
+    return f"{text}{plan_text(plan)}\n"
+
