@@ -51,8 +51,11 @@ class TransferSettings:
 class Asking:
     """The part of `Transfer` that knows sources; it changes pulls only by asking for their chunks."""
 
-    def __init__(self, settings: TransferSettings, rng: Draw, now: float, guide: Guide | None = None) -> None:
+    def __init__(
+        self, settings: TransferSettings, me: PeerId, rng: Draw, now: float, guide: Guide | None = None
+    ) -> None:
         self._settings = settings
+        self._me = me
         self._rng = rng
         self._guide = guide or Guide()
         self._mercy_at = now
@@ -200,7 +203,10 @@ class Asking:
             limit = min(limit, max(1, int(own.level(now)) // chunk_size))
         candidates = pull.needed if holding == ALL else pull.needed & holding
         candidates = self._leave_to_better(candidates, pull, source, now)
-        indices = pick(pull.availability.rarest(candidates), pull.count, limit, self._rng)
+        rarest = pull.availability.rarest(candidates)
+        if holding == ALL:
+            rarest = rarest & pull.share_of(self._me) or rarest
+        indices = pick(rarest, pull.count, limit, self._rng)
         if not indices and not source.outstanding:
             indices = self._overdue(pull, source, holding, limit, now)
         return indices

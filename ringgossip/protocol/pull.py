@@ -1,5 +1,6 @@
 """One artifact on its way to us: which phase, which chunks, which holders."""
 
+from bisect import bisect
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -8,7 +9,7 @@ from ringgossip.content.manifest import Manifest, ManifestBuilder
 from ringgossip.content.record import Record
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NEVER
-from ringgossip.strategy.order import Availability, ChunkSet, full_set, set_of, without
+from ringgossip.strategy.order import Availability, ChunkSet, every, full_set, set_of, without
 
 ALL = -1  # as a bit set: every bit is set
 
@@ -53,6 +54,7 @@ class Pull:
     holders: dict[PeerId, int] = field(default_factory=dict)
     told: bool = False  # peers know that we are interested
     newer: Record | None = None
+    _share: tuple[int, int, int] = (1, 0, ALL)  # pullers, our place among them, the chunks of that place
     look_at: float = -NEVER  # when to look for more holders
     last_progress: float = 0.0
     asked_last: float = -NEVER
@@ -200,6 +202,18 @@ class Pull:
         elif self.proven:
             known = full_set(self.count) if before == ALL else before
             self.set_holder(peer, without(known, set_of(index for index in indices if index < self.count)))
+
+    def share_of(self, me: PeerId) -> int:
+        """Return the chunks that this peer should ask whole holders for first.
+
+        All who pull the same root divide it by the order of their ids, so that
+        different chunks leave the seed first although nobody speaks of it.
+        """
+        pullers = sorted(peer for peer, holding in self.holders.items() if holding != ALL)
+        count, place = len(pullers) + 1, bisect(pullers, me)
+        if self._share[:2] != (count, place):
+            self._share = (count, place, every(self.count, count, place))
+        return self._share[2]
 
     def drop_holder(self, peer: PeerId) -> None:
         """Nothing more is to be had from this peer."""

@@ -61,6 +61,7 @@ class Pulling(Asking):
     def __init__(
         self,
         settings: TransferSettings,
+        me: PeerId,
         shelf: Shelf,
         rng: Draw,
         holders: Callable[[Record], Iterable[PeerId]],
@@ -69,7 +70,7 @@ class Pulling(Asking):
         now: float,
         guide: Guide | None = None,
     ) -> None:
-        super().__init__(settings, rng, now, guide)
+        super().__init__(settings, me, rng, now, guide)
         self._shelf = shelf
         self._holders = holders
         self._keep_predecessor = keep_predecessor

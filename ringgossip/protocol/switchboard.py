@@ -157,6 +157,7 @@ class Switchboard:
         self.receipts = Receipts(self.shelf, rng)
         self.transfer = Transfer(
             settings.transfer,
+            self.me,
             self.shelf,
             rng,
             self._holders,

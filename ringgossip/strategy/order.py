@@ -147,6 +147,15 @@ class Availability:
         return candidates
 
 
+def every(count: int, step: int, first: int) -> int:
+    """Return the set of `first`, `first + step`, ... below `count`."""
+    chunks, length = 1, step
+    while length < count:
+        chunks |= chunks << length
+        length *= 2
+    return chunks << first & full_set(count)
+
+
 def pick(candidates: int, count: int, limit: int, rng: Bits) -> list[int]:
     """Return up to `limit` of `candidates`, starting at a random one and going up (wrapping around).
 

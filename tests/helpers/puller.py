@@ -30,6 +30,9 @@ from ringgossip.wire.messages import GetChunks, GetPages, Message, Page
 LINK_ID = LinkId(1)
 
 
+ME = PeerId(bytes(16))
+
+
 class Puller:
     """Gives inputs, performs what concerns the disk, and keeps everything else to be looked at."""
 
@@ -44,6 +47,7 @@ class Puller:
         self.refusal: str | None = None
         self.transfer = Transfer(
             TransferSettings(**settings),
+            ME,
             self.shelf,
             Random(seed),
             lambda record: list(self.known.get(record.root, ())),

@@ -112,3 +112,23 @@ def test_the_last_chunk_may_be_shorter() -> None:
     pull.begin(0b101, 0, 0.0)
     assert [pull.length(index) for index in range(3)] == [65536, 65536, 10]
     assert pull.bytes_done() == 65536 + 10
+
+
+def test_those_who_pull_the_same_root_divide_it_among_them() -> None:
+    pullers = [peer(number) for number in (1, 2, 3)]
+    shares = []
+    for me in pullers:
+        pull = a_pull()
+        pull.set_holder(peer(9), ALL)
+        for other in pullers:
+            if other != me:
+                pull.set_holder(other, 0)
+        shares.append(set(bits_of(pull.share_of(me))))
+    assert set().union(*shares) == set(range(COUNT))
+    assert sum(map(len, shares)) == COUNT
+
+
+def test_who_pulls_alone_takes_all() -> None:
+    pull = a_pull()
+    pull.set_holder(peer(9), ALL)
+    assert pull.share_of(peer(1)) & full_set(COUNT) == full_set(COUNT)

@@ -10,6 +10,7 @@ from ringgossip.strategy.order import (
     Availability,
     ChunkSet,
     bits_of,
+    every,
     full_set,
     pick,
     set_of,
@@ -85,3 +86,9 @@ def test_every_chunk_may_be_picked_first() -> None:
     first = Counter(pick(full_set(8), 8, 1, rng)[0] for _ in range(4000))
     assert sorted(first) == list(range(8))
     assert min(first.values()) > 400
+
+
+@given(st.integers(0, 300), st.integers(1, 12), st.data())
+def test_every_nth_chunk_is_a_share_and_the_shares_are_all(count: int, step: int, data: st.DataObject) -> None:
+    shares = [set(bits_of(every(count, step, first))) for first in range(step)]
+    assert shares == [set(range(first, count, step)) for first in range(step)]

@@ -1,0 +1,214 @@
+"""Charts as SVG text: no script, no fonts, colours from the page's variables, so that dark works too.
+
+Every chart is drawn 720 wide; the page scrolls it sideways on a narrow screen
+rather than shrink its words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH = 720
+LEFT = 64
+RIGHT = 12
+TOP = 10
+AXIS = 26
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Maps values between `low` and `high` to pixels between `start` and `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        span = self.high - self.low or 1.0
+        return self.start + (value - self.low) / span * (self.end - self.start)
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Return round values from `low` to `high`, at most about `most`."""
+    span = high - low
+    if span <= 0:
+        return [low]
+    step = 10.0 ** int(f"{span / most:e}".partition("e")[2])
+    for factor in (1, 2, 5, 10):
+        if span / (step * factor) <= most:
+            step *= factor
+            break
+    first = int(low / step + (0.999999 if low > 0 else 0)) * step
+    return [first + step * number for number in range(most + 2) if first + step * number <= high + step / 1e6]
+
+
+def number_text(value: float) -> str:
+    """Return a number as short as it can be said."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e9:
+        return f"{value / 1e9:.3g}G"
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    if abs(value) >= 1e4:
+        return f"{value / 1e3:.3g}k"
+    return f"{value:.3g}"
+
+
+def frame(height: int, parts: Sequence[str], title: str) -> str:
+    """Return a whole SVG of a chart; `title` is read aloud and shown on hovering."""
+    return (
+        f'<svg role="img" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )
+
+
+def text(x: float, y: float, words: str, anchor: str = "start", style: str = "label") -> str:
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def time_axis(scale: Scale, y: float, unit: str = "s") -> list[str]:
+    """Return the axis below a chart."""
+    parts = [f'<line class="axis" x1="{scale.start}" x2="{scale.end}" y1="{y:.1f}" y2="{y:.1f}"/>']
+    for value in ticks(scale.low, scale.high, 8):
+        x = scale(value)
+        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{y:.1f}" y2="{y + 4:.1f}"/>')
+        parts.append(text(x, y + 17, f"{number_text(value)} {unit}", "middle"))
+    return parts
+
+
+def path(points: Sequence[Point], style: str, title: str = "") -> str:
+    """Return a line through points in pixels."""
+    if not points:
+        return ""
+    line = " ".join(f"{'L' if number else 'M'}{x:.1f} {y:.1f}" for number, (x, y) in enumerate(points))
+    hint = f"<title>{escape(title)}</title>" if title else ""
+    return f'<path class="{style}" d="{line}">{hint}</path>'
+
+
+def lines(
+    series: Sequence[tuple[str, str, Sequence[Point]]],
+    band: tuple[Sequence[Point], Sequence[Point]] | None,
+    top: float,
+    seconds: float,
+    title: str,
+    percent: bool = False,
+) -> str:
+    """Return a chart of lines over time; each is (name, style, points), a band lies between two of them."""
+    height = 240
+    bottom = height - AXIS
+    across = Scale(0.0, seconds, LEFT, WIDTH - RIGHT)
+    up = Scale(0.0, top, bottom, TOP + 8)
+    parts = []
+    for value in ticks(0.0, top, 5):
+        y = up(value)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(text(LEFT - 6, y + 4, f"{value:.0%}" if percent else number_text(value), "end"))
+    parts += time_axis(across, bottom)
+    if band is not None:
+        low, high = band
+        outline = [*low, *reversed(high)]
+        shape = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in outline)
+        parts.append(f'<polygon class="band" points="{shape}"/>')
+    for name, style, points in series:
+        parts.append(path([(across(x), up(y)) for x, y in points], style, name))
+    return frame(height, parts, title)
+
+
+def heat(names: Sequence[str], rows: Sequence[Sequence[float | None]], seconds: float, title: str) -> str:
+    """Return a map of rows over time: None is dark, 0 is empty, 1 is full."""
+    each = 14 if len(names) <= 60 else max(2, 840 // len(names))
+    height = TOP + each * len(names) + AXIS
+    across = Scale(0.0, seconds, LEFT + 30, WIDTH - RIGHT)
+    parts = []
+    for number, (name, row) in enumerate(zip(names, rows, strict=True)):
+        y = TOP + each * number
+        if each >= 10:
+            parts.append(text(LEFT + 24, y + each - 4, name[:14], "end"))
+        width = (across.end - across.start) / max(1, len(row))
+        start = 0
+        while start < len(row):
+            end = start
+            while end < len(row) and row[end] == row[start]:
+                end += 1
+            value = row[start]
+            style = "down" if value is None else "held"
+            opacity = "" if value is None else f' fill-opacity="{0.06 + 0.94 * value:.2f}"'
+            parts.append(
+                f'<rect class="{style}" x="{across.start + width * start:.1f}" y="{y}" '
+                f'width="{width * (end - start) + 0.2:.1f}" height="{each - 1}"{opacity}/>'
+            )
+            start = end
+    parts += time_axis(across, TOP + each * len(names) + 2)
+    return frame(height + 4, parts, title)
+
+
+def bars(rows: Sequence[tuple[str, float, float | None, str]], title: str, unit: str) -> str:
+    """Return horizontal bars: (name, value, limit or None, hint); the limit is a mark."""
+    each = 20
+    height = TOP + each * len(rows) + AXIS
+    top = max([value for _, value, _, _ in rows] + [limit or 0.0 for _, _, limit, _ in rows] + [1e-9])
+    across = Scale(0.0, top, LEFT + 60, WIDTH - 70)
+    parts = []
+    for number, (name, value, limit, hint) in enumerate(rows):
+        y = TOP + each * number
+        parts.append(text(LEFT + 54, y + 13, name[:18], "end"))
+        width = max(0.5, across(value) - across.start)
+        parts.append(
+            f'<rect class="bar" x="{across.start}" y="{y + 2}" width="{width:.1f}" height="{each - 6}">'
+            f"<title>{escape(hint)}</title></rect>"
+        )
+        parts.append(text(across(value) + 4, y + 13, f"{number_text(value)}{unit}"))
+        if limit is not None:
+            x = across(limit)
+            parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{y}" y2="{y + each - 2}"/>')
+    return frame(height, parts, title)
+
+
+def lanes(
+    faults: Sequence[tuple[str, float, float]],
+    rows: Sequence[tuple[str, Sequence[tuple[float, str, str]]]],
+    stop_at: float,
+    seconds: float,
+    title: str,
+) -> str:
+    """Return a time line: faults as bars above, below them per peer marks of (time, style, hint)."""
+    across = Scale(0.0, seconds, LEFT + 30, WIDTH - RIGHT)
+    parts, y = [], TOP
+    taken: list[float] = []
+    placed = []
+    for words, begin, end in sorted(faults, key=lambda one: one[1]):
+        lane = next((number for number, free in enumerate(taken) if free <= begin), len(taken))
+        if lane == len(taken):
+            taken.append(0.0)
+        taken[lane] = max(end, begin + seconds / 100)
+        placed.append((lane, words, begin, end))
+    if placed:
+        parts.append(text(LEFT + 24, y + 11, "faults", "end"))
+    for lane, words, begin, end in placed:
+        width = max(2.0, across(end) - across(begin))
+        parts.append(
+            f'<rect class="fault" x="{across(begin):.1f}" y="{y + lane * 12}" width="{width:.1f}" height="9">'
+            f"<title>{escape(f'{words}, {begin:.1f} to {end:.1f} s')}</title></rect>"
+        )
+    y += 12 * len(taken) + 6
+    for name, marks in rows:
+        parts.append(text(LEFT + 24, y + 10, name[:14], "end"))
+        parts.append(
+            f'<line class="grid" x1="{across.start}" x2="{across.end}" y1="{y + 6}" y2="{y + 6}"/>'
+        )
+        for at, style, hint in marks:
+            parts.append(
+                f'<circle class="{style}" cx="{across(at):.1f}" cy="{y + 6}" r="3.5">'
+                f"<title>{escape(hint)}</title></circle>"
+            )
+        y += 15
+    if 0.0 < stop_at < seconds:
+        x = across(stop_at)
+        parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{y}"/>')
+        parts.append(text(min(x + 4, WIDTH - 110), y + 24 + 14, "faults stop here"))
+    parts += time_axis(across, y + 2)
+    return frame(y + AXIS + 18, parts, title)
