@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from ringgossip.config import KINDS, PeerConfig
+from ringgossip.config.blocks import DiskRules
 from ringgossip.errors import CredentialsError, OperationFailed, PeerGone, StoreError, TimedOut, UsageError
 from ringgossip.events import ArtifactCompleted, EventsMissed, PeerJoined
 from ringgossip.identity import Address

@@ -22,6 +22,7 @@ from ringgossip.errors import StoreError
 T = TypeVar("T")
 
 FORMAT: Final = 1
+_APPLICATION: Final = 0x52474F53  # in the file's header: an index of ours, and nobody's own database
 _QUEUE: Final = 4096
 _BATCH: Final = 256
 _CHECK_UP_TO: Final = 256 * 2**20  # A check reads everything; above, damage is found where it is met.
@@ -160,6 +161,16 @@ class Index:
             future.set_result(answer)
 
 
+def is_index(path: Path) -> bool:
+    """Tell whether this file says that it is an index of ringgossip; it is not opened as a database."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(72)
+    except OSError:
+        return False
+    return header[:15] == b"SQLite format 3" and header[68:] == _APPLICATION.to_bytes(4, "big")
+
+
 def explain(problem: Exception, path: Path | None = None) -> Exception:
     """Return what to tell for an error of the index; errors of ours stay what they are."""
     if not isinstance(problem, sqlite3.Error):
@@ -184,6 +195,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, store: bytes) -> bool:
     connection.execute("PRAGMA cache_size=-8192")
     connection.execute("PRAGMA journal_size_limit=67108864")
     if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        connection.execute(f"PRAGMA application_id={_APPLICATION}")
         connection.execute("BEGIN IMMEDIATE")
         for statement in filter(str.strip, _SCHEMA.split(";")):
             connection.execute(statement)

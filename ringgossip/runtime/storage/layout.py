@@ -24,6 +24,7 @@ from typing import IO
 
 from ringgossip.errors import StoreError
 from ringgossip.runtime.storage.disk import sync_folder, trouble
+from ringgossip.runtime.storage.index import is_index
 
 _FOLDERS = ("replicas", "partial", "published", "snapshots", "damaged")
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,6 +35,7 @@ class Layout:
 
     def __init__(self, data: Path) -> None:
         try:
+            _refuse_what_is_not_ours(data)
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.data = data.resolve(strict=True)
             for name in _FOLDERS:
@@ -45,8 +47,10 @@ class Layout:
             raise StoreError(
                 f"{problem.filename} is no folder: move it away, or choose another `data:`"
             ) from None
+        except NotADirectoryError:
+            raise StoreError(f"{data} lies below what is no folder: choose another `data:`") from None
         except OSError as problem:
-            raise trouble(problem, f"the data folder {data} cannot be made") from None
+            raise trouble(problem, f"the data folder {data} cannot be used") from None
         self.index = self.data / "index.db"
         self.partial = self.data / "partial"
         self.published = self.data / "published"
@@ -140,6 +144,22 @@ class Layout:
                 path.rename(target)
                 return target
             number += 1
+
+
+def _refuse_what_is_not_ours(data: Path) -> None:
+    """Raise `StoreError` for a folder in which somebody else keeps files under names of ours.
+
+    They would be taken for our own, and deleted or moved as such. What a peer
+    once ran on has its lock; without it, its index says whose it is.
+    """
+    index = data / "index.db"
+    if (data / "lock").exists() or is_index(index):
+        return
+    for name in _FOLDERS:
+        if (data / name).is_dir() and any((data / name).iterdir()):
+            raise StoreError(f"{data / name} was not made by ringgossip: choose another `data:`")
+    if index.exists() and index.stat().st_size:
+        raise StoreError(f"{index} was not made by ringgossip: choose another `data:`")
 
 
 def _components(kind: str, origin: str, name: str, kept: int | None) -> tuple[list[str], str]:

@@ -95,7 +95,10 @@ class Store:
                 index = Index.open(layout.index, os.urandom(8))
             except IndexDamaged as problem:
                 moved = _move_index_aside(layout)
-                on_trouble(f"{layout.index} is damaged ({problem}): moved to {moved}, a new one is made")
+                on_trouble(
+                    f"{layout.index} is damaged ({problem}): moved to {moved}, a new one is made; "
+                    "what lies in replicas/ is used again as soon as its records come back from others"
+                )
                 index = Index.open(layout.index, os.urandom(8))
             try:
                 return cls(layout, lock, index, helper(), min_free_bytes, on_trouble, on_lost)
