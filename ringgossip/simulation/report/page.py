@@ -110,11 +110,10 @@ def _section(name: str, words: str, chart: str) -> str:
 def _checks(result: Mapping[str, Any], runs: int) -> str:
     rows = []
     for promise in result["promises"]:
-        held = promise.get("held", promise.get("passed"))
+        held = promise["passed"]
         word = '<span class="pass">held</span>' if held else '<span class="fail">broken</span>'
-        detail = promise.get("detail") or promise.get("text") or promise.get("about") or ""
-        name = promise.get("promise") or promise.get("name") or ""
-        rows.append(f"<tr><td>{escape(str(name))}</td><td>{word}</td><td>{escape(str(detail))}</td></tr>")
+        said = ": ".join(part for part in (promise["sentence"], promise["detail"]) if part)
+        rows.append(f"<tr><td>{escape(promise['name'])}</td><td>{word}</td><td>{escape(said)}</td></tr>")
     words = f", in the seed shown of {runs}" if runs > 1 else ""
     return f"<h2>Checks{escape(words)}</h2><figure><table>{''.join(rows)}</table></figure>"
 

@@ -1,0 +1,168 @@
+"""Is the report whole, and can a person read it? The second half asks a real browser."""
+
+import base64
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringgossip.simulation.faults import Crash, Pause
+from ringgossip.simulation.report import RunReport, Samples, collect, render
+from ringgossip.simulation.report.charts import number_text, ticks
+from ringgossip.simulation.world import World
+
+
+def a_run(seed: int, passed: bool = True) -> RunReport:
+    world = World(5, seed=seed)
+    world.start()
+    world.plan([Crash(6.0, 3, 4.0), Pause(8.0, 2, 3.0)])
+    samples = Samples()
+    for step in range(40):
+        if step == 20:
+            world.publish(0, "models", "<best>.pth", size=4_000_000)
+        world.run(0.25)
+        samples.take(world)
+    faults_stop_at = world.now
+    assert world.settle(within=60) is not None
+    samples.take(world)
+    promise = {"name": "S1", "kind": "always", "passed": passed, "sentence": "only whole", "detail": ""}
+    result = {"story": "a <story>", "seed": seed, "hash": world.run_hash, "passed": passed}
+    result |= {"promises": [promise], "measures": {"settle_seconds": 1.5}}
+    return RunReport(result, collect(world, samples, faults_stop_at), f"ringgossip simulate s --seed {seed}")
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render([a_run(1), a_run(2, passed=False)])
+
+
+def test_a_timeline_has_every_copy_and_what_was_said_of_the_killed() -> None:
+    timeline = a_run(1).timeline
+    [published] = timeline.publications
+    assert {name for _, name in published.copies} == {f"peer-{number}" for number in range(1, 5)}
+    assert all(at >= published.at for at, _ in published.copies)
+    assert {one.about for one in timeline.seen if one.what == "suspected"} >= {"peer-3"}
+    assert sum(timeline.sent[-1]) >= 4 * 4_000_000
+    assert len(timeline.faults) == 2
+
+
+def test_the_page_needs_nothing_else_and_closes_what_it_opens(page: str) -> None:
+    open_tags: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            for name, value in attrs:
+                assert name not in ("src", "href") or (value or "").startswith("data:"), (tag, name, value)
+            if tag not in ("meta", "link", "br"):
+                open_tags.append(tag)
+
+        def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            pass
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_tags.pop() == tag
+
+    Reader().feed(page)
+    assert open_tags == []
+    assert "<script" not in page and "<best>" not in page and "a &lt;story&gt;" in page
+
+
+def test_the_page_shows_the_seed_that_failed_and_every_chart(page: str) -> None:
+    assert "1 of 2 seeds broke a promise" in page and "--seed 2" in page
+    for heading in ("Checks", "Convergence", "Time to copy", "Copies of each artifact", "Who held what",
+                    "Membership", "Uplinks", "Chunk sources", "Measures"):  # fmt: skip
+        assert f"<h2>{heading}" in page
+
+
+def test_ticks_are_round_and_within() -> None:
+    assert ticks(0.0, 10.0, 5) == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    assert ticks(0.0, 0.0) == [0.0]
+    said = [number_text(value) for value in (0, 0.25, 12_345, 2.5e6, 3e9)]
+    assert said == ["0", "0.25", "12.3k", "2.5M", "3G"]
+
+
+class Browser:
+    """A headless Chromium, spoken to through its driver's HTTP interface."""
+
+    def __init__(self, port: int, profile: Path) -> None:
+        self._url = f"http://127.0.0.1:{port}"
+        flags = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+        flags += f" disable-component-update disable-sync user-data-dir={profile}"
+        options = {"args": [f"--{flag}" for flag in flags.split()]}
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        self._session = f"/session/{session['sessionId']}"
+
+    def _call(self, method: str, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._url + path, data, {"Content-Type": "application/json"})
+        request.method = method
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def post(self, path: str, body: object) -> Any:
+        return self._call("POST", self._session + path, body)
+
+    def get(self, path: str) -> Any:
+        return self._call("GET", self._session + path)
+
+    def run(self, script: str) -> Any:
+        return self.post("/execute/sync", {"script": script, "args": []})
+
+    def devtools(self, command: str, parameters: object) -> Any:
+        return self.post("/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    driver = shutil.which("chromedriver")
+    if driver is None:
+        pytest.skip("needs Debian's chromium and chromium-driver, which .ci/run installs")
+    process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if "on port" in line and "success" in line)
+        browser = Browser(int(line.rstrip(".\n").rpartition(" ")[2]), tmp_path_factory.mktemp("profile"))
+        yield browser
+        browser._call("DELETE", browser._session)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_browser_shows_the_page_without_a_complaint(
+    browser: Browser, page: str, tmp_path: Path, width: int, scheme: str
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(page)
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.devtools("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.devtools("Emulation.setEmulatedMedia", {"features": features})
+    browser.post("/url", {"url": file.as_uri()})
+    deadline = time.monotonic() + 10.0
+    while browser.run("return document.readyState") != "complete" and time.monotonic() < deadline:
+        pass
+    assert browser.post("/se/log", {"type": "browser"}) == []
+    # The page itself never scrolls sideways; charts that are wider scroll in their frames.
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    assert browser.run("return document.querySelectorAll('figure svg').length") >= 7
+    # Words of charts are not shrunk below what can be read.
+    words = "[...document.querySelectorAll('svg text')]"
+    assert browser.run(f"return Math.min(...{words}.map(t => t.getBoundingClientRect().height))") >= 10
+    colours = "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
+    paper, ink = (
+        sum(int(part) for part in colour.partition("(")[2].rstrip(")").split(",")[:3])
+        for colour in browser.run(colours)
+    )
+    assert (paper > 600 and ink < 200) if scheme == "light" else (paper < 150 and ink > 600)
+    assert len(base64.b64decode(browser.get("/screenshot"))) > 10_000
