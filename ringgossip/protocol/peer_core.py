@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ringgossip.config.words import PRIORITIES
 from ringgossip.content.manifest import Manifest
-from ringgossip.content.record import ArtifactKey, Record
-from ringgossip.errors import OperationFailed, PeerMisbehaved
+from ringgossip.content.record import Record
+from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import (
     ArtifactCompleted,
     PeerProtocolError,
@@ -31,15 +31,10 @@ from ringgossip.protocol.core import (
     Send,
     Tell,
 )
-from ringgossip.protocol.explaining import Explanation, explain
-from ringgossip.protocol.keeping import Keeping
-from ringgossip.protocol.membership import Member
+from ringgossip.protocol.looking import Looking
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.protocol.switchboard import CoreSettings
-from ringgossip.protocol.views import ArtifactView, ReceiptView, TransferView
 from ringgossip.strategy.candidates import DiskUse
-from ringgossip.strategy.eligibility import Verdict
-from ringgossip.strategy.wanting import Wanted
 from ringgossip.wire.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
@@ -77,7 +72,7 @@ Out = list[Effect | Notice]
 _LINKS_ONLY = frozenset(message for tag, message in MESSAGES.items() if tag in (1, 3) or tag >= 30)
 
 
-class PeerCore(Keeping):
+class PeerCore(Looking):
     """The inputs of the world, and what may be seen from outside."""
 
     # --- life ------------------------------------------------------------------------------
@@ -388,65 +383,3 @@ class PeerCore(Keeping):
         """A chunk could not be read here."""
         out = self.serving.chunk_unreadable(peer, request, root, index, reason, now)
         return self._settle(out, now)
-
-    # --- looking at it ------------------------------------------------------------------------
-
-    def members(self) -> tuple[Member, ...]:
-        """Return everybody we know of, ourselves included."""
-        return self.membership.members()
-
-    def artifacts(self, kind: str | None = None) -> list[ArtifactView]:
-        """Return every artifact of the catalog."""
-        return [self.artifact_view(record) for record in self.catalog.records(kind)]
-
-    def artifact_view(self, record: Record) -> ArtifactView:
-        """Return one artifact with its holders."""
-        complete = self.shelf.holds(record)
-        holders = {self.name_of(peer) for peer in self.receipts.holders(record)}
-        if complete:
-            holders.add(self.name)
-        return ArtifactView(record, complete, tuple(sorted(holders)))
-
-    def receipt(self, key: ArtifactKey, record: Record) -> ReceiptView:
-        """Return who confirmed a copy of this or a later version."""
-        holders = {self.name_of(peer) for peer in self.receipts.confirmed(record) if peer != self.me}
-        return ReceiptView(record, tuple(sorted(holders)))
-
-    def wanting_of(self, key: ArtifactKey, node: str) -> Wanted | Verdict:
-        """Return why a node wants the newest version of an artifact, or why not."""
-        record, peer = self._record_and_peer(key, node)
-        return self.rules.wanting_of(peer, record, peer == self.me and self.rules.is_asked(record))
-
-    def explain(self, key: ArtifactKey, node: str) -> Explanation:
-        """Say why a node has, lacks or will get an artifact; raises `OperationFailed` for unknown ones."""
-        record, peer = self._record_and_peer(key, node)
-        holders = [*self.receipts.holders(record), *([self.me] if self.shelf.holds(record) else [])]
-        progress = self.transfer.progress_of(key) if peer == self.me else ""
-        return explain(self.rules, record, peer, holders, progress, self.name_of)
-
-    def _record_and_peer(self, key: ArtifactKey, node: str) -> tuple[Record, PeerId]:
-        record, peer = self.catalog.get(key), self.membership.peer_named(node)
-        if record is None:
-            raise OperationFailed(f"nobody has published {key.text}: see `ringgossip artifacts`")
-        if peer is None:
-            raise OperationFailed(f"there is no member {node}: see `ringgossip members`")
-        return record, peer
-
-    def transfers(self) -> list[TransferView]:
-        """Return what is being pulled."""
-        views = []
-        for pull in self.transfer.pulls():
-            sources = tuple(sorted(self.name_of(peer) for peer, chunks in pull.holders.items() if chunks))
-            views.append(
-                TransferView(
-                    pull.record.key.text,
-                    pull.record.sequence,
-                    pull.phase.value,
-                    sources,
-                    pull.bytes_done(),
-                    pull.record.size,
-                    pull.rate,
-                    pull.last_progress - pull.started_at,
-                )
-            )
-        return views

@@ -14,56 +14,29 @@ know, and ignore fields beyond those they know.
 from dataclasses import dataclass
 from typing import Annotated
 
+from ringgossip.wire.favours import Offer as Offer
+from ringgossip.wire.favours import OfferAnswered as OfferAnswered
+from ringgossip.wire.favours import SignalTold as SignalTold
+from ringgossip.wire.favours import SyncDone as SyncDone
+from ringgossip.wire.favours import SyncWanted as SyncWanted
+from ringgossip.wire.fields import Bytes as Bytes
+from ringgossip.wire.fields import Card as Card
+from ringgossip.wire.fields import Certificate as Certificate
+from ringgossip.wire.fields import Count as Count
+from ringgossip.wire.fields import Hash as Hash
+from ringgossip.wire.fields import Indices as Indices
+from ringgossip.wire.fields import Items as Items
+from ringgossip.wire.fields import Message as Message
+from ringgossip.wire.fields import Packed as Packed
+from ringgossip.wire.fields import Peer as Peer
+from ringgossip.wire.fields import Request as Request
+from ringgossip.wire.fields import Short as Short
+from ringgossip.wire.fields import Text as Text
+from ringgossip.wire.fields import Whole as Whole
+
 PROTOCOL_VERSION = 1
 
 MAX_DATAGRAM_PLAINTEXT = 1300  # 1400 with seal and header: below every path MTU met in practice
-
-
-@dataclass(frozen=True, slots=True)
-class Bytes:
-    """Limits of a bytes field; `multiple` says that flat items of that size are joined."""
-
-    max: int
-    min: int = 0
-    multiple: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Limit of a str field, in UTF-8 bytes."""
-
-    max: int
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """Limits of an int field."""
-
-    max: int = 2**63 - 1
-    min: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """How many items a tuple field may have."""
-
-    max: int
-
-
-Peer = Annotated[bytes, Bytes(16, 16)]
-Hash = Annotated[bytes, Bytes(32, 32)]
-Short = Annotated[bytes, Bytes(8, 8)]
-Count = Annotated[int, Whole()]
-Request = Annotated[int, Whole(2**32 - 1)]
-Packed = Annotated[bytes, Bytes(1000)]  # one record
-Card = Annotated[bytes, Bytes(1200)]  # one member's signed card
-Certificate = Annotated[bytes, Bytes(1024)]  # DER
-Indices = Annotated[tuple[Count, ...], Items(1024)]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """The root of all messages."""
 
 
 # --- links: first words -----------------------------------------------------------
@@ -408,62 +381,6 @@ class NoChunks(Message):
     root: Hash
     indices: Annotated[tuple[Count, ...], Items(64)]
     reason: Annotated[str, Text(200)]
-
-
-# --- asking each other to hold things (links only) ------------------------------------------
-#
-# An entry (72 bytes) names a version as in `Holding`: key hash, sequence, root.
-
-Entries = Annotated[bytes, Bytes(72 * 1000, multiple=72)]
-
-
-@dataclass(frozen=True, slots=True)
-class Offer(Message):
-    """Please hold these versions; each is answered by `OfferAnswered`, and at the end by `Holding`.
-
-    `asked`: a user wants it, so that it counts as wanted whatever the role says.
-    `priority` is a place in `config.words.PRIORITIES`; `rate` limits all of them
-    together, in bytes a second, 0: no limit.
-    """
-
-    entries: Entries
-    priority: Annotated[int, Whole(4)]
-    asked: bool
-    rate: Count
-
-
-@dataclass(frozen=True, slots=True)
-class OfferAnswered(Message):
-    """`code` is empty: they are being pulled; `present`: held already; `failed: why`; else a rule's."""
-
-    entries: Entries
-    code: Annotated[str, Text(200)]
-
-
-@dataclass(frozen=True, slots=True)
-class SignalTold(Message):
-    """A program said that this happened at `node`: a word of `events.SIGNALS`."""
-
-    kind: Annotated[str, Text(64)]
-    node: Annotated[str, Text(128)]
-    config_key: Annotated[str, Text(128)]
-
-
-@dataclass(frozen=True, slots=True)
-class SyncWanted(Message):
-    """Which whole versions of this kind do you hold? Empty: of every kind. Answered by `SyncDone`."""
-
-    request: Request
-    kind: Annotated[str, Text(32)]
-
-
-@dataclass(frozen=True, slots=True)
-class SyncDone(Message):
-    """A part of what the sender holds; `last` ends the list."""
-
-    request: Request
-    last: bool
-    entries: Entries
 
 
 # Tag -> message. Membership owns 10 to 19.

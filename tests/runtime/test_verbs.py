@@ -57,23 +57,23 @@ async def met(one: Peer, two: Peer) -> None:
 async def test_sync_moves_what_is_missing_and_says_so(config: Make, tmp_path: Path) -> None:
     model = tmp_path / "net.safetensors"
     model.write_bytes(bytes(300_000))
-    async with open_runtime_peer(config("alice")) as alice:
-        async with open_runtime_peer(config("bob", seeds=(alice.address,))) as bob:
-            await met(alice, bob)
-            await alice.publish("models", model)
-            result = await alice.sync("models", ["bob"], timeout=20)
-            assert result.success and result.nodes_synced == ("bob",)
-            assert result.bytes_transferred == 300_000
-            (item,) = result.details["items"]
-            assert (item["artifact"], item["target"], item["outcome"]) == (
-                "models/alice/net.safetensors", "bob", "moved"
-            )  # fmt: skip
-            assert bob.artifacts("models")[0].complete
-            again = await alice.sync("checkpoint", ["bob"])
-            assert (
-                again.success and again.details["message"] == "nothing to move: everything was already there"
-            )
-            assert again.as_dict()["bytes_transferred"] == 0
+    async with (
+        open_runtime_peer(config("alice")) as alice,
+        open_runtime_peer(config("bob", seeds=(alice.address,))) as bob,
+    ):
+        await met(alice, bob)
+        await alice.publish("models", model)
+        result = await alice.sync("models", ["bob"], timeout=20)
+        assert result.success and result.nodes_synced == ("bob",)
+        assert result.bytes_transferred == 300_000
+        (item,) = result.details["items"]
+        assert (item["artifact"], item["target"], item["outcome"]) == (
+            "models/alice/net.safetensors", "bob", "moved"
+        )  # fmt: skip
+        assert bob.artifacts("models")[0].complete
+        again = await alice.sync("checkpoint", ["bob"])
+        assert again.success and again.details["message"] == "nothing to move: everything was already there"
+        assert again.as_dict()["bytes_transferred"] == 0
 
 
 async def test_sync_from_a_node_brings_it_here_and_an_unknown_node_is_an_error(
@@ -81,55 +81,63 @@ async def test_sync_from_a_node_brings_it_here_and_an_unknown_node_is_an_error(
 ) -> None:
     model = tmp_path / "net.safetensors"
     model.write_bytes(bytes(1000))
-    async with open_runtime_peer(config("alice")) as alice:
-        async with open_runtime_peer(config("bob", seeds=(alice.address,))) as bob:
-            await met(alice, bob)
-            await alice.publish("models", model)
-            result = await bob.trigger_priority_sync("orphan_games_recovery", "alice", data_type="models")
-            assert result.success, result
-            assert bob.artifacts("models", complete=True)
-            failed = await bob.sync("models", ["carol"])
-            assert not failed.success and "carol" in failed.errors[0]
-            with pytest.raises(UsageError, match="urgent"):
-                await bob.sync("models", priority="urgent")
-            with pytest.raises(OperationFailed, match="carol"):
-                bob.notify("NODE_RECOVERED", node_id="carol")
-            with pytest.raises(UsageError, match="NO_SUCH"):
-                bob.notify("NO_SUCH", node_id="alice")
+    async with (
+        open_runtime_peer(config("alice")) as alice,
+        open_runtime_peer(config("bob", seeds=(alice.address,))) as bob,
+    ):
+        await met(alice, bob)
+        await alice.publish("models", model)
+        result = await bob.trigger_priority_sync("orphan_games_recovery", "alice", data_type="models")
+        assert result.success, result
+        assert bob.artifacts("models", complete=True)
+        failed = await bob.sync("models", ["carol"])
+        assert not failed.success and "carol" in failed.errors[0]
+        with pytest.raises(UsageError, match="urgent"):
+            await bob.sync("models", priority="urgent")
+        with pytest.raises(OperationFailed, match="carol"):
+            bob.notify("NODE_RECOVERED", node_id="carol")
+        with pytest.raises(UsageError, match="NO_SUCH"):
+            bob.notify("NO_SUCH", node_id="alice")
 
 
 async def test_a_signal_about_another_node_reaches_it(config: Make) -> None:
-    async with open_runtime_peer(config("alice")) as alice:
-        async with open_runtime_peer(config("bob", seeds=(alice.address,))) as bob, bob.listen() as events:
-            await met(alice, bob)
-            alice.notify("TRAINING_STARTED", host="bob", config_key="hex8_2p")
-            with trio.fail_after(10):
-                async for event in events:
-                    if isinstance(event, TrainingStarted):
-                        break
-                while not next(m for m in alice.members() if m.name == "bob").facts.training:
-                    await trio.sleep(0.02)
+    async with (
+        open_runtime_peer(config("alice")) as alice,
+        open_runtime_peer(config("bob", seeds=(alice.address,))) as bob,
+        bob.listen() as events,
+    ):
+        await met(alice, bob)
+        alice.notify("TRAINING_STARTED", host="bob", config_key="hex8_2p")
+        with trio.fail_after(10):
+            async for event in events:
+                if isinstance(event, TrainingStarted):
+                    break
+            while not next(m for m in alice.members() if m.name == "bob").facts.training:
+                await trio.sleep(0.02)
 
 
 async def test_a_notice_of_the_provider_starts_a_drain(config: Make, tmp_path: Path) -> None:
     model, notice = tmp_path / "net.safetensors", tmp_path / "notice"
     model.write_bytes(bytes(1000))
     going = Termination(file=notice, every_seconds=0.1)
-    async with open_runtime_peer(config("alice", termination=going, copies=1)) as alice:
-        async with open_runtime_peer(config("bob", seeds=(alice.address,))) as bob, alice.listen() as events:
-            await met(alice, bob)
-            await alice.publish("models", model)
-            notice.touch()
-            told = []
-            with trio.fail_after(10):
-                async for event in events:
-                    told.append(event)
-                    if isinstance(event, DrainCompleted):
-                        break
-            assert TerminationNoticed(str(notice)) in told
-            assert told[-1].below == ()
-            assert bob.artifacts("models")[0].complete
-            assert alice.status()["sync"]["below_copies"]["artifacts"] == 0
+    async with (
+        open_runtime_peer(config("alice", termination=going, copies=1)) as alice,
+        open_runtime_peer(config("bob", seeds=(alice.address,))) as bob,
+        alice.listen() as events,
+    ):
+        await met(alice, bob)
+        await alice.publish("models", model)
+        notice.touch()
+        told = []
+        with trio.fail_after(10):
+            async for event in events:
+                told.append(event)
+                if isinstance(event, DrainCompleted):
+                    break
+        assert TerminationNoticed(str(notice)) in told
+        assert told[-1].below == ()
+        assert bob.artifacts("models")[0].complete
+        assert alice.status()["sync"]["below_copies"]["artifacts"] == 0
 
 
 async def test_a_notice_is_seen_at_an_address_that_answers_200_and_nowhere_else() -> None:
