@@ -87,8 +87,11 @@ class Pulling(Asking):
 
     # --- what we want -----------------------------------------------------------
 
-    def want(self, record: Record, now: float) -> Out:
-        """Pull this version unless it is here, on its way, or known to be bad."""
+    def want(self, record: Record, now: float, insist: bool = False) -> Out:
+        """Pull this version unless it is here, on its way, or known to be bad.
+
+        What our disk refused is tried again in its time, however often it is wanted; `insist`: at once.
+        """
         if record.hash in self._hopeless or self._shelf.holds(record):
             return []
         pull = self._keys.get(record.key)
@@ -105,6 +108,9 @@ class Pulling(Asking):
             if waiting == record:
                 self._enqueue(waiting)  # perhaps it is more urgent now
             return self._advance(now) if self._has_place(record.kind) else []
+        _, parked = self._parked.get(record.key, (0.0, None))
+        if parked is not None and not insist and (parked == record or parked.sequence > record.sequence):
+            return []
         self._parked.pop(record.key, None)
         self._enqueue(record)
         return self._advance(now) if self._has_place(record.kind) else []

@@ -350,7 +350,7 @@ class Switchboard:
         if self.catalog.get(record.key) != record:
             return []
         if change.wanted:
-            return self.transfer.want(record, now)
+            return self.transfer.want(record, now, insist=True)
         # What has its room already may end: a disk that fills stops only what has not begun.
         return self.transfer.unwant(record.key, now, running=change.code != "disk")
 

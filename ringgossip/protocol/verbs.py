@@ -125,7 +125,7 @@ class Verbs(Switchboard):
         out = self.marks.ask(record)
         if limit is not None:
             self.transfer.limit(record.key, limit)
-        return "", out + self.transfer.want(record, now)
+        return "", out + self.transfer.want(record, now, insist=True)
 
     # --- inputs -----------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ from ringgossip.cli.demo_checks import file_hash, look_into
 from ringgossip.cli.demo_matter import write_checkpoint
 
 MIB = 2**20
+# Rules that never stop it: what is shown here is how the store itself meets a full disk.
+NO_RULES = {"stop_percent": 100, "resume_percent": 100, "min_free_bytes": 0, "floor_bytes": 0}
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_a_receiver_without_room_says_so_and_takes_it_when_there_is_room(
 ) -> None:
     origin, small, other = (cluster.node(name) for name in ("origin", "small", "other"))
     small.data = small_disk / "data"
-    small.keys["data"] = str(small.data)
+    small.keys |= {"data": str(small.data), "disk": NO_RULES}
     fill(small_disk / "ballast", 40 * MIB)
     for node in (origin, small, other):
         node.start()
@@ -112,7 +114,11 @@ def test_a_disk_that_fills_in_the_middle_is_told_and_the_rest_comes_later(
 ) -> None:
     origin, small = cluster.node("origin"), cluster.node("small")
     small.data = small_disk / "data"
-    small.keys |= {"data": str(small.data), "bandwidth": {"receive_bytes_per_second": 8 * MIB}}
+    small.keys |= {
+        "data": str(small.data),
+        "disk": NO_RULES,
+        "bandwidth": {"receive_bytes_per_second": 8 * MIB},
+    }
     origin.start()
     small.start()
     cluster.meet(origin, small)
@@ -140,7 +146,7 @@ def test_a_disk_that_fills_in_the_middle_is_told_and_the_rest_comes_later(
 def test_a_full_disk_is_survived_by_a_restart_too(cluster: Cluster, small_disk: Path, tmp_path: Path) -> None:
     origin, small = cluster.node("origin"), cluster.node("small")
     small.data = small_disk / "data"
-    small.keys["data"] = str(small.data)
+    small.keys |= {"data": str(small.data), "disk": NO_RULES}
     origin.start()
     small.start()
     cluster.meet(origin, small)

@@ -46,7 +46,7 @@ def test_two_thousand_small_files_are_quick_and_a_restart_hashes_none(
     replicated = time.monotonic() - began
     print(f"{FILES} files: published in {published:.1f} s, on all in {replicated:.1f} s")
     # The reference needed 27 hours for 16,000; here also a slow disk has time.
-    assert replicated < 60
+    assert replicated < 120
     for node in (origin, others[0]):
         node.kill()
         began = time.monotonic()

@@ -394,6 +394,26 @@ def test_a_full_disk_parks_the_pull_and_tries_again_later_each_time() -> None:
     assert puller.sent(GetPages)
 
 
+def test_wanting_again_what_our_disk_refused_does_not_hurry_it_but_insisting_does() -> None:
+    puller = Puller()
+    puller.refusal = "no space left"
+    record = puller.origin.record(FORTY)
+    puller.want(record, A)
+    told = Tell(TransferStalled(record.key.text, 1, "no space left"))
+    assert puller.log.count(told) == 1
+    due = puller.transfer.next_wakeup()
+    # Others offer it again and again; each try would be told, and cost a look at the disk.
+    for _ in range(3):
+        puller.want(record, A)
+    assert puller.log.count(told) == 1
+    assert puller.transfer.next_wakeup() == due
+    puller.see(puller.transfer.want(record, puller.now, insist=True))
+    assert puller.log.count(told) == 2
+    # A newer version may be smaller.
+    puller.want(puller.origin.record(manifest_of(1, "newer"), sequence=2), A)
+    assert Tell(TransferStalled(record.key.text, 2, "no space left")) in puller.log
+
+
 def test_a_chunk_that_our_disk_refused_parks_the_pull_and_late_bodies_are_read_away() -> None:
     puller, record = pulling(FORTY, A)
     first, second = puller.asked()[:2]

@@ -1,0 +1,181 @@
+"""Ten nodes of every sort: is everything exactly where the rules say, and does `explain` agree?
+
+What should be where is reckoned here from the members' cards, by `strategy` alone.
+"""
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import Cluster, Node, until
+
+from ringgossip.cli.demo_games import add_games, create_games_db
+from ringgossip.cli.demo_matter import write_checkpoint, write_npz
+from ringgossip.client import Artifact
+from ringgossip.content.record import ArtifactKey
+from ringgossip.identity import PeerId
+from ringgossip.strategy.candidates import Candidate, DiskUse
+from ringgossip.strategy.wanting import Census
+
+MB = 1_000_000
+LIMIT = 5 * MB
+COPIES = 3
+# Whoever runs this may have a full disk: only the node that is meant to minds.
+ROOMY = {"stop_percent": 100, "resume_percent": 100, "floor_bytes": 0}
+NODES: dict[str, dict[str, Any]] = {
+    "head": {"role": "coordinator"},
+    "train-1": {"role": "training"},
+    "thin-1": {"role": "training", "bandwidth": {"receive_bytes_per_second": LIMIT}},
+    "nfs-1": {"role": "training", "storage_group": "nfs"},
+    "nfs-2": {"role": "training", "storage_group": "nfs"},
+    "full-1": {"role": "training"},
+    "vast-1": {"ephemeral": True, "drain_seconds": 0.5},
+    "vast-2": {"ephemeral": True, "drain_seconds": 0.5},
+    "play-1": {},
+    "play-2": {"copies": COPIES},
+}
+
+
+def _small_disk(folder: Path) -> Iterator[dict[str, object]]:
+    """A disk of its own that is nearly full; where nobody may mount, a rule by which any disk is."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1000m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        yield ROOMY | {"floor_percent": 99.9}
+        return
+    try:
+        with (folder / "ballast").open("wb") as ballast:
+            # The store itself keeps 256 MiB free; models must still find room above that.
+            os.posix_fallocate(ballast.fileno(), 0, 600 * 2**20)
+        yield {"stop_percent": 55, "resume_percent": 50, "min_free_bytes": 600 * MB, "floor_bytes": 4 * MB}
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+@pytest.fixture(scope="module")
+def nodes(shared_cluster: Cluster) -> Iterator[dict[str, Node]]:
+    small = shared_cluster.folder / "small"
+    for full in _small_disk(small):
+        for name, keys in NODES.items():
+            more: dict[str, Any] = {"disk": full if name == "full-1" else ROOMY, "want": None}
+            if name == "full-1":
+                more["data"] = str(small / "data")
+            shared_cluster.node(name, **{**more, **keys})
+            if name == "full-1":
+                shared_cluster.nodes[name].data = small / "data"
+        for node in shared_cluster.nodes.values():
+            node.start(wait=False)
+        for node in shared_cluster.nodes.values():
+            node.ready()
+        shared_cluster.meet(*shared_cluster.nodes.values())
+        until(lambda: _agree(shared_cluster.nodes), "all to know that one disk is full")
+        time.sleep(4.0)  # who was just born chooses no holders yet
+        yield shared_cluster.nodes
+        for node in shared_cluster.nodes.values():
+            node.kill()
+
+
+def _agree(nodes: dict[str, Node]) -> bool:
+    cards = [{m["name"]: m["refuses"] for m in node.client.members()} for node in nodes.values()]
+    return all(
+        card == cards[0] and card["full-1"] == {"games": "disk", "npz": "disk"} and len(card) == len(nodes)
+        for card in cards
+    )
+
+
+def census(node: Node, kind: str) -> Census:
+    """Reckon from what one node knows of all cards."""
+    found = []
+    for member in node.client.members():
+        free, share = member["disk_free"], min(member["disk_used"], 0.99)
+        found.append(
+            Candidate(
+                member["name"],
+                PeerId(bytes.fromhex(member["id"])),
+                role=member["role"],
+                ephemeral=member["ephemeral"],
+                storage_group=member["storage_group"],
+                disk=DiskUse(round(free * share / (1 - share)), free),
+                want=tuple(member["wants"]),
+                refuses=member["refuses"],
+            )
+        )
+    return Census(kind, found, COPIES)
+
+
+def publish(nodes: dict[str, Node], folder: Path) -> list[Artifact]:
+    write_checkpoint(folder / "best.pth", 3 * MB)
+    write_checkpoint(folder / "late.pth", 2 * MB)
+    write_npz(folder / "data.npz", 2000)
+    for name in ("one.db", "two.db"):
+        database = create_games_db(folder / name, "wal")
+        add_games(database, 40, random.Random(1))
+        database.close()
+    made = []
+    for node, kind, file in (
+        ("train-1", "models", "best.pth"),
+        ("vast-1", "games", "one.db"),
+        ("play-1", "games", "two.db"),
+        ("nfs-1", "npz", "data.npz"),
+        ("vast-2", "models", "late.pth"),
+        ("head", "npz", "data.npz"),
+    ):
+        made.append(nodes[node].client.publish(kind, folder / file, num_players=2).artifact)
+    return made
+
+
+def holders(nodes: dict[str, Node], artifact: Artifact) -> list[str]:
+    return sorted(name for name, node in nodes.items() if node.holds(artifact))
+
+
+def test_everything_is_exactly_where_the_rules_say_and_explain_agrees(
+    nodes: dict[str, Node], tmp_path: Path
+) -> None:
+    for artifact in publish(nodes, tmp_path):
+        key = ArtifactKey.parse(artifact.text)
+        chosen = census(nodes["head"], artifact.kind).holders(key.hash, artifact.origin)
+        due = {candidate.name for candidate in chosen}
+        if len(due & {"nfs-1", "nfs-2"}) == 2:  # one of a group pulls, chosen by hash
+            wanting = census(nodes["head"], artifact.kind)
+            due -= {
+                candidate.name
+                for candidate in chosen
+                if candidate.storage_group and not wanting.wanting(candidate.peer, key.hash, artifact.origin)
+            }
+        elif artifact.origin.startswith("nfs"):
+            due -= {"nfs-1", "nfs-2"}
+        expected = sorted({*due, artifact.origin})
+        until(lambda: set(holders(nodes, artifact)) >= set(expected), f"{artifact.text} to be at {expected}")
+        time.sleep(1.0)
+        assert holders(nodes, artifact) == expected, artifact.text
+        for name, node in nodes.items():
+            for asked in (nodes["head"], node):
+                answer = asked.client.explain(artifact.text, name)
+                assert answer["wanted"] == (name in expected), (name, answer["sentence"])
+                assert answer["sentence"]
+        reasons = {name: nodes["play-1"].client.explain(artifact.text, name)["code"] for name in nodes}
+        assert reasons[artifact.origin] == "origin"
+        if artifact.origin != "head":
+            assert reasons["head"] == "coordinator"
+        assert reasons["full-1"] == ("role" if artifact.kind == "models" else "disk")
+        assert "storage_group" in (reasons["nfs-1"], reasons["nfs-2"])
+
+
+def test_a_node_of_five_megabytes_a_second_receives_five(nodes: dict[str, Node], tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "big.pth", 90 * MB)
+    nodes["train-1"].client.publish("models", tmp_path / "big.pth")
+    thin = nodes["thin-1"]
+    before = thin.counter("chunk_bytes_received")
+    until(lambda: thin.counter("chunk_bytes_received") > before + 2 * MB, "the pull to begin")
+    start, began = thin.counter("chunk_bytes_received"), time.monotonic()
+    time.sleep(10.0)
+    rate = (thin.counter("chunk_bytes_received") - start) / (time.monotonic() - began)
+    assert rate == pytest.approx(LIMIT, rel=0.05)
+    # Whoever is not limited has it long since, and nobody was suspected meanwhile.
+    assert nodes["play-2"].client.wait_for("models", "big.pth", timeout=5).complete
+    assert not [event for node in nodes.values() for event in node.events("PeerLost")]
