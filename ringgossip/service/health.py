@@ -34,6 +34,9 @@ class Facts:
     worst_server: str  # who served most bad chunks; empty: nobody
     stalled: tuple[str, str] | None  # an artifact, and why
     storage: tuple[str, float] | None  # what the disk did, and when
+    refused: tuple[str, ...]  # kinds that the disk's rules keep out
+    certificate: tuple[str, bool] | None  # what is wrong with ours and what to do, and whether it has ended
+    deferred: tuple[str, float] | None  # a snapshot that is put off, why, and since when
     stopped: str  # why the peer ended; empty: it runs
 
 
@@ -55,11 +58,11 @@ def judge(facts: Facts) -> Judgement:
     patience = 3 * facts.interval
     if facts.stopped:
         return Judgement(UNHEALTHY, f"stopped: {facts.stopped}")
+    if facts.certificate is not None and facts.certificate[1]:
+        return Judgement(UNHEALTHY, facts.certificate[0])
     if facts.storage is not None and facts.now - facts.storage[1] <= patience:
         state = UNHEALTHY if facts.missing and not facts.moving else DEGRADED
-        return Judgement(
-            state, f"the disk: {facts.storage[0]}; free space or repair it, the peer then goes on"
-        )
+        return Judgement(state, f"the disk: {facts.storage[0]}")
     if facts.disproven > 0.1 * (facts.proven + facts.disproven):
         served = f", most of them from {facts.worst_server}: check its disk" if facts.worst_server else ""
         return Judgement(
@@ -79,13 +82,36 @@ def judge(facts: Facts) -> Judgement:
         return Judgement(
             DEGRADED, f"{facts.failed} of the last {facts.succeeded + facts.failed} transfers failed{why}"
         )
-    if facts.members_alive == 1 and facts.seeds and facts.now - facts.started > min(patience, 30.0):
+    return _alone(facts, patience) or _unhurried(facts, patience) or Judgement(HEALTHY, _good(facts))
+
+
+def _alone(facts: Facts, patience: float) -> Judgement | None:
+    if facts.members_alive > 1 or facts.now - facts.started <= min(patience, 30.0):
+        return None
+    if facts.seeds:
+        who = f"none of {facts.seeds} seeds answers" if facts.seeds > 1 else "the seed does not answer"
+    elif facts.members_lost:
+        who = f"none of {len(facts.members_lost)} members answers"
+    else:
+        return None
+    return Judgement(
+        DEGRADED, f"alone: {who}; check that they run, and that their port is open for TCP and UDP"
+    )
+
+
+def _unhurried(facts: Facts, patience: float) -> Judgement | None:
+    """Return what somebody should see to in the next days: everything works until then."""
+    if facts.refused:
+        kinds = " and ".join(facts.refused)
         return Judgement(
-            DEGRADED,
-            f"alone: none of {facts.seeds} seeds answers; check that they run, "
-            "and that their port is open for TCP and UDP",
+            DEGRADED, f"the disk is too full to receive {kinds}; free space, or change `disk:` in node.yaml"
         )
-    return Judgement(HEALTHY, _good(facts))
+    if facts.deferred is not None and facts.now - facts.deferred[1] > patience:
+        waited = facts.now - facts.deferred[1]
+        return Judgement(DEGRADED, f"no snapshot for {waited:.0f} s: {facts.deferred[0]}")
+    if facts.certificate is not None:
+        return Judgement(DEGRADED, facts.certificate[0])
+    return None
 
 
 def _good(facts: Facts) -> str:

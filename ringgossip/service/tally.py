@@ -13,6 +13,7 @@ from ringgossip.events import (
     ArtifactCompleted,
     ArtifactRejected,
     BadChunk,
+    CertificateExpires,
     CopyConfirmed,
     Event,
     SnapshotDeferred,
@@ -28,6 +29,7 @@ SENT = "send"
 _MOST_LABELS = 4096
 _MOST_TRANSFERS = 10_000
 _RECENT = 50  # What health looks at: what went wrong long ago heals.
+_DEFERRED = 60.0  # A snapshot that was put off and not heard of for so long was taken.
 # Bounds of the buckets of sync_duration_seconds.
 BUCKETS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
@@ -74,7 +76,8 @@ class Tally:
         self.stalled: dict[str, Told] = {}
         self.storage: Told | None = None
         self.stranger: Told | None = None
-        self.deferred: Told | None = None
+        self.certificate: tuple[str, int] | None = None  # what to do about ours, and when it ends
+        self._deferred: dict[str, tuple[Told, float]] = {}  # path -> why, since when
         self.bad_chunks: Counter[str] = Counter()
         self._began: dict[str, float] = {}
         self._sizes: dict[str, int] = {}
@@ -112,8 +115,24 @@ class Tally:
                 self.storage = Told(event.reason, now)
             case StrangerRefused():
                 self.stranger = Told(f"{event.address}: {event.reason}", now)
+            case CertificateExpires():
+                self.certificate = (event.reason, event.not_after)
             case SnapshotDeferred():
-                self.deferred = Told(f"{event.path}: {event.reason}", now)
+                self._put_off(event, now)
+
+    def _put_off(self, event: SnapshotDeferred, now: float) -> None:
+        before = self._deferred.get(event.path)
+        if before is None and len(self._deferred) >= _MOST_LABELS:
+            return
+        again = before is not None and now - before[0].at <= _DEFERRED
+        since = before[1] if before is not None and again else now
+        self._deferred[event.path] = (Told(event.reason, now), since)
+
+    def deferral(self) -> tuple[str, float] | None:
+        """Return the snapshot that is put off longest, and since when; None when all are taken."""
+        now = self._clock()
+        still = [(since, told.text) for told, since in self._deferred.values() if now - told.at <= _DEFERRED]
+        return None if not still else (min(still)[1], min(still)[0])
 
     def _completed(self, event: ArtifactCompleted, now: float) -> None:
         kind, origin = _kind(event.artifact), _origin(event.artifact)

@@ -6,10 +6,11 @@ waits for no disk, and no answer walks a catalog of 200,000 records.
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import trio
 
+from ringgossip.protocol.membership import Member
 from ringgossip.runtime.peer import Peer
 from ringgossip.runtime.shapes import Health
 from ringgossip.service.health import Facts, judge
@@ -58,6 +59,9 @@ class Watch:
             disproven=len(tally.proofs) - sum(tally.proofs),
             worst_server=max(tally.bad_chunks, key=tally.bad_chunks.__getitem__, default=""),
             stalled=None if stalled is None else (stalled[0], stalled[1].text),
+            refused=self._refused(members),
+            certificate=self._certificate(),
+            deferred=tally.deferral(),
             storage=None if tally.storage is None else (tally.storage.text, tally.storage.at),
             stopped="it was closed" if peer.closed else "",
         )
@@ -73,6 +77,15 @@ class Watch:
             "disk": None if facts.storage is None else facts.storage[0],
         }
         return Health(judgement.healthy, judgement.status, judgement.message, time.time(), details)
+
+    def _certificate(self) -> tuple[str, bool] | None:
+        told = self.tally.certificate
+        return None if told is None else (told[0], told[1] <= time.time())
+
+    def _refused(self, members: Iterable[Member]) -> tuple[str, ...]:
+        """Return the kinds that our own card refuses because of the disk."""
+        own = next((member.facts for member in members if member.name == self._peer.name), None)
+        return () if own is None else tuple(kind for kind, code in own.refuses if code == "disk")
 
     def _moving(self) -> bool:
         """Tell whether chunks came since somebody last asked, or a moment ago."""

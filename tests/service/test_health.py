@@ -25,6 +25,9 @@ WELL = Facts(
     worst_server="",
     stalled=None,
     storage=None,
+    refused=(),
+    certificate=None,
+    deferred=None,
     stopped="",
 )
 
@@ -92,7 +95,7 @@ def test_a_disk_that_stops_everything_is_unhealthy_and_one_that_still_takes_some
     full = replace(WELL, storage=("no space left on /data", 990.0), missing=2)
     judgement = judge(full)
     assert (judgement.status, judgement.healthy) == (UNHEALTHY, False)
-    assert judgement.message.startswith("the disk: no space left on /data; free space")
+    assert judgement.message.startswith("the disk: no space left on /data")
     assert judge(replace(full, moving=True)).status == DEGRADED
     assert (
         judge(replace(full, storage=("no space left on /data", 100.0), last_completed=999.0)).status
@@ -104,3 +107,30 @@ def test_a_stopped_peer_is_unhealthy_before_anything_else() -> None:
     judgement = judge(replace(WELL, stopped="cloned identity", storage=("full", 999.0)))
     assert not judgement.healthy
     assert judgement.message == "stopped: cloned identity"
+
+
+def test_a_peer_that_lost_all_members_is_alone() -> None:
+    judgement = judge(replace(WELL, members_alive=1, members_lost=("a", "b"), seeds=0))
+    assert judgement.status == DEGRADED
+    assert judgement.message.startswith("alone: none of 2 members answers; check that they run")
+
+
+def test_kinds_that_a_full_disk_keeps_out_are_named_with_what_to_do() -> None:
+    judgement = judge(replace(WELL, refused=("games", "npz")))
+    assert judgement.status == DEGRADED
+    assert judgement.message == (
+        "the disk is too full to receive games and npz; free space, or change `disk:` in node.yaml"
+    )
+
+
+@pytest.mark.parametrize(("since", "status"), [(900.0, HEALTHY), (800.0, DEGRADED)])
+def test_a_snapshot_that_is_put_off_for_long_is_degraded(since: float, status: str) -> None:
+    judgement = judge(replace(WELL, deferred=("games.db is locked", since)))
+    assert judgement.status == status
+    assert (judgement.message == "no snapshot for 200 s: games.db is locked") == (status == DEGRADED)
+
+
+@pytest.mark.parametrize(("ended", "status"), [(False, DEGRADED), (True, UNHEALTHY)])
+def test_a_certificate_that_ends_says_what_to_run(ended: bool, status: str) -> None:
+    judgement = judge(replace(WELL, certificate=("it ends; run `ringgossip enroll`", ended)))
+    assert (judgement.status, judgement.message) == (status, "it ends; run `ringgossip enroll`")

@@ -85,3 +85,16 @@ def test_names_from_outside_cannot_fill_the_memory() -> None:
         counted.hear(events.TransferStalled(f"models/a/{number}", 1, "x"))
     assert len(counted.operations) == len(counted.bytes) == 4096
     assert len(counted.stalled) == 10_000
+
+
+def test_a_snapshot_is_put_off_since_the_first_time_and_taken_when_nothing_is_heard() -> None:
+    counted, clock = tally()
+    counted.hear(events.SnapshotDeferred("/a/games.db", "it is locked"))
+    clock.now += 40.0
+    counted.hear(events.SnapshotDeferred("/a/games.db", "its writer would wait"))
+    counted.hear(events.SnapshotDeferred("/b/games.db", "it is locked"))
+    assert counted.deferral() == ("its writer would wait", 100.0)
+    clock.now += 61.0
+    assert counted.deferral() is None
+    counted.hear(events.SnapshotDeferred("/a/games.db", "it is locked"))
+    assert counted.deferral() == ("it is locked", clock.now)

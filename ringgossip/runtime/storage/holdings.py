@@ -290,7 +290,8 @@ class Holdings:
         if mine:
             if place.kind is not PlaceKind.USER and os.path.lexists(place.path):
                 try:
-                    reason = f"{reason}; moved to {self.layout.set_aside(place.path)}"
+                    moved = self.layout.set_aside(place.path)
+                    reason = f"{reason}; moved to {moved}, and pulled again from whoever has it"
                 except OSError as problem:
                     reason = f"{reason}; {trouble(problem, 'it could not be moved aside')}"
             self._on_trouble(reason)

@@ -49,7 +49,7 @@ class Space:
                     break
         raise NoRoom(
             f"no room for {size} bytes below {self.folder}: {max(0, room)} can be used, "
-            f"{self.min_free_bytes} stay free; it is tried again"
+            f"{self.min_free_bytes} stay free; free some, it is tried again"
         )
 
     def release(self, root: bytes) -> None:
