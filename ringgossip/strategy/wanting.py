@@ -126,8 +126,15 @@ class Census:
         return found
 
     def holders(self, key: bytes, origin: str) -> list[Candidate]:
-        """Return everybody who should have the artifact, the origin aside."""
-        takers = [member for member in self._takers if member.name != origin]
+        """Return everybody who should pull the artifact: of those who share a disk one, the origin none."""
+        home = self._by_name.get(origin)
+        takers = [
+            member
+            for member in self._takers
+            if member.name != origin
+            and self._puller(member, key) is member
+            and (member.storage_group is None or home is None or member.place != home.place)
+        ]
         return [*takers, *self.chosen(key, origin)]
 
     def wanting(self, me: PeerId, key: bytes, origin: str, asked: bool = False) -> Wanted | Verdict:
