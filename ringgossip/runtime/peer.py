@@ -346,7 +346,7 @@ class Peer(PeerVerbs):
                 "last_completed_seconds_ago": (
                     None if condition.last_completed is None else now - condition.last_completed
                 ),
-                "below_copies": copies_shape(core.below_copies(now)),
+                **copies_shape(core.below_copies(now)),
                 "missing_seconds": 0.0 if condition.missing_since is None else now - condition.missing_since,
             },
             "members": {

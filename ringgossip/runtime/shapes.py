@@ -112,8 +112,8 @@ class Receipt:
 def copies_shape(below: Sequence[Short]) -> dict[str, Any]:
     """Return how many artifacts have too few copies, the age of the oldest, and the most endangered ones."""
     return {
-        "artifacts": len(below),
-        "oldest_seconds": max((short.age for short in below), default=0.0),
+        "below_copies": len(below),
+        "oldest_below_copies_seconds": max((short.age for short in below), default=0.0),
         "most_endangered": [asdict(short) for short in below[:10]],
     }
 

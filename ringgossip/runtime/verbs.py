@@ -128,6 +128,11 @@ class PeerVerbs:
         """Return the bytes of transfers under way that are here already."""
         return sum(transfer.done for transfer in self._engine.core.transfers())
 
+    def below_copies(self) -> tuple[int, float]:
+        """Return how many artifacts have too few copies elsewhere, and the seconds since the oldest has."""
+        below = self._engine.core.below_copies(trio.current_time())
+        return len(below), max((short.age for short in below), default=0.0)
+
     async def drain(self, deadline: float | None = None) -> DrainResult:
         """Bring what only this node holds to others, the most endangered first, and say what is not safe.
 

@@ -101,7 +101,10 @@ class Watch:
         peer = self._peer
         states = Counter(member.state for member in peer.members())
         healthy = self.health()
+        below, oldest = peer.below_copies()
         return {
+            "artifacts_below_copies": ("Artifacts with fewer copies elsewhere than wanted", float(below)),
+            "oldest_below_copies_seconds": ("For how long the oldest of them has too few", oldest),
             **{f"members_{state}": (f"Members that are {state}", float(states[state])) for state in _STATES},
             "healthy": ("1 unless this peer cannot do its work", float(healthy.healthy)),
             "degraded": ("1 if somebody should look at it", float(healthy.status != "healthy")),

@@ -137,7 +137,7 @@ async def test_a_notice_of_the_provider_starts_a_drain(config: Make, tmp_path: P
         assert TerminationNoticed(str(notice)) in told
         assert told[-1].below == ()
         assert bob.artifacts("models")[0].complete
-        assert alice.status()["sync"]["below_copies"]["artifacts"] == 0
+        assert alice.status()["sync"]["below_copies"] == 0
 
 
 async def test_a_notice_is_seen_at_an_address_that_answers_200_and_nowhere_else() -> None:
