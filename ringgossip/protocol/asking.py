@@ -14,7 +14,7 @@ from ringgossip.identity import PeerId
 from ringgossip.protocol import spares
 from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, Notice, Send
 from ringgossip.protocol.guide import Guide
-from ringgossip.protocol.pacing import TokenBucket
+from ringgossip.protocol.pacing import LATE, TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.sources import Ask, Source
 from ringgossip.strategy.order import pick, without
@@ -59,7 +59,7 @@ class Asking:
         self._rng = rng
         self._guide = guide or Guide()
         self._mercy_at = now
-        self._bucket = TokenBucket(settings.receive_bytes_per_second, now)
+        self._bucket = TokenBucket(settings.receive_bytes_per_second, now, LATE)
         self._sources: dict[PeerId, Source] = {}
         self._strikes: dict[PeerId, int] = {}  # of peers that are not linked now
         self._pulls: dict[bytes, Pull] = {}  # by root
@@ -207,7 +207,7 @@ class Asking:
         if holding == ALL:
             rarest = rarest & pull.share_of(self._me) or rarest
         indices = pick(rarest, pull.count, limit, self._rng)
-        if not indices and not source.outstanding:
+        if not indices and not source.outstanding and not spares.apply(pull, source, now):
             indices = self._overdue(pull, source, holding, limit, now)
         return indices
 
@@ -269,7 +269,7 @@ class Asking:
         self._request = self._request % (2**32 - 1) + 1
         waiting = {index: pull.length(index) for index in indices}
         source.asked(Ask(self._request, pull.root, waiting, now), now)
-        pull.take(indices, now)
+        pull.take(indices)
         pull.asked_last = now
         self._bucket.take(sum(waiting.values()), now)
         source.bucket.take(sum(waiting.values()), now)

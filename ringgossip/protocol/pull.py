@@ -45,7 +45,6 @@ class Pull:
     copying: int = 0
     needed: int = 0
     asked: dict[int, int] = field(default_factory=dict)  # chunk -> how many peers were asked
-    asked_at: dict[int, float] = field(default_factory=dict)  # the same chunks -> when first
     arriving: set[int] = field(default_factory=set)  # of these, whose first byte is here
     spares: dict[int, int] = field(default_factory=dict)  # chunk -> how many more may send it (`spares`)
     doubled: int = 0  # chunks that two sent at the same time
@@ -93,11 +92,10 @@ class Pull:
         """Every chunk is here and verified."""
         return self.phase is Phase.PULLING and not self.needed and not self.copying and not self.asked
 
-    def take(self, indices: list[int], now: float) -> None:
+    def take(self, indices: list[int]) -> None:
         """These chunks were asked of one more peer."""
         for index in indices:
             self.asked[index] = self.asked.get(index, 0) + 1
-            self.asked_at.setdefault(index, now)
         self.needed = without(self.needed, set_of(indices))
 
     def give_back(self, indices: list[int]) -> None:
@@ -110,7 +108,6 @@ class Pull:
                 self.asked[index] = times - 1
             elif times == 1:
                 del self.asked[index]
-                del self.asked_at[index]
                 freed.append(index)
         self.needed |= set_of(freed)
 
@@ -121,7 +118,6 @@ class Pull:
         self.have.add(index)
         self.arriving.discard(index)
         self.spares.pop(index, None)
-        self.asked_at.pop(index, None)
         if self.asked.pop(index, None) is None:
             # A late answer, to a question that had been given up.
             bit = 1 << index

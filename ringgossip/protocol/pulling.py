@@ -31,7 +31,7 @@ from ringgossip.protocol.core import (
     Tell,
 )
 from ringgossip.protocol.guide import Guide
-from ringgossip.protocol.pacing import TokenBucket
+from ringgossip.protocol.pacing import LATE, TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.shelf import Shelf
 from ringgossip.strategy.eligibility import No
@@ -420,7 +420,7 @@ class Pulling(Asking):
 
     def set_limits(self, total: float | None, now: float) -> Out:
         """Change the limits of receiving, in total and from each peer."""
-        self._bucket.set_rate(total, now)
+        self._bucket.set_rate(total, now, LATE)
         for source in self._sources.values():
-            source.bucket.set_rate(self._guide.limit_of(source.peer), now)
+            source.bucket.set_rate(self._guide.limit_of(source.peer), now, LATE)
         return self._fill(now)

@@ -52,6 +52,7 @@ Out = list[Effect | Notice]
 
 KIND_RANK = {"models": 0, "npz": 1, "games": 1}
 _LOOK_AHEAD = 32
+_BURST_SECONDS = 0.005
 _BITMAP = 900_000  # bytes of one `Have`
 
 
@@ -94,7 +95,8 @@ class Serving:
         self._weight_of = weight_of
         self.account = Account(budget or Budget(), spent or Spent())
         self._mercy_at = now
-        self._bucket = TokenBucket(settings.send_bytes_per_second, now)
+        # What is granted will be sent, so nothing is before its time; only late wake-ups are made up for.
+        self._bucket = TokenBucket(settings.send_bytes_per_second, now, _BURST_SECONDS)
         self._askers: dict[PeerId, Asker] = {}
         self._interested: dict[bytes, dict[PeerId, None]] = {}
         self._sent: dict[bytes, bytearray] = {}  # root -> how often each chunk was sent, at most 255
@@ -420,7 +422,7 @@ class Serving:
 
     def set_send_rate(self, rate: float | None, now: float) -> None:
         """Change the limit of all sending."""
-        self._bucket.set_rate(rate, now)
+        self._bucket.set_rate(rate, now, _BURST_SECONDS)
 
     def limits_changed(self, peer: PeerId, now: float) -> None:
         """A peer's card says another provider, perhaps."""

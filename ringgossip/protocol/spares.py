@@ -1,8 +1,8 @@
-"""Whom else do we ask for a chunk that somebody is to send anyway? In a swarm, two more; the first byte decides.
+"""Whom else do we ask for a chunk that somebody is to send anyway? In a swarm, a few; the first byte decides.
 
 While many pull the same file, what we asked of one holder may wait behind all
 the others' wishes, and somebody else gets that chunk meanwhile and is idle. So
-a chunk that does not come at once is asked of a few more holders, and taken
+a chunk whose first byte is not here is asked of a few more holders, and taken
 back from all others as soon as its first byte is here. Holders keep a choice of
 what to send, and whoever can send, sends.
 
@@ -22,17 +22,20 @@ from ringgossip.wire.messages import CancelChunks
 Out = list[Effect | Notice]
 
 MOST = 16  # chunks asked of one holder in this way; below what holders look at when they choose
-COPIES = 100
-PATIENCE = 0.0
+COPIES = 12  # holders asked for one chunk, beside the first
 _SLOW_CHUNK = 0.05  # seconds; what comes quicker than that needs no help
+
+
+def apply(pull: Pull, source: Source, now: float) -> bool:
+    """Tell whether chunks are asked of several in this pull: it is a swarm, this source slow, waste small."""
+    if not pull.partial_holders or source.rank(now) != (0, 0) or pull.doubled > 4 + len(pull.have) // 8:
+        return False
+    return not source.rate or pull.record.chunk_size / source.rate >= _SLOW_CHUNK
 
 
 def choose(pull: Pull, source: Source, now: float, rng: Draw) -> list[int]:
     """Return chunks to ask of this source too."""
-    if not pull.partial_holders or pull.doubled > 1000:
-        return []
-    chunk_size = pull.record.chunk_size
-    if source.rate and chunk_size / source.rate < _SLOW_CHUNK:
+    if not apply(pull, source, now):
         return []
     room = MOST - sum(len(ask.late) for ask in source.asks.values())
     holding = pull.holders.get(source.peer, 0)
@@ -44,11 +47,12 @@ def choose(pull: Pull, source: Source, now: float, rng: Draw) -> list[int]:
             mine |= set_of(ask.waiting) | set_of(ask.late)
     waited = set_of(
         index
-        for index, since in pull.asked_at.items()
-        if now >= since + PATIENCE and index not in pull.arriving and pull.spares.get(index, 0) < COPIES
+        for index in pull.asked
+        if (holding == ALL or holding >> index & 1)
+        and index not in pull.arriving
+        and pull.spares.get(index, 0) < COPIES
     )
-    candidates = waited if holding == ALL else waited & holding
-    return pick(pull.availability.rarest(without(candidates, mine)), pull.count, room, rng)
+    return pick(pull.availability.rarest(without(waited, mine)), pull.count, room, rng)
 
 
 def claim(pull: Pull, source: Source, ask: Ask, index: int, sources: Iterable[Source]) -> Out:

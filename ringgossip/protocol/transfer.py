@@ -27,7 +27,7 @@ from ringgossip.protocol.core import (
     Send,
     Tell,
 )
-from ringgossip.protocol.pacing import TokenBucket
+from ringgossip.protocol.pacing import LATE, TokenBucket
 from ringgossip.protocol.pull import ALL, Phase
 from ringgossip.protocol.pulling import Pulling
 from ringgossip.protocol.sources import Source
@@ -54,7 +54,7 @@ class Transfer(Pulling):
 
     def link_opened(self, peer: PeerId, now: float) -> Out:
         """A peer can be asked now."""
-        limit = TokenBucket(self._guide.limit_of(peer), now)
+        limit = TokenBucket(self._guide.limit_of(peer), now, LATE)
         self._sources[peer] = Source(peer, self._strikes.pop(peer, 0), bucket=limit)
         out: Out = []
         for pull in self._pulls.values():

@@ -133,6 +133,10 @@ def holders(nodes: dict[str, Node], artifact: Artifact) -> list[str]:
     return sorted(name for name, node in nodes.items() if node.holds(artifact))
 
 
+def _arrives(nodes: dict[str, Node], artifact: Artifact, expected: list[str]) -> None:
+    until(lambda: set(holders(nodes, artifact)) >= set(expected), f"{artifact.text} to be at {expected}")
+
+
 def test_everything_is_exactly_where_the_rules_say_and_explain_agrees(
     nodes: dict[str, Node], tmp_path: Path
 ) -> None:
@@ -142,7 +146,7 @@ def test_everything_is_exactly_where_the_rules_say_and_explain_agrees(
         expected = sorted({artifact.origin, *(candidate.name for candidate in chosen)})
         # Of the pair that shares a disk one has it, whoever that is.
         assert len({"nfs-1", "nfs-2"} & set(expected)) == 1
-        until(lambda: set(holders(nodes, artifact)) >= set(expected), f"{artifact.text} to be at {expected}")
+        _arrives(nodes, artifact, expected)
         time.sleep(1.0)
         assert holders(nodes, artifact) == expected, artifact.text
         for name, node in nodes.items():

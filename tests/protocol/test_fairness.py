@@ -129,19 +129,20 @@ def test_a_byte_budget_that_has_left_serves_only_what_is_critical_until_the_next
     machine.link_opened(A, 0.0)
     out = machine.receive(GetChunks(1, GAMES.root, tuple(range(8))), A, LinkId(1), 0.0)
     for index in range(2):
-        out += machine.chunk_sent(A, 1, index, CHUNK, 1.0)
+        out += machine.wake(1.0 + index)
+        out += machine.chunk_sent(A, 1, index, CHUNK, 1.5 + index)
     assert len([effect for effect in out if isinstance(effect, SendChunk)]) == 3
     assert Tell(BudgetSpent("day", 3 * CHUNK)) in out
     assert Send(A, Busy(1, 30.0), LINK) in out
     assert PersistSpent(Spent(100, 3 * CHUNK, 3 * CHUNK)) in out
-    refused = machine.receive(GetChunks(2, GAMES.root, (5,)), A, LinkId(1), 2.0)
+    refused = machine.receive(GetChunks(2, GAMES.root, (5,)), A, LinkId(1), 5.0)
     assert refused == [Send(A, Busy(2, 30.0), LINK)]
-    machine.chunk_sent(A, 1, 2, CHUNK, 2.0)
+    machine.chunk_sent(A, 1, 2, CHUNK, 5.0)
     critical = GetChunks(3, GAMES.root, (6,), PRIORITIES.index("critical"))
-    assert [type(effect) for effect in machine.receive(critical, A, LinkId(1), 3.0)][:1] == [SendChunk]
+    assert [type(effect) for effect in machine.receive(critical, A, LinkId(1), 6.0)][:1] == [SendChunk]
     machine.account.day_changed(101)
-    out = machine.receive(GetChunks(4, GAMES.root, (7,)), A, LinkId(1), 4.0)
-    out += machine.chunk_sent(A, 3, 6, CHUNK, 4.0)
+    out = machine.receive(GetChunks(4, GAMES.root, (7,)), A, LinkId(1), 7.0)
+    out += machine.chunk_sent(A, 3, 6, CHUNK, 7.0)
     assert SendChunk(A, 4, GAMES.root, 7, CHUNK) in out
 
 
