@@ -146,7 +146,7 @@ def test_a_cloned_machine_stops_with_one_line_and_the_other_goes_on(
     shared_cluster.meet(*nodes)
     # An image of the machine: credentials and store, started elsewhere.
     clone = Node(tmp_path, "clone", "", dict(original.keys))
-    shutil.copytree(original.data, clone.data, ignore=shutil.ignore_patterns("*.sock", "socket", "lock"))
+    shutil.copytree(original.data, clone.data, ignore=shutil.ignore_patterns("*.sock", "socket"))
     address = f"{shared_cluster.host}:{free_port(shared_cluster.host)}"
     shared_cluster.nodes["clone"] = clone
     clone.start(wait=False, listen=address, data=str(clone.data))

@@ -50,6 +50,13 @@ def read_index(data: Path) -> Remains:
     return found
 
 
+def was_committed(count: tuple[int, int], logged: list[tuple[int, int]]) -> bool:
+    """Tell whether a writer committed this count; its log says so only after the commit."""
+    total, completed = logged[-1]
+    # What `cli.demo_games` may commit next: two completed games, one unfinished, or the unfinished finish.
+    return count in (*logged, (total + 2, completed + 2), (total + 1, completed), (total, total))
+
+
 def visible(data: Path) -> dict[str, str]:
     """Return the root of the bytes of every file that is visible in a store, by kind/origin/name."""
     replicas = data / "replicas"
