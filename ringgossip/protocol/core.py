@@ -229,6 +229,13 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Evict:
+    """Delete a copy that nobody counts on any more: others pledged to keep theirs (never the user's file)."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """The publication that came with `ticket` is this record: durable and told, or known already."""
 
@@ -311,6 +318,7 @@ Effect = (
     | Abandon
     | Finalise
     | Drop
+    | Evict
     | Published
     | PublishRefused
     | Remember

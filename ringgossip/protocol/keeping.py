@@ -4,16 +4,19 @@ A part of the switchboard. Copies count where they lie: peers of one storage
 group are one place, and the origin's own place is none (see `strategy.wanting`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ringgossip.config.blocks import Keep
 from ringgossip.config.words import PRIORITIES
 from ringgossip.content.record import Record
+from ringgossip.events import ArtifactEvicted
 from ringgossip.identity import PeerId
 from ringgossip.protocol.answers import Short
-from ringgossip.protocol.core import Effect, Notice
+from ringgossip.protocol.core import Effect, Evict, Notice, Tell
 from ringgossip.protocol.offering import Offering
 from ringgossip.protocol.receipts import entries_of, entry_of, version_of
+from ringgossip.protocol.retention import Retention
 from ringgossip.protocol.verbs import Verbs
 from ringgossip.strategy.candidates import Candidate
 from ringgossip.strategy.eligibility import may_push
@@ -34,7 +37,8 @@ class Keeping(Verbs):
     def __init__(self, *, now: float, **rest: Any) -> None:
         self.offering = Offering(self, now)
         super().__init__(now=now, **rest)
-        self._timed = (*self._timed, self.offering)
+        self.retention = Retention(self, self._held_version, self._rng, now)
+        self._timed = (*self._timed, self.offering, self.retention)
 
     # --- what offering asks of the others ------------------------------------------------------
 
@@ -101,7 +105,8 @@ class Keeping(Verbs):
             candidate = None if peer == self.me else self.rules.candidate(peer)
             if candidate is None or candidate.name == record.origin:
                 continue
-            if may_push(me, candidate, record.kind) and not self.rules.bars(candidate.name, record.kind):
+            barred = record.kind in self.rules.settings.excluded(candidate.name)
+            if not barred and may_push(me, candidate, record.kind):
                 found.append(candidate)
         return found
 
@@ -138,6 +143,46 @@ class Keeping(Verbs):
             out += self._say(peer, Offer(entry_of(record), priority, insist, 0))
         return out
 
+    # --- what retention asks of the others -----------------------------------------------------
+
+    def keeps(self) -> tuple[Keep, ...]:
+        """Return the rules of `keep`."""
+        return self.rules.settings.keep
+
+    def evictable(self, kind: str) -> list[Record]:
+        """Return the visible versions of a kind that no user made here and nobody pulls."""
+        return [
+            record
+            for record in self.versions.all_visible()
+            if record.kind == kind and record.origin != self.name and not self.serving.is_pulled(record.root)
+        ]
+
+    def other_holders(self, record: Record) -> list[PeerId]:
+        """Return the linked peers that confirmed this or a later version."""
+        return [peer for peer in self.receipts.confirmed(record) if self.dialing.linked(peer)]
+
+    def enough(self, record: Record, pledged: Iterable[PeerId]) -> bool:
+        """Tell whether these holders lie in enough distinct places, neither ours nor the origin's."""
+        home = self.node(record.origin)
+        origin = None if home is None else self.rules.candidate(home)
+        mine = [self.rules.myself().place, *([] if origin is None else [origin.place])]
+        candidates = [self.rules.candidate(peer) for peer in pledged]
+        places = [candidate.place for candidate in candidates if candidate and candidate.place not in mine]
+        return len(dict.fromkeys(places)) >= max(1, self.rules.settings.copies_of(record.kind))
+
+    def _held_version(self, entry: bytes) -> Record | None:
+        record = self.record_of(entry[:32])
+        held = None if record is None else self.versions.visible(record.key)
+        return held if held is not None and held.sequence >= version_of(entry)[0] else None
+
+    def evict(self, record: Record, reason: str, holders: Iterable[PeerId], now: float) -> Out:
+        """Let a copy go: others pledged to keep theirs."""
+        names = tuple(sorted(self.name_of(peer) for peer in holders))
+        self.versions.lost(record)
+        self.rules.forget(record.key)
+        out = self.marks.evict(record) + self._no_longer_held(record, now)
+        return [*out, Evict(record), Tell(ArtifactEvicted(record.key.text, record.sequence, reason, names))]
+
     # --- inputs and views --------------------------------------------------------------------------
 
     def drain(self, ticket: int, seconds: float, now: float) -> list[Effect]:
@@ -157,7 +202,7 @@ class Keeping(Verbs):
         return super().eligible(peer, record)
 
     def _verb_heard(self, message: Message, sender: PeerId, now: float) -> Out:
-        out = super()._verb_heard(message, sender, now)
+        out = super()._verb_heard(message, sender, now) + self.retention.receive(message, sender, now)
         if isinstance(message, OfferAnswered) and message.code not in ("", "present"):
             for entry in entries_of(message.entries):
                 record = self.record_of(entry[:32])
@@ -178,9 +223,11 @@ class Keeping(Verbs):
 
     def _became_visible(self, record: Record, shrank: str | None, now: float) -> Out:
         out = super()._became_visible(record, shrank, now)
+        self.retention.arrived(record, now)
         return out + self.offering.published(record, now) if record.origin == self.name else out
 
     def _no_longer_held(self, record: Record, now: float) -> Out:
         if self.versions.visible(record.key) is None:
             self.offering.gone(record.key)
+            self.retention.gone(record.key)
         return super()._no_longer_held(record, now)

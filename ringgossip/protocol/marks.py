@@ -42,6 +42,10 @@ class Marks:
         """It leaves: an earlier question was answered."""
         return [*self._put(EVICTED, record.key, record.sequence), *self._forget(ASKED, record.key)]
 
+    def forget_eviction(self, key: ArtifactKey) -> list[Effect | Notice]:
+        """Copies fell short: it may come back."""
+        return self._forget(EVICTED, key)
+
     def forget(self, key: ArtifactKey) -> list[Effect | Notice]:
         """The artifact is no longer listed, or its copies fell short."""
         return [*self._forget(ASKED, key), *self._forget(EVICTED, key)]

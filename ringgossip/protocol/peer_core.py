@@ -53,6 +53,8 @@ from ringgossip.wire.messages import (
     NewsKnown,
     Offer,
     OfferAnswered,
+    Pledged,
+    PledgeWanted,
     Records,
     RecordsWanted,
     SignalTold,
@@ -248,7 +250,15 @@ class PeerCore(Looking):
             case Holding() | HoldingsDigest() | HoldingsWanted() | HoldingsList():
                 out, added = self.receipts.receive(message, sender, source, now)
                 return out + self._copies_confirmed(sender, added, now)
-            case Offer() | OfferAnswered() | SignalTold() | SyncWanted() | SyncDone():
+            case (
+                Offer()
+                | OfferAnswered()
+                | SignalTold()
+                | PledgeWanted()
+                | Pledged()
+                | SyncWanted()
+                | SyncDone()
+            ):
                 return self._verb_heard(message, sender, now)
         # Each of these machines ignores what is not its own.
         return [

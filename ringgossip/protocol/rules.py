@@ -17,7 +17,7 @@ Rules of this room:
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from ringgossip.config.blocks import Bandwidth, Budget, DiskRules
+from ringgossip.config.blocks import Bandwidth, Budget, DiskRules, Keep
 from ringgossip.config.limits import Limit, peer_limit
 from ringgossip.config.words import KINDS, PRIORITIES, provider_of
 from ringgossip.content.record import ArtifactKey, Record
@@ -59,6 +59,7 @@ class RuleSettings:
     disk: DiskRules = field(default_factory=DiskRules)
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
     budget: Budget = field(default_factory=Budget)
+    keep: tuple[Keep, ...] = ()
     first_look: float = 3.0  # how long a new peer waits for members before it chooses holders
     settle: float = 1.0  # how long members must have stood still
     grace: float = 30.0  # how long the copies of a lost member count
@@ -103,6 +104,7 @@ class Rules:
         self._held_sequence = held_sequence
         self._disk_stopped = disk_stops(False, disk, settings.disk)
         self._asked: dict[ArtifactKey, tuple[int, str]] = {}
+        self.is_evicted: Callable[[Record], bool] = lambda record: False
         self._gone: dict[PeerId, float] = {}  # lost members -> until when their copies count
         self._census: dict[str, Census] = {}
         self._weights: dict[PeerId, float] = {}
@@ -278,7 +280,10 @@ class Rules:
 
     def wanting(self, record: Record) -> Wanted | Verdict:
         """Return why we want a version, or why not."""
-        return self.wanting_of(self.me, record, self.is_asked(record))
+        asked = self.is_asked(record)
+        if not asked and self.is_evicted(record):
+            return No("evicted", f"{self._name}: {CODES['evicted']}")
+        return self.wanting_of(self.me, record, asked)
 
     def wanting_of(self, peer: PeerId, record: Record, asked: bool = False) -> Wanted | Verdict:
         """Return why a member wants a version, or why not, as everybody can see it."""
@@ -368,14 +373,10 @@ class Rules:
     def refusal_heard(self, peer: PeerId, kind: str, code: str) -> Out:
         """A peer answered that it will not have this kind: told once."""
         member = self._member(peer)
-        if member is None or self._refused.get((peer, kind), "") == code:
+        before, self._refused[peer, kind] = self._refused.get((peer, kind), ""), code
+        if member is None or before == code:
             return []
-        self._refused[peer, kind] = code
         return [Tell(PushRefused(member.name, kind, code, f"{member.name}: {CODES.get(code, code)}"))]
-
-    def bars(self, name: str, kind: str) -> bool:
-        """Tell whether our settings keep this kind from a node."""
-        return kind in self.settings.excluded(name)
 
     def is_remembered(self, peer: PeerId) -> bool:
         """Tell whether a lost member went so short a time ago that its copies count."""

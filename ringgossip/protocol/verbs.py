@@ -63,6 +63,7 @@ class Verbs(Switchboard):
         super().__init__(restored=restored, now=now, **rest)
         for key, sequence in self.marks.table(ASKED):
             self.rules.ask(key, sequence)
+        self.rules.is_evicted = self.marks.is_evicted
         self._timed = (*self._timed, self.requests)
 
     # --- what requests ask of the others ------------------------------------------------------
@@ -82,7 +83,7 @@ class Verbs(Switchboard):
     def eligible(self, peer: PeerId, record: Record) -> str:
         """Return the code of the rule by which a peer would not receive this when asked; empty: it may."""
         name = self.name_of(peer)
-        if self.rules.bars(name, record.kind):
+        if record.kind in self.rules.settings.excluded(name):
             return "excluded"
         verdict = self.rules.wanting_of(peer, record, asked=True)
         # Who is not there is told as unreachable, not as a rule that refuses it.
@@ -251,9 +252,11 @@ class Verbs(Switchboard):
         elif self._held_sequence(record.key) >= record.sequence:
             code, out = "present", []
         else:
+            # An offer that no user made says that copies fall short: an eviction counts no more.
+            freed = self.marks.forget_eviction(record.key)
             verdict = self.rules.wanting(record)
             code = verdict.code if isinstance(verdict, No) else ""
-            out = [] if code else self.transfer.want(record, now)
+            out = freed if code else [*freed, *self.transfer.want(record, now)]
         if not code and len(self._offerers) < _MOST_OFFERERS:
             self._offerers.setdefault(record.key.hash, {})[sender] = entry
         return code, out

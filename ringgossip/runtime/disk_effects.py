@@ -22,6 +22,7 @@ from ringgossip.protocol.core import (
     BeginPartial,
     Drop,
     Effect,
+    Evict,
     Finalise,
     FindPages,
     Persist,
@@ -259,8 +260,8 @@ class DiskEffects:
             failed,
         )
 
-    def drop(self, effect: Drop) -> None:
-        """Delete a superseded version."""
+    def drop(self, effect: Drop | Evict) -> None:
+        """Delete a version that is superseded, or not needed here."""
         self._lane(
             effect.record.root, lambda: self._store.drop(effect.record), lambda _: [], self._tell_trouble
         )

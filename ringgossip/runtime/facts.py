@@ -49,6 +49,7 @@ def rules_of(config: PeerConfig) -> RuleSettings:
         disk=config.disk,
         bandwidth=config.bandwidth,
         budget=config.budget,
+        keep=config.keep,
     )
 
 

@@ -167,6 +167,17 @@ class Checks:
         if node.disk.newest(record.key) <= record.sequence:
             self.fail("S2", node, f"drops {holding.path}, the newest it has")
 
+    def before_evict(self, node: "Node", record: Record) -> None:
+        """S2: what a user made stays. No remote deletion: somebody else surely has what goes."""
+        holding = node.disk.holdings.get((record.key, record.sequence))
+        if holding is None:
+            return
+        if holding.of_user or holding.pinned or record.origin == node.name:
+            self.fail("S2", node, f"evicts {holding.path}, which is not its own to evict")
+        others = [other for other in self._nodes if other is not node]
+        if not any(other.disk.holds(record.key, record.sequence) for other in others):
+            self.fail("S2", node, f"evicts {holding.path}, the last copy there is")
+
     def user_wrote(self, node: "Node", path: str, root: bytes) -> None:
         """Note what a user did to a file, so that nobody else may."""
         self._user_files.setdefault(node.index, {})[path] = root

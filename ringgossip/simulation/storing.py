@@ -14,6 +14,7 @@ from ringgossip.protocol.core import (
     BeginPartial,
     Drop,
     Effect,
+    Evict,
     Finalise,
     FindPages,
     Persist,
@@ -148,6 +149,12 @@ def _drop(node: "Node", effect: Drop) -> None:
     node.disk.drop(effect.record)
 
 
+def _evict(node: "Node", effect: Evict) -> None:
+    if node.shared.checks is not None:
+        node.shared.checks.before_evict(node, effect.record)
+    node.disk.drop(effect.record)
+
+
 def _send_pages(node: "Node", effect: SendPages) -> None:
     node.later(node.disk.times.read * len(effect.pages), _pages_read, node, effect, node.link_to(effect.peer))
 
@@ -186,5 +193,6 @@ STORING: dict[type, Callable[["Node", Any], None]] = {
     Abandon: _abandon,
     Finalise: _finalise,
     Drop: _drop,
+    Evict: _evict,
     SendPages: _send_pages,
 }

@@ -22,6 +22,7 @@ CODES = {
     "kind": "its `receive:` does not name this kind of data",
     "disk": "its disk is too full",
     "storage_group": "it shares a disk with a node that has the file",
+    "evicted": "its `keep:` rules let it go, and nobody there asked for it since",
     "not_wanted": "nobody there asked for it, and other nodes hold enough copies",
 }
 

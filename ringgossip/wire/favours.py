@@ -43,6 +43,21 @@ class SignalTold(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class PledgeWanted(Message):
+    """Will you keep these for ten minutes? The sender would let its own copies go."""
+
+    entries: Entries
+
+
+@dataclass(frozen=True, slots=True)
+class Pledged(Message):
+    """These are kept (`granted`), or are not to be counted on."""
+
+    entries: Entries
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SyncWanted(Message):
     """Which whole versions of this kind do you hold? Empty: of every kind. Answered by `SyncDone`."""
 

@@ -16,6 +16,8 @@ from typing import Annotated
 
 from ringgossip.wire.favours import Offer as Offer
 from ringgossip.wire.favours import OfferAnswered as OfferAnswered
+from ringgossip.wire.favours import Pledged as Pledged
+from ringgossip.wire.favours import PledgeWanted as PledgeWanted
 from ringgossip.wire.favours import SignalTold as SignalTold
 from ringgossip.wire.favours import SyncDone as SyncDone
 from ringgossip.wire.favours import SyncWanted as SyncWanted
@@ -422,6 +424,8 @@ MESSAGES: dict[int, type[Message]] = {
     60: Offer,
     61: OfferAnswered,
     62: SignalTold,
+    63: PledgeWanted,
+    64: Pledged,
     65: SyncWanted,
     66: SyncDone,
 }
