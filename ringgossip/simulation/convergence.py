@@ -7,6 +7,7 @@ published something must know of its copies.
 
 from typing import TYPE_CHECKING
 
+from ringgossip.content.record import ArtifactKey
 from ringgossip.simulation.node import Node
 
 if TYPE_CHECKING:
@@ -58,14 +59,18 @@ def _catalogs(nodes: list[Node]) -> list[str]:
 def _copies(nodes: list[Node]) -> list[str]:
     """Everybody holds what it wants, if anybody who runs has it."""
     found = []
+    held: dict[tuple[ArtifactKey, int], bool] = {}
     for node in nodes:
         core = node.core
         assert core is not None
         for record in core.catalog.records():
-            if not node.disk.holds(record.key, record.sequence) and core.wants(record):
-                sources = [other for other in nodes if other.disk.holds(record.key, record.sequence)]
-                if sources:
-                    found.append(f"L1: {node.name} lacks {record.key.text} {record.sequence}")
+            version = (record.key, record.sequence)
+            if node.disk.holds(*version):
+                continue
+            if version not in held:
+                held[version] = any(other.disk.holds(*version) for other in nodes)
+            if held[version] and core.wants(record):
+                found.append(f"L1: {node.name} lacks {record.key.text} {record.sequence}")
     return found
 
 
@@ -91,8 +96,13 @@ def view_problems(world: "World") -> list[str]:
 
 
 def copy_problems(world: "World") -> list[str]:
-    """Promise L3: everything has its copies, or all that can be had, and its origin knows of them."""
+    """Promise L3: everything has its copies, or all that can be had, and its origin knows of them.
+
+    Holders say so on links: of two peers that both cannot accept a connection
+    neither hears the other, and only the copies count.
+    """
     nodes = running(world)
+    accepts = world.network.accepts
     found = []
     for node in nodes:
         core = node.core
@@ -106,7 +116,8 @@ def copy_problems(world: "World") -> list[str]:
             wanted = min(core.rules.settings.copies_of(record.kind), wanting)
             if len(holders) < wanted:
                 found.append(f"L3: {record.key.text} has {len(holders)} of {wanted} copies")
-            unknown = holders - set(core.receipt(record.key, record).holders)
+            silent = {other.name for other in others if not (accepts[node.index] or accepts[other.index])}
+            unknown = holders - silent - set(core.receipt(record.key, record).holders)
             # Who has said so is counted; the origin needs the copies that it wants, not every one.
             if unknown and len(holders) - len(unknown) < wanted:
                 names = ", ".join(sorted(unknown)[:3])

@@ -115,7 +115,7 @@ def build(word: str, given: Mapping[str, Any], names: Sequence[str]) -> Fault:
         if key not in known:
             raise PlanError(key, f"is no key of {word}{close_to(key, known)}")
         try:
-            made[key] = _value(key, str(known[key].type), value, names)
+            made[key] = _value(key, known[key].type, value, names)
         except ValueError as error:
             raise PlanError(key, str(error)) from None
     for key, field in known.items():
@@ -124,7 +124,7 @@ def build(word: str, given: Mapping[str, Any], names: Sequence[str]) -> Fault:
     return FAULTS[word](**made)
 
 
-def _value(key: str, kind: str, value: Any, names: Sequence[str]) -> Any:
+def _value(key: str, kind: Any, value: Any, names: Sequence[str]) -> Any:
     if key in ONE_PEER:
         return peer_number(value, names)
     if key in SOME_PEERS:
@@ -136,19 +136,19 @@ def _value(key: str, kind: str, value: Any, names: Sequence[str]) -> Any:
             if way not in LIES:
                 raise ValueError(f"{way!r} is no way of lying: use {', '.join(LIES)}{close_to(way, LIES)}")
         return tuple(value) if isinstance(value, list) else (value,)
-    if kind == "bool":
+    if kind is bool:
         if not isinstance(value, bool):
             raise ValueError(f"must be true or false, not {value!r}")
         return value
-    if kind == "str":
+    if kind is str:
         return str(value)
-    if value is None and "None" in kind:
+    if value is None and kind == float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"must be a number, not {value!r}")
     if value < 0 and key not in ("by", "share"):
         raise ValueError(f"must not be negative, but is {value}")
-    return int(value) if kind == "int" else float(value)
+    return int(value) if kind is int else float(value)
 
 
 def as_data(fault: Fault) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from ringgossip.errors import ConfigError
 from ringgossip.simulation.checks import PromiseBroken
 from ringgossip.simulation.checks_bounds import BoundChecks
 from ringgossip.simulation.checks_members import MemberChecks
@@ -138,8 +137,6 @@ class _Telling:
         progress: Progress | None,
         timeline: bool,
     ) -> None:
-        if max(story.seeds) >= len(story.specs):
-            raise ConfigError(f"{story.file}: seeds: there is no peer {max(story.seeds)} among so few")
         self._story = story
         self._seed = seed
         self._plan = plan
@@ -258,7 +255,9 @@ class _Telling:
                     self._left[name] = found
                     del asked[name]
             if asked:
-                world.run(self._look_every / 2)
+                # To see that nothing has changed yet costs more than the waiting itself.
+                waited = world.now - began
+                world.run(max(self._look_every / 2, 0.0 if waited < 10 else 1.0 if waited < 40 else 4.0))
                 self._look()
                 if self._progress is not None:
                     self._progress("liveness", world.now - began, max(asked.values()))

@@ -122,7 +122,7 @@ class Story:
     about: str = ""
     file: str = ""
     groups: tuple[Group, ...] = (Group(5, PeerSpec("peer")),)
-    seeds: tuple[int, ...] = (0, 1)
+    found_at: Who = (0, 1)  # Whom newcomers can find: the seeds.
     weather: Weather = field(default_factory=Weather)
     carrier: str = "unlimited"
     wire: str = "sized"
@@ -154,6 +154,11 @@ class Story:
         """The names of all peers, in order."""
         return [spec.name for spec in self.specs]
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The numbers of the peers that newcomers can find."""
+        return tuple(self.peers_of(self.found_at))
+
     def plan(self) -> list[Fault]:
         """Return the faults that the story names itself."""
         names = self.names
@@ -173,6 +178,9 @@ class Story:
 
     def scaled(self, peers: int) -> "Story":
         """Return the story with so many peers: groups keep their shares, at least one each."""
+        if all(group.named for group in self.groups):
+            # Hosts of a cluster file: the first of them.
+            return replace(self, groups=self.groups[:peers])
         fixed = sum(group.count for group in self.groups if group.named)
         free = [group for group in self.groups if not group.named]
         total = sum(group.count for group in free)
@@ -190,4 +198,11 @@ class Story:
         )
         story = replace(self, groups=groups)
         story.plan()
+        try:
+            for task in story.tasks:
+                story.peers_of(task.by if isinstance(task, Publish) else task.peers)
+            if not story.seeds:
+                raise ValueError("no peer is left that newcomers could find")
+        except ValueError as error:
+            raise ConfigError(f"{self.file or self.name}: with {peers} peers, {error}") from None
         return story

@@ -228,15 +228,14 @@ class _Reader:
 
     def _seeds(self, story: Story, value: Any) -> Story:
         if value is None:
-            return story if len(story.names) > 1 else replace(story, seeds=(0,))
+            return story if len(story.names) > 1 else replace(story, found_at=(0,))
+        story = replace(story, found_at=check.who(value))
         try:
-            found = story.peers_of(check.who(value))
-            if not found:
+            if not story.seeds:
                 raise ValueError("names nobody: without a seed no peer finds another")
         except ValueError as error:
             self._problem(("seeds",), str(error))
-            return story
-        return replace(story, seeds=tuple(found))
+        return story
 
     # --- what fits together ---------------------------------------------------------------------
 

@@ -24,6 +24,10 @@ from ringgossip.simulation.faults import (
     ResetLinks,
     Slow,
 )
+from ringgossip.simulation.faults_disk import LostWrites, SlowDisk, TornWrites
+from ringgossip.simulation.faults_life import Churn, ClockDrift, PowerCut, WallClockStep
+from ringgossip.simulation.faults_network import Bridge, Clog, CloseDoor, HalfOpen, RingCut, Swizzle
+from ringgossip.simulation.liars import LIES, Knocking, Liar
 
 Maker = Callable[[Random, float, int], Fault]  # generator, when, how many peers
 
@@ -41,6 +45,11 @@ def between(generator: Random, low: float, high: float) -> float:
 def _group(generator: Random, peers: int) -> tuple[int, ...]:
     members = [i for i in range(peers) if generator.random() < 0.5]
     return tuple(members) if 0 < len(members) < peers else (whole(generator, peers),)
+
+
+def _pair(generator: Random, peers: int) -> tuple[int, int]:
+    one = whole(generator, peers)
+    return one, (one + 1 + whole(generator, max(1, peers - 1))) % peers
 
 
 def _bad_weather(generator: Random, at: float, peers: int) -> Fault:
@@ -76,6 +85,29 @@ MAKERS: dict[str, Maker] = {
     "rot": lambda g, at, n: BitRot(at, whole(g, n), g.random()),
     # Seeds keep their addresses: that is what makes them seeds. They are the first two.
     "move": lambda g, at, n: Move(at, min(2, n - 1) + whole(g, max(1, n - 2))),
+    "churn": lambda g, at, n: Churn(
+        at, between(g, 1.0, 8.0), between(g, 2.0, 10.0), seconds=between(g, 5.0, 30.0)
+    ),
+    "power_cut": lambda g, at, n: PowerCut(at, _group(g, n), between(g, 1.0, 15.0), between(g, 0.1, 3.0)),
+    "clock_drift": lambda g, at, n: ClockDrift(
+        at, whole(g, n), between(g, -0.2, 0.2), between(g, 5.0, 40.0)
+    ),
+    "wall_clock": lambda g, at, n: WallClockStep(at, whole(g, n), between(g, -1e6, 1e6)),
+    "clog": lambda g, at, n: Clog(at, *_pair(g, n), between(g, 0.5, 20.0)),
+    "swizzle": lambda g, at, n: Swizzle(at, (), between(g, 0.1, 2.0), between(g, 3.0, 20.0)),
+    "half_open": lambda g, at, n: HalfOpen(at, *_pair(g, n)),
+    "ring_cut": lambda g, at, n: RingCut(at, 1 + whole(g, 2), between(g, 1.0, 30.0)),
+    "bridge": lambda g, at, n: Bridge(at, whole(g, n), between(g, 1.0, 30.0)),
+    "close_door": lambda g, at, n: CloseDoor(at, whole(g, n), between(g, 1.0, 30.0)),
+    "torn_writes": lambda g, at, n: TornWrites(at, whole(g, n), between(g, 1.0, 20.0)),
+    "lost_writes": lambda g, at, n: LostWrites(
+        at, whole(g, n), between(g, 0.5, 8.0), between(g, 8.0, 20.0)
+    ),
+    "slow_disk": lambda g, at, n: SlowDisk(at, whole(g, n), between(g, 0.01, 0.5), between(g, 1.0, 20.0)),
+    "liar": lambda g, at, n: Liar(
+        at, whole(g, n), (LIES[whole(g, len(LIES))],), between(g, 1.0, 10.0), between(g, 1.0, 15.0)
+    ),
+    "knocking": lambda g, at, n: Knocking(at, whole(g, n), between(g, 1.0, 50.0), between(g, 1.0, 10.0)),
 }
 
 
