@@ -3,6 +3,7 @@
 from random import Random
 from typing import TYPE_CHECKING
 
+from ringgossip.simulation.kernel import VERB
 from ringgossip.simulation.scenario import Publish, Story, Terminate, Train
 
 if TYPE_CHECKING:
@@ -56,7 +57,12 @@ def _terminate(world: "World", task: Terminate, index: int, generator: Random) -
         if world.nodes[index].running:
             world.crash(index, machine=True)
 
-    def noticed() -> None:
+    def noticed(seconds: float) -> None:
+        node = world.nodes[index]
+        if node.core is not None and seconds > 0:
+            node.give(VERB, 0, node.core.drain, 0, seconds)
+
+    def leaves() -> None:
         world.gone[index] = None
         if world.nodes[index].running:
             world.leave(index)
@@ -65,4 +71,5 @@ def _terminate(world: "World", task: Terminate, index: int, generator: Random) -
     if task.notice is None:
         world.kernel.after(when, dark)
     else:
-        world.kernel.after(when + task.notice, noticed)
+        world.kernel.after(when, noticed, task.notice)
+        world.kernel.after(when + task.notice, leaves)
