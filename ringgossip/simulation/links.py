@@ -87,6 +87,10 @@ class End:
         self.out = Direction(links, side.index, target)
         self.other: End = self
 
+    def __repr__(self) -> str:
+        # Traces of two runs are compared: where an object lies in memory must not be in them.
+        return f"End({self.number})"
+
 
 class Direction:
     """The stream from one end to the other."""

@@ -97,7 +97,8 @@ class _Reader:
         simple = ("about", "copies", "shuffle", "starting", "safety", "quick")
         plain = {key: said[key] for key in simple if said.get(key) is not None}
         groups = self._groups(said.get("peers", 5), said.get("copies", 3))
-        promises = self._promises()
+        liveness = Liveness(**self._block(("liveness",), LIVENESS))
+        promises = self._promises(liveness)
         tasks, planned = self._tasks(), self._faults()
         self._raise()
         story = Story(
@@ -108,7 +109,7 @@ class _Reader:
             tasks=tuple(task for _, task in tasks),
             planned=planned,
             swarm=SwarmRange(**({"kinds": tuple(MAKERS)} | swarm)) if swarm is not None else None,
-            liveness=Liveness(**self._block(("liveness",), LIVENESS)),
+            liveness=liveness,
             promises=promises,
             **plain,
             **wire,
@@ -219,11 +220,12 @@ class _Reader:
             found.append(Planned(word, inner, self._where(self._document.keys.get(path)), places))
         return tuple(found)
 
-    def _promises(self) -> Promises:
+    def _promises(self, liveness: Liveness) -> Promises:
         said = self._block(("promises",), PROMISES)
         eventually = self._block(("promises", "eventually"), dict.fromkeys(EVENTUALLY, _SECONDS))
         limits = self._block(("promises", "limits"), dict.fromkeys(MEASURES, check.number(0, 1e15)))
-        said |= {"eventually": eventually or {"L1": 120.0, "L2": 120.0}, "limits": limits}
+        usual = dict.fromkeys(("L1", "L2"), min(120.0, liveness.within))
+        said |= {"eventually": eventually or usual, "limits": limits}
         return Promises(**said)
 
     def _seeds(self, story: Story, value: Any) -> Story:
