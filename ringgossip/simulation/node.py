@@ -117,6 +117,9 @@ class Node:
         self._current: dict[PeerId, list[End]] = {}
         self.bodies = Bodies(self)
 
+    def __repr__(self) -> str:
+        return f"Node({self.name})"  # in traces, which are compared
+
     @property
     def certificate(self) -> NodeCertificate:
         return self.notary.certificate
