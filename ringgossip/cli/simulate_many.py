@@ -33,7 +33,8 @@ def run(
     def heard(batch: Batch, outcome: Outcome) -> None:
         if not outcome.passed:
             # At once: whoever waits for 100,000 seeds wants to begin with the first that fails.
-            note(f"seed {outcome.seed} breaks {outcome.failure}: {outcome.detail}\n    {again} --seed {outcome.seed}")
+            note(f"seed {outcome.seed} breaks {outcome.failure}: {outcome.detail}")
+            note(f"    {again} --seed {outcome.seed}")
         done = len(batch.outcomes)
         if on_terminal and (done % 10 == 0 or done == len(seeds)):
             rate = done / max(1e-9, monotonic() - began)
