@@ -1,0 +1,92 @@
+"""The checks of views, strangers and bounds: broken histories are told, good ones are let through."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ringgossip.events import PeerLost, PeerRecovered
+from ringgossip.simulation.checks import PromiseBroken
+from ringgossip.simulation.checks_bounds import BoundChecks
+from ringgossip.simulation.checks_members import MemberChecks
+from ringgossip.simulation.convergence import Quiet
+from ringgossip.simulation.faults import Partition
+from ringgossip.simulation.world import PeerSpec, World
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(3, seed=1)
+    made.start()
+    made.run(5.0)
+    return made
+
+
+def broken(promise: str, deed: Callable[[], object]) -> None:
+    with pytest.raises(PromiseBroken) as caught:
+        deed()
+    assert caught.value.promise == promise
+
+
+def test_whoever_fell_comes_back_only_with_more_than_it_fell_with(world: World) -> None:
+    checks, node = MemberChecks(world, world.checks), world.nodes[0]
+    checks.fell(node, PeerLost("peer-1"))
+    broken("no_resurrection", lambda: checks.rose(node, PeerRecovered("peer-1")))
+    checks.rose(node, PeerRecovered("peer-1"))  # nobody knows of a fall any more
+
+
+def test_beliefs_do_not_go_back(world: World) -> None:
+    checks, node = MemberChecks(world, world.checks), world.nodes[0]
+    checks.believes(node, 1, "peer-1", (7, 3))
+    checks.believes(node, 1, "peer-1", (8, 0))
+    checks.believes(node, 2, "peer-1", (7, 0))  # a new life of the observer knows nothing
+    broken("monotone_incarnations", lambda: checks.believes(node, 1, "peer-1", (7, 9)))
+
+
+def test_a_death_of_one_that_runs_is_false_unless_a_wall_stands_between(world: World) -> None:
+    checks = MemberChecks(world, world.checks, no_false_death=True)
+    node = world.nodes[0]
+    broken("no_false_death", lambda: checks.fell(node, PeerLost("peer-1")))
+    world.plan([Partition(world.now, (0,))])
+    world.run(0.1)
+    checks.fell(node, PeerLost("peer-1"))
+    assert checks.false_deaths == 1
+
+
+def test_s7_a_stranger_among_the_members_is_told() -> None:
+    world = World([PeerSpec("a"), PeerSpec("b"), PeerSpec("foreign", stranger=True)], seed=1)
+    checks = MemberChecks(world, world.checks)
+    world.start()
+    world.run(10.0)
+    checks.look()
+    assert world.counter("strangers_refused") > 0
+    broken("S7", lambda: checks.rose(world.nodes[0], PeerRecovered("foreign")))
+
+
+def test_s5_too_much_in_flight_and_too_many_datagrams_are_told(world: World) -> None:
+    checks = BoundChecks(world, world.checks)
+    checks.look()
+    checks.in_flight(world.nodes[0], 64 * 2**20)
+    broken("S5", lambda: checks.in_flight(world.nodes[0], 200 * 2**20))
+    world.network.packets_sent[1] += 100_000
+    broken("S5", checks.look)
+
+
+def test_s5_a_table_beyond_its_limit_is_told(world: World) -> None:
+    checks, core = BoundChecks(world, world.checks), world.nodes[0].core
+    assert core is not None
+    table: dict[Any, Any] = core._troubles._told
+    table.update({(str(number), "x"): 0.0 for number in range(300)})
+    broken("S5", checks.look)
+
+
+def test_quiet_is_two_datagrams_a_second_and_no_chunks(world: World) -> None:
+    quiet = Quiet(world)
+    world.run(5.0)
+    assert quiet.problems() == []
+    world.publish(0, "models", "best.pth", size=3_000_000)
+    world.run(5.0)
+    assert any("chunks" in line for line in quiet.problems())
+    world.network.packets_sent[0] += 1000
+    world.run(1.0)
+    assert any("datagrams" in line for line in quiet.problems())
