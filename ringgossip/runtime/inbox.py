@@ -24,6 +24,10 @@ class ChunkWriter(Protocol):
         ...
 
 
+class _Spoiled(Exception):
+    """A sealed body was changed on its way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arriving:
     """A body that is to be received into `buffer`."""
@@ -74,14 +78,23 @@ class Inbox:
         """The rest of a body will not come."""
         self._pool.give(arriving.buffer)
 
-    def complete(self, arriving: Arriving, unseal: Callable[[], bool] | None = None) -> None:
-        """A body is whole: have it opened in its buffer, proven and written."""
+    def complete(
+        self,
+        arriving: Arriving,
+        unseal: Callable[[], bool] | None = None,
+        spoiled: Callable[[], None] = lambda: None,
+    ) -> None:
+        """A body is whole: have it opened in its buffer, proven and written.
+
+        When `unseal` finds it damaged `spoiled` is called, and the core hears nothing:
+        somebody on the way changed it, and its sender must not be taken for a liar.
+        """
         body, view = arriving.accepted, arriving.data
 
         def prove() -> bool:
-            return (unseal is None or unseal()) and self._writer.verify_and_write(
-                body.root, body.index, view, body.hash
-            )
+            if unseal is not None and not unseal():
+                raise _Spoiled
+            return self._writer.verify_and_write(body.root, body.index, view, body.hash)
 
         def proven(good: bool) -> None:
             self._pool.give(arriving.buffer)
@@ -95,6 +108,9 @@ class Inbox:
 
         def failed(error: Exception) -> None:
             self._pool.give(arriving.buffer)
+            if isinstance(error, _Spoiled):
+                spoiled()
+                return
             reason = str(error) or type(error).__name__
             now = trio.current_time()
             self._board.perform(

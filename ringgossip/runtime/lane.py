@@ -136,7 +136,12 @@ class Lane:
                 return "it ended in the middle of a chunk"
             self._arriving = None
             link.receiving.moved(head.length, trio.current_time())
-            self._inbox.complete(arriving, self._opening(head, buffer))
+            # As with TLS: what was damaged on the way ends the link, and accuses nobody.
+            self._inbox.complete(
+                arriving,
+                self._opening(head, buffer),
+                lambda: link.break_off("a chunk was damaged on its way"),
+            )
 
     def _opening(self, head: Head, buffer: memoryview) -> Callable[[], bool]:
         return lambda: self._opener.open(head, buffer)

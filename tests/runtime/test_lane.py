@@ -137,3 +137,24 @@ async def test_a_lane_that_nobody_told_of_is_refused(nodes, monkeypatch) -> None
         await stream.send_all(MAGIC + bytes(16))
         assert await alice.core.until("packet_refused") == [("it asked for a lane that nobody told of",)]
         await stream.aclose()
+
+
+@pytest.mark.trio
+async def test_a_body_that_was_damaged_on_its_way_ends_the_link_and_makes_nobody_a_liar(
+    nodes, monkeypatch
+) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await link_with_lane(monkeypatch, alice, bob)
+        seal = BodySealer.seal
+
+        def seal_and_flip(sealer: BodySealer, counter: int, buffer: memoryview) -> None:
+            seal(sealer, counter, buffer)
+            buffer[500] ^= 1
+
+        monkeypatch.setattr(BodySealer, "seal", seal_and_flip)
+        alice.perform([alice.give(bob, 7, 3000, bytes(300_000))])
+        [(_, reason)] = await bob.core.until("link_broken")
+        assert reason == "a chunk was damaged on its way"
+        assert not bob.core.told("chunk_bad")
+        assert 3000 not in bob.chunks.written
+        assert bob.receiving.used == 0
