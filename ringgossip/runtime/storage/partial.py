@@ -49,7 +49,10 @@ class Partial:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             fd = os.open(path, flags, 0o666)
-            self._handle = Handle(fd)
+        except OSError as problem:
+            raise trouble(problem, f"{path} cannot be made") from None
+        self._handle = Handle(fd)
+        try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
                 raise StoreError(f"{path} is no file of ours: move it away")
@@ -58,7 +61,12 @@ class Partial:
                 os.ftruncate(fd, 0)
                 os.ftruncate(fd, record.size)
         except OSError as problem:
+            self._handle.close()
             raise trouble(problem, f"{path} cannot be made") from None
+        except StoreError:
+            # It is tried again and again: each time would cost a descriptor.
+            self._handle.close()
+            raise
         self.inode = found.st_ino
         self.written = BitSet(manifest.chunk_count, known.have if known is not None and same else b"")
         self.row_committed: Future[None] | None = None

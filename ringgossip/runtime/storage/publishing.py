@@ -87,6 +87,7 @@ class Publishing:
         rules = KINDS[kind]
         # Not resolved: a link that is pointed elsewhere is the same source with new content.
         path = path.absolute()
+        _require_plain_path(path)
         if rules.live:
             place, row, known, taken = self._snapshot(rules, path, progress)
         else:
@@ -268,11 +269,14 @@ class Publishing:
         """Return a file of ours that shares the user's bytes, or None where the file system cannot."""
         path = _temporary(self.holdings.layout.published)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        copy = None
         try:
             copy = os.open(path, flags, 0o666)
             if size and clone(fd, copy):
                 return path, copy
         except OSError as problem:
+            if copy is not None:
+                os.close(copy)
             remove(path)
             raise trouble(problem, f"{path} cannot be made") from None
         os.close(copy)
@@ -344,6 +348,16 @@ class Publishing:
 
 def _temporary(folder: Path) -> Path:
     return folder / f"{os.urandom(8).hex()}.tmp"
+
+
+def _require_plain_path(path: Path) -> None:
+    """Refuse a path that the index, which keeps text, cannot remember."""
+    try:
+        path.as_posix().encode()
+    except UnicodeEncodeError:
+        raise ArtifactRefused(f"{str(path)!a} is not valid UTF-8: rename it, then publish it") from None
+    if "\0" in str(path):
+        raise ArtifactRefused(f"{str(path)!a} has a zero byte: no file has such a path")
 
 
 def _whole_size(path: Path) -> int:

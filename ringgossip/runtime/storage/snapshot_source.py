@@ -70,6 +70,10 @@ def fingerprint(source: Path) -> bytes:
     committed (a checkpoint, a transaction that is under way).
     """
     try:
+        for part in (source, *(Path(f"{source}{suffix}") for suffix in ("-wal", "-shm", "-journal"))):
+            # A pipe that nobody fills would hold up this process, and with it all snapshots, for ever.
+            if part.exists() and not part.is_file():
+                raise ArtifactRefused(f"{part} is no regular file")
         main = source.stat()
         parts: list[object] = [main.st_size, main.st_mtime_ns, main.st_ctime_ns, main.st_ino]
         header = _read_start(source, HEADER_BYTES)

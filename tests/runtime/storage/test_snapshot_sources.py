@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -264,3 +265,18 @@ def test_what_we_may_not_read_is_refused_and_a_folder_we_may_not_write_is_enough
                 entry.unlink()
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_holds_nobody_up(source: Path, suffix: str) -> None:
+    pipe = Path(f"{source}{suffix}")
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    # Should it wait for ever, then with the helper, and not with this test.
+    with SnapshotHelper() as one, ThreadPoolExecutor(1) as caller:
+        refused = caller.submit(one.fingerprint, source)
+        try:
+            with pytest.raises(ArtifactRefused, match="no regular file"):
+                refused.result(timeout=10)
+        finally:
+            one.close()

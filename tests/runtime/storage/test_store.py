@@ -472,3 +472,12 @@ def test_several_threads_fill_and_read_one_version_at_once(store: Store) -> None
     with ThreadPoolExecutor(8) as crew:
         assert b"".join(crew.map(bring, range(manifest.chunk_count))) == data
     assert store.finalise(record).read_bytes() == data
+
+
+@pytest.mark.parametrize("name", ["net\udcff.bin", "net\0.bin"])
+def test_a_path_that_the_index_cannot_keep_is_refused_in_one_printable_line(
+    tmp_path: Path, name: str
+) -> None:
+    with Store.open(tmp_path / "data") as store, pytest.raises(ArtifactRefused) as refused:
+        store.prepare("models", tmp_path / name, "net.bin", {})
+    assert str(refused.value).isprintable()
