@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from ringgossip.config.words import PRIORITIES
 from ringgossip.content.record import ArtifactKey
 from ringgossip.identity import PeerId
-from ringgossip.protocol import spares
 from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, Notice, Send
 from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.pacing import LATE, TokenBucket
@@ -179,9 +178,6 @@ class Asking:
             indices = self._choose(source, pull, holding, own, now)
             if indices:
                 return self._send_ask(source, pull, indices, now)
-            more = spares.choose(pull, source, now, self._rng)
-            if more:
-                return self._send_spare(source, pull, more, now)
         return []
 
     def _choose(
@@ -207,7 +203,7 @@ class Asking:
         if holding == ALL:
             rarest = rarest & pull.share_of(self._me) or rarest
         indices = pick(rarest, pull.count, limit, self._rng)
-        if not indices and not source.outstanding and not spares.apply(pull, source, now):
+        if not indices and not source.outstanding:
             indices = self._overdue(pull, source, holding, limit, now)
         return indices
 
@@ -276,14 +272,6 @@ class Asking:
         own = self._limits.get(pull.record.key)
         if own is not None:
             own.take(sum(waiting.values()), now)
-        return [Send(source.peer, self._question(pull, indices), LINK)]
-
-    def _send_spare(self, source: Source, pull: Pull, indices: list[int], now: float) -> Out:
-        self._request = self._request % (2**32 - 1) + 1
-        late = {index: pull.length(index) for index in indices}
-        source.asked(Ask(self._request, pull.root, {}, now, late=late), now)
-        for index in indices:
-            pull.spares[index] = pull.spares.get(index, 0) + 1
         return [Send(source.peer, self._question(pull, indices), LINK)]
 
     def _question(self, pull: Pull, indices: list[int]) -> GetChunks:

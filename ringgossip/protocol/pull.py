@@ -45,9 +45,6 @@ class Pull:
     copying: int = 0
     needed: int = 0
     asked: dict[int, int] = field(default_factory=dict)  # chunk -> how many peers were asked
-    arriving: set[int] = field(default_factory=set)  # of these, whose first byte is here
-    spares: dict[int, int] = field(default_factory=dict)  # chunk -> how many more may send it (`spares`)
-    doubled: int = 0  # chunks that two sent at the same time
     availability: Availability = field(default_factory=Availability)
     # ALL, or the chunks it has: until the manifest is proven only whether it has something (0).
     holders: dict[PeerId, int] = field(default_factory=dict)
@@ -103,7 +100,6 @@ class Pull:
         freed = []
         for index in indices:
             times = self.asked.get(index, 0)
-            self.arriving.discard(index)
             if times > 1:
                 self.asked[index] = times - 1
             elif times == 1:
@@ -116,8 +112,6 @@ class Pull:
         if self.phase is not Phase.PULLING or index >= self.count or index in self.have:
             return False
         self.have.add(index)
-        self.arriving.discard(index)
-        self.spares.pop(index, None)
         if self.asked.pop(index, None) is None:
             # A late answer, to a question that had been given up.
             bit = 1 << index
@@ -133,12 +127,6 @@ class Pull:
             self.rate = sample if not self.rate else 0.5 * (self.rate + sample)
             self._rate_since, self._rate_bytes = now, 0
         return True
-
-    def claimed(self, index: int, times: int) -> None:
-        """A chunk that several were asked for is on its way from so many."""
-        if index not in self.have:
-            self.asked[index] = times
-            self.needed = without(self.needed, 1 << index)
 
     def copied(self, done: int, failed: int, now: float) -> None:
         """Chunks were copied from elsewhere in our store, or could not be."""

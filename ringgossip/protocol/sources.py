@@ -104,14 +104,6 @@ class Source:
             self.outstanding -= length
             self.chunks -= 1
 
-    def claim(self, ask: Ask, item: int) -> None:
-        """Count on an item that was asked of several, now that it comes from here."""
-        length = ask.late.pop(item, None)
-        if length is not None:
-            ask.waiting[item] = length
-            self.outstanding += length
-            self.chunks += 1
-
     def forget(self, ask: Ask) -> list[int]:
         """Drop a request that will not be answered; return the items that were counted on."""
         items = list(ask.waiting)

@@ -15,7 +15,6 @@ Rules of this room:
 
 from ringgossip.events import BadChunk, TransferStalled
 from ringgossip.identity import Address, PeerId
-from ringgossip.protocol import spares
 from ringgossip.protocol.core import (
     LINK,
     NEVER,
@@ -192,9 +191,8 @@ class Transfer(Pulling):
                 source.progressed(now)
                 if pull is not None and pull.proven and pull.manifest is not None and index not in pull.have:
                     ask.begun.add(index)
-                    out = spares.claim(pull, source, ask, index, self._sources.values())
                     hash_ = pull.manifest.chunk_hash(index)
-                    return [AcceptBody(peer, request, ask.root, index, length, hash_), *out]
+                    return [AcceptBody(peer, request, ask.root, index, length, hash_)]
                 source.answered(ask, index)
             elif expected is not None:
                 # No chunk of that place has this length: as wrong as one with another hash.

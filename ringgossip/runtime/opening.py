@@ -36,34 +36,41 @@ _SOON = 0.5
 
 
 class _Relay:
-    """What the store tells before anybody can hear it waits here."""
+    """What the store tells before there is an engine waits here."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
-        self._early: list[Callable[[Engine], None]] = []
+        self._troubles: list[str] = []
+        self._lost: list[tuple[Record, str]] = []
         self._lock = Lock()
 
     def trouble(self, reason: str) -> None:
-        self._say(lambda engine: engine.trouble(reason))
-
-    def lost(self, record: Record, reason: str) -> None:
-        self._say(lambda engine: engine.copy_lost(record, reason))
-
-    def _say(self, word: Callable[[Engine], None]) -> None:
         with self._lock:
             if self._engine is None:
-                self._early.append(word)
+                self._troubles.append(reason)
                 return
-        word(self._engine)
+        self._engine.trouble(reason)
 
-    async def connect(self, engine: Engine) -> None:
-        """Tell it, once those who opened the peer have had the time to listen."""
-        await trio.sleep(_SOON)
+    def lost(self, record: Record, reason: str) -> None:
+        with self._lock:
+            if self._engine is None:
+                self._lost.append((record, reason))
+                return
+        self._engine.copy_lost(record, reason)
+
+    def connect(self, engine: Engine) -> None:
+        """From now on `engine` hears everything, and first which copies were lost so far."""
         with self._lock:
             self._engine = engine
-        for word in self._early:
-            word(engine)
-        self._early.clear()
+        for record, reason in self._lost:
+            engine.copy_lost(record, reason)
+
+    async def tell_early_troubles(self) -> None:
+        """Tell what opening found, once those who open this peer have had the time to listen."""
+        await trio.sleep(_SOON)
+        if self._engine is not None:
+            for reason in self._troubles:
+                self._engine.trouble(reason)
 
 
 @asynccontextmanager
@@ -115,9 +122,10 @@ async def _opened(config: PeerConfig | str | Path, embedded: bool) -> AsyncItera
             failure: list[Exception] = []
             async with trio.open_nursery() as nursery:
                 await nursery.start(_guard, engine, peer, failure, nursery.cancel_scope)
+                relay.connect(engine)
                 chores = Housekeeping(settings, credentials.certificate, store, crews.chores, engine)
                 notices = partial(watch_termination, settings.termination, peer.termination_noticed)
-                for work in (partial(relay.connect, engine), chores.run, peer.share_folders, notices):
+                for work in (relay.tell_early_troubles, chores.run, peer.share_folders, notices):
                     nursery.start_soon(_guard_work, work, failure, nursery.cancel_scope)
                 try:
                     yield peer

@@ -14,7 +14,7 @@ import ringgossip
 from ringgossip.config.yaml_nodes import Document, KeyPath, Problem, dotted, read_document
 from ringgossip.errors import ConfigError, UsageError
 
-FAMILIES = ("epidemics", "detection", "lifeguard", "broadcast")
+FAMILIES = ("epidemics",)
 STATISTICS = ("mean", "median", "ratio", "highest", "lowest")
 JUDGEMENTS = ("equal", "at_most", "at_least")
 
