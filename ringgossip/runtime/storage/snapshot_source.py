@@ -27,9 +27,10 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +73,10 @@ def fingerprint(source: Path) -> bytes:
     try:
         for part in (source, *(Path(f"{source}{suffix}") for suffix in ("-wal", "-shm", "-journal"))):
             # A pipe that nobody fills would hold up this process, and with it all snapshots, for ever.
-            if part.exists() and not part.is_file():
-                raise ArtifactRefused(f"{part} is no regular file")
+            # Sidecars come and go beside a writer: one look, or what has gone would count as strange.
+            with suppress(FileNotFoundError):
+                if not stat.S_ISREG(part.stat().st_mode):
+                    raise ArtifactRefused(f"{part} is no regular file")
         main = source.stat()
         parts: list[object] = [main.st_size, main.st_mtime_ns, main.st_ctime_ns, main.st_ino]
         header = _read_start(source, HEADER_BYTES)
