@@ -24,7 +24,13 @@ def _table(members: list[dict[str, Any]]) -> str:
     return table(
         ("name", "state", "role", "addresses"),
         [
-            (entry["name"], entry["state"], entry["role"], ", ".join(map(str, entry["addresses"])))
+            (entry["name"], _state(entry), entry["role"], ", ".join(map(str, entry["addresses"])))
             for entry in sorted(members, key=lambda entry: str(entry["name"]))
         ],
     )
+
+
+def _state(member: dict[str, Any]) -> str:
+    """Return its state, and which ways to it are not tried for now."""
+    closed = [route for route, state in member["breakers"].items() if state == "open"]
+    return f"{member['state']}, no {' or '.join(closed)}" if closed else str(member["state"])

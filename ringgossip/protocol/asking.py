@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from ringgossip.config.words import PRIORITIES
 from ringgossip.content.record import ArtifactKey
 from ringgossip.identity import PeerId
-from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, Notice, Send
+from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, Notice, RouteFailed, RouteWorked, Send
 from ringgossip.protocol.guide import Guide
+from ringgossip.protocol.notices import BY_ASKING
 from ringgossip.protocol.pacing import LATE, TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.sources import Ask, Source
@@ -112,7 +113,7 @@ class Asking:
         if not self._pulls:
             return out
         pulls = self._in_turn(now)
-        ready = [source for source in self._sources.values() if now >= source.busy_until]
+        ready = [source for source in self._sources.values() if self._is_ready(source, now)]
         # Random order, or the first link of every peer would do most of the work.
         if len(ready) > 1:
             turn = self._rng.getrandbits(16) % len(ready)
@@ -135,7 +136,7 @@ class Asking:
         if self._short or source is None:
             return self._fill(now)
         out: Out = []
-        if not self._pulls or now < source.busy_until:
+        if not self._pulls or not self._is_ready(source, now):
             return out
         pulls = self._in_turn(now)
         while self._may_ask(now):
@@ -144,6 +145,18 @@ class Asking:
                 break
             out += asked
         return out
+
+    def _is_ready(self, source: Source, now: float) -> bool:
+        """Tell whether a source is neither busy nor held by its breaker."""
+        source.held_until = self._guide.held_until(source.peer, now)
+        if now < source.held_until:
+            self._ask_at = min(self._ask_at, source.held_until)
+        return source.may_be_asked(now)
+
+    def _note_asked(self, source: Source, now: float) -> None:
+        """If its breaker is half open, that was the one trial."""
+        self._guide.tried(source.peer, now)
+        source.held_until = self._guide.held_until(source.peer, now)
 
     def _may_ask(self, now: float) -> bool:
         if not self._bucket.may_take(now):
@@ -155,7 +168,7 @@ class Asking:
     def _ask(self, source: Source, pulls: list[Pull], now: float) -> Out:
         """Send one more request to this source, or nothing."""
         settings = self._settings
-        if source.chunks >= settings.most_chunks:
+        if source.chunks >= settings.most_chunks or now < source.held_until:
             return []
         if not source.bucket.may_take(now):
             self._ask_at = min(self._ask_at, source.bucket.ready_at(now))
@@ -224,7 +237,7 @@ class Asking:
             return candidates
         for peer, holding in pull.holders.items():
             other = self._sources[peer]
-            if other.rank(now) < mine and now >= other.busy_until:
+            if other.rank(now) < mine and other.may_be_asked(now):
                 candidates = 0 if holding == ALL else without(candidates, holding)
         return candidates
 
@@ -265,6 +278,7 @@ class Asking:
         self._request = self._request % (2**32 - 1) + 1
         waiting = {index: pull.length(index) for index in indices}
         source.asked(Ask(self._request, pull.root, waiting, now), now)
+        self._note_asked(source, now)
         pull.take(indices)
         pull.asked_last = now
         self._bucket.take(sum(waiting.values()), now)
@@ -285,19 +299,25 @@ class Asking:
         mine = (source.strikes, int(now < source.slow_until), holding != ALL)
         for peer, kept in pull.holders.items():
             other = self._sources[peer]
-            if now >= other.busy_until and (*other.rank(now), kept != ALL) < mine:
+            if other.may_be_asked(now) and (*other.rank(now), kept != ALL) < mine:
                 return []
         pages = tuple((page.level, page.index) for page in pull.builder.wanted(16, pull.pages_asked))
         if not pages:
             return []
         self._request = self._request % (2**32 - 1) + 1
         source.asked(Ask(self._request, pull.root, dict.fromkeys(range(len(pages)), 0), now, pages), now)
+        self._note_asked(source, now)
         for place in pages:
             pull.pages_asked[place] = source.peer
         levels, indices = zip(*pages, strict=True)
         return [Send(source.peer, GetPages(self._request, pull.root, levels, indices), LINK)]
 
     # --- what becomes of it ----------------------------------------------------------------
+
+    def _answered(self, source: Source) -> Out:
+        """It answered something that was asked of it."""
+        source.answered_once = True
+        return [RouteWorked(source.peer, BY_ASKING)] if self._guide.troubled(source.peer) else []
 
     def _cancel_others(self, root: bytes, index: int) -> Out:
         """This chunk is here: whoever else was asked for it, or the same peer again, need not send it."""
@@ -321,7 +341,8 @@ class Asking:
         """Give what others have to them; it may still answer, until it was silent a second time."""
         source.slow_until = now + self._settings.slow
         source.last_progress = now  # the next look is a whole `silence` away
-        out: Out = []
+        reason = f"nothing came for {self._settings.silence:g} s of what was asked"
+        out: Out = [RouteFailed(source.peer, BY_ASKING, reason)]
         for ask in list(source.asks.values()):
             pull = self._pulls.get(ask.root)
             if pull is None:

@@ -30,6 +30,7 @@ from ringgossip.protocol.core import (
     Draw,
     Effect,
     MemberDown,
+    MemberReached,
     MemberUp,
     NeedCertificate,
     Notary,
@@ -205,7 +206,7 @@ class Beliefs:
                 event = PeerLeft(name) if new.state == LEFT else PeerLost(name)
             return [Tell(event), MemberDown(peer, left=new.state == LEFT)]
         if old.state == SUSPECT and new.state == ALIVE:
-            return [Tell(PeerRecovered(name))]
+            return [Tell(PeerRecovered(name)), MemberReached(peer)]
         if old.state == ALIVE and new.state == SUSPECT:
             return [Tell(PeerSuspected(name))]
         return []

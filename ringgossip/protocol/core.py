@@ -53,12 +53,15 @@ from ringgossip.protocol.answers import DrainReport, SyncReport
 from ringgossip.protocol.notices import CardChanged as CardChanged
 from ringgossip.protocol.notices import CertificateHeard as CertificateHeard
 from ringgossip.protocol.notices import MemberDown as MemberDown
+from ringgossip.protocol.notices import MemberReached as MemberReached
 from ringgossip.protocol.notices import MemberUp as MemberUp
 from ringgossip.protocol.notices import NeedCertificate as NeedCertificate
 from ringgossip.protocol.notices import NeedLink as NeedLink
 from ringgossip.protocol.notices import Notice as Notice
 from ringgossip.protocol.notices import PulseHeard as PulseHeard
 from ringgossip.protocol.notices import Remind as Remind
+from ringgossip.protocol.notices import RouteFailed as RouteFailed
+from ringgossip.protocol.notices import RouteWorked as RouteWorked
 from ringgossip.protocol.notices import WantChanged as WantChanged
 from ringgossip.strategy.bandwidth import Spent
 from ringgossip.strategy.candidates import DiskUse

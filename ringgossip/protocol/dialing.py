@@ -2,17 +2,29 @@
 
 Machines say `NeedLink(peer)` and forget about it. Addresses are tried in the
 order membership ranks them; when none answers, the peer is asked by datagram to
-dial us (it may sit behind NAT), and the next round waits longer each time. When
-two peers dial each other at once, the link dialled by the smaller peer id
-survives; a link that arrives later than that replaces the old one, because a
-peer that dials has lost its side of it.
+dial us (it may sit behind NAT), and the next round waits longer each time, or
+until its breaker lets one through. When two peers dial each other at once, the
+link dialled by the smaller peer id survives; a link that arrives later than
+that replaces the old one, because a peer that dials has lost its side of it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ringgossip.identity import Address, PeerId
-from ringgossip.protocol.core import DATAGRAM, NEVER, CloseLink, Dial, Draw, Effect, LinkId, Notice, Send
+from ringgossip.protocol.core import (
+    DATAGRAM,
+    NEVER,
+    CloseLink,
+    Dial,
+    Draw,
+    Effect,
+    LinkId,
+    Notice,
+    RouteFailed,
+    Send,
+)
+from ringgossip.protocol.notices import BY_DIALLING
 from ringgossip.wire.messages import DialMe
 
 Out = list[Effect | Notice]
@@ -49,11 +61,15 @@ class Dialing:
         me: PeerId,
         rng: Draw,
         addresses: Callable[[PeerId], Sequence[Address]],
+        held_until: Callable[[PeerId, float], float] = lambda peer, now: -NEVER,
+        tried: Callable[[PeerId, float], None] = lambda peer, now: None,
     ) -> None:
         self._settings = settings
         self._me = me
         self._rng = rng
         self._addresses = addresses
+        self._held_until = held_until  # its breaker; a time that is over: dial
+        self._tried = tried
         self._lines: dict[PeerId, _Line] = {}
         self._links: dict[LinkId, PeerId] = {}
 
@@ -84,24 +100,34 @@ class Dialing:
         line.needed_until = now + self._settings.wanted
         if line.trying is not None or now < line.retry_at:
             return []
-        line.trying = list(self._addresses(peer))
-        return self._try_next(peer, line, now)
+        return self._begin(peer, line, now)
 
-    def _try_next(self, peer: PeerId, line: _Line, now: float) -> Out:
+    def _begin(self, peer: PeerId, line: _Line, now: float) -> Out:
+        until = self._held_until(peer, now)
+        if now < until:
+            line.retry_at = until
+            return []
+        self._tried(peer, now)
+        line.trying = list(self._addresses(peer))
+        return self._try_next(peer, line, "", now)
+
+    def _try_next(self, peer: PeerId, line: _Line, reason: str, now: float) -> Out:
+        """Dial the next address of this round; `reason` is why the one before it failed."""
         if line.trying:
             return [Dial(line.trying.pop(0), peer)]
         line.trying = None
         delay = min(self._settings.longest_retry, self._settings.first_retry * 2**line.failures)
         line.failures = min(line.failures + 1, 16)
         line.retry_at = now + delay * (0.75 + 0.5 * self._rng.random())
-        return [Send(address, DialMe(), DATAGRAM) for address in self._addresses(peer)[:2]]
+        out: Out = [Send(address, DialMe(), DATAGRAM) for address in self._addresses(peer)[:2]]
+        return [*out, RouteFailed(peer, BY_DIALLING, reason)] if reason else out
 
-    def dial_failed(self, address: Address, peer: PeerId | None, now: float) -> Out:
+    def dial_failed(self, address: Address, peer: PeerId | None, reason: str, now: float) -> Out:
         """Nobody (or somebody else) answered there."""
         line = self._lines.get(peer) if peer is not None else None
         if peer is None or line is None or line.trying is None or line.link is not None:
             return []
-        return self._try_next(peer, line, now)
+        return self._try_next(peer, line, reason or "failed", now)
 
     # --- links -----------------------------------------------------------------------------
 
@@ -159,8 +185,7 @@ class Dialing:
         for peer, line in list(self._lines.items()):
             if self._due(line) <= now:
                 if now < line.needed_until:
-                    line.trying = list(self._addresses(peer))
-                    out += self._try_next(peer, line, now)
+                    out += self._begin(peer, line, now)
                 else:
                     line.retry_at = -NEVER
                     line.needed_until = -NEVER

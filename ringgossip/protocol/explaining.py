@@ -34,6 +34,7 @@ class Explanation:
     plan: str  # how its origin spreads it, if that is us
     weight: float
     limit: float | None  # of our exchange with that node, bytes a second
+    hindrance: str  # `breaker`: nobody who has it may be asked now; else empty
     sentence: str
 
 
@@ -43,9 +44,12 @@ def explain(
     peer: PeerId,
     holders: Iterable[PeerId],
     progress: str,
+    held_back: str,
     name_of: Callable[[PeerId], str],
 ) -> Explanation:
-    """Answer for one version and one node; `progress` is what we know of its pull, if that node is us.
+    """Answer for one version and one node; if that is us, with what we know of its pull.
+
+    `progress` says how far it is, `held_back` which open breakers keep us from all holders.
 
     Raises `OperationFailed` for a peer that is no member.
     """
@@ -76,6 +80,8 @@ def explain(
     said.append(f"Version {record.sequence} is held by {listed}." if others else "Nobody else holds it.")
     if progress:
         said.append(progress)
+    if held_back:
+        said.append(held_back)
     confirmed = len([holder for holder in names if holder != record.origin])
     said.append(f"{copies} copies are wanted beside its origin's, {confirmed} are confirmed.")
     said.append(f"As a partner {name} weighs {weight}.")
@@ -89,7 +95,7 @@ def explain(
         said.append(f"Between us and {name}: {rate} ({limit.rule}).")
     return Explanation(
         record.key.text, name, code, bool(verdict) or name == record.origin, held, tuple(names), copies, plan,
-        weight.value, None if own else limit.rate, " ".join(said),
+        weight.value, None if own else limit.rate, "breaker" if held_back else "", " ".join(said),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What does pulling ask of the rules? Four questions, answered by `Rules`; without rules everything goes."""
+"""What does pulling ask of the rules and breakers? A few questions; without answers everything goes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ringgossip.config.words import KINDS
 from ringgossip.content.record import Record
 from ringgossip.identity import PeerId
+from ringgossip.protocol.core import NEVER
 from ringgossip.strategy.eligibility import YES, Verdict
 
 _KIND_RANK = {kind: int(kind != "models") for kind in KINDS}
@@ -27,6 +28,18 @@ def _normal(record: Record) -> str:
     return "normal"
 
 
+def _free(peer: PeerId, now: float) -> float:
+    return -NEVER
+
+
+def _nothing(peer: PeerId, now: float) -> None:
+    pass
+
+
+def _no(peer: PeerId) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Guide:
     """The questions."""
@@ -35,3 +48,6 @@ class Guide:
     may_receive: Callable[[Record], Verdict] = _may  # asked before space is reserved
     rank: Callable[[Record], int] = _by_kind  # smaller goes first
     priority: Callable[[Record], str] = _normal  # the word that our requests carry
+    held_until: Callable[[PeerId, float], float] = _free  # nothing is asked of a peer until then
+    tried: Callable[[PeerId, float], None] = _nothing  # a request leaves now
+    troubled: Callable[[PeerId], bool] = _no  # requests came to nothing lately: an answer is news

@@ -3,6 +3,7 @@
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.errors import OperationFailed
 from ringgossip.identity import PeerId
+from ringgossip.protocol.breakers import BreakerView
 from ringgossip.protocol.explaining import Explanation, explain
 from ringgossip.protocol.keeping import Keeping
 from ringgossip.protocol.membership import Member
@@ -40,12 +41,38 @@ class Looking(Keeping):
         record, peer = self._record_and_peer(key, node)
         return self.rules.wanting_of(peer, record, peer == self.me and self.rules.is_asked(record))
 
-    def explain(self, key: ArtifactKey, node: str) -> Explanation:
+    def explain(self, key: ArtifactKey, node: str, now: float) -> Explanation:
         """Say why a node has, lacks or will get an artifact; raises `OperationFailed` for unknown ones."""
         record, peer = self._record_and_peer(key, node)
         holders = [*self.receipts.holders(record), *([self.me] if self.shelf.holds(record) else [])]
+        ours = peer == self.me and not self.shelf.holds(record)
         progress = self.transfer.progress_of(key) if peer == self.me else ""
-        return explain(self.rules, record, peer, holders, progress, self.name_of)
+        held_back = self._held_back(record, now) if ours else ""
+        return explain(self.rules, record, peer, holders, progress, held_back, self.name_of)
+
+    def breaker_views(self, now: float) -> list[tuple[str, BreakerView]]:
+        """Return every route to a peer that failed and has not worked since."""
+        return [(self.name_of(view.peer), view) for view in self.breakers.views(now)]
+
+    def _held_back(self, record: Record, now: float) -> str:
+        """Say which open breakers keep us from everybody who has a version; empty: somebody may be asked."""
+        holders = self._holders(record)
+        views = [view for peer in holders if (view := self.breakers.open_for(peer, now)) is not None]
+        if not views or len(views) < len(holders):
+            return ""
+        first = min(views, key=lambda view: view.seconds)
+        name = self.name_of(first.peer)
+        who = f"{name}, who alone has it," if len(views) == 1 else f"each of its {len(views)} holders"
+        trial = f"{name} is tried again in {first.seconds:.0f} s"
+        return f"The breaker of {who} is open ({first.route}: {first.reason}); {trial}."
+
+    def held_back(self, now: float) -> tuple[str, str] | None:
+        """Return an artifact on its way here whose holders are all behind open breakers, and the sentence."""
+        for pull in self.transfer.pulls():
+            sentence = self._held_back(pull.record, now)
+            if sentence:
+                return pull.record.key.text, sentence
+        return None
 
     def _record_and_peer(self, key: ArtifactKey, node: str) -> tuple[Record, PeerId]:
         record, peer = self.catalog.get(key), self.membership.peer_named(node)

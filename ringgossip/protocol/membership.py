@@ -26,6 +26,7 @@ from ringgossip.protocol.core import (
     Effect,
     LinkId,
     MemberDown,
+    MemberReached,
     Notary,
     Notice,
     PulseHeard,
@@ -301,7 +302,8 @@ class Membership(MemberViews):
             out += self._prober.relay_ack(message.number, sender[:8], message.pulse)
         if standing is not None:
             if isinstance(source, Address):
-                self._routes.answered(standing, source, now)
+                if self._routes.answered(standing, source, now):
+                    out.append(MemberReached(sender))
             elif ours and self._routes.answered_on_link(standing, now):
                 out.append(Tell(DatagramsBlocked(standing.card.name)))
         return out

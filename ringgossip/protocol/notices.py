@@ -9,6 +9,11 @@ from ringgossip.identity import PeerId
 if TYPE_CHECKING:
     from ringgossip.identity.certificate import NodeCertificate
 
+# Ways to a peer that work or fail each by itself.
+BY_DIALLING = "dial"  # opening a link
+BY_ASKING = "link"  # what we ask on it: chunks and pages
+BY_LANE = "lane"  # the second connection for bodies beside it
+
 
 @dataclass(frozen=True, slots=True)
 class NeedLink:
@@ -31,6 +36,30 @@ class MemberDown:
 
     peer: PeerId
     left: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MemberReached:
+    """A member that only others reached, or that was suspected, answers again."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFailed:
+    """Using a route to a peer came to nothing."""
+
+    peer: PeerId
+    route: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteWorked:
+    """A route that had failed works."""
+
+    peer: PeerId
+    route: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +113,9 @@ Notice = (
     NeedLink
     | MemberUp
     | MemberDown
+    | MemberReached
+    | RouteFailed
+    | RouteWorked
     | CardChanged
     | WantChanged
     | Remind

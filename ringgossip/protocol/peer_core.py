@@ -28,10 +28,13 @@ from ringgossip.protocol.core import (
     Persist,
     PersistCertificate,
     Published,
+    RouteFailed,
+    RouteWorked,
     Send,
     Tell,
 )
 from ringgossip.protocol.looking import Looking
+from ringgossip.protocol.notices import BY_DIALLING, BY_LANE
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.protocol.switchboard import CoreSettings
 from ringgossip.strategy.candidates import DiskUse
@@ -163,7 +166,8 @@ class PeerCore(Looking):
             self.membership.seed_answered(address, peer)
             return self._settle(out, now)
         if replaced:
-            out += self._link_gone(peer, now)
+            out += self._link_gone(peer, now, replaced=True)
+        out += self.breakers.worked(peer, BY_DIALLING)
         out += self._certificate_arrived(certificate, now)
         hello = Hello(PROTOCOL_VERSION, self._boot, self._nonce, self.membership.own_card)
         out.append(Send(peer, hello, LINK))
@@ -174,12 +178,12 @@ class PeerCore(Looking):
         out += self.anti_entropy.link_opened(peer, now)
         return self._settle(out + self._link_up(peer, now), now)
 
-    def _link_gone(self, peer: PeerId, now: float) -> Out:
+    def _link_gone(self, peer: PeerId, now: float, replaced: bool = False) -> Out:
         out: Out = []
         out += self.membership.link_broken(peer, now)
         out += self.serving.link_broken(peer, now)
         self.receipts.link_broken(peer)
-        out += self.transfer.link_broken(peer, now)
+        out += self.transfer.link_broken(peer, now, replaced)
         out += self.anti_entropy.link_broken(peer, now)
         return out
 
@@ -190,8 +194,23 @@ class PeerCore(Looking):
 
     def dial_failed(self, address: Address, peer: PeerId | None, reason: str, now: float) -> list[Effect]:
         """Nobody answered there, or not the one we expected."""
-        out = self.dialing.dial_failed(address, peer, now)
+        out = self.dialing.dial_failed(address, peer, reason, now)
         return self._settle(out + self.membership.dial_failed(address, peer, now), now)
+
+    def may_open_lane(self, peer: PeerId, now: float) -> bool:
+        """Tell whether to try a second connection for bodies beside a link; a try is told as one of these."""
+        if now < self.breakers.held_until(peer, BY_LANE, now):
+            return False
+        self.breakers.tried(peer, BY_LANE, now)
+        return True
+
+    def lane_opened(self, peer: PeerId, now: float) -> list[Effect]:
+        """Bodies have a connection of their own."""
+        return self._settle([RouteWorked(peer, BY_LANE)], now)
+
+    def lane_failed(self, peer: PeerId, reason: str, now: float) -> list[Effect]:
+        """They go on over the link."""
+        return self._settle([RouteFailed(peer, BY_LANE, reason)], now)
 
     def packet_refused(self, address: str, reason: str, now: float) -> list[Effect]:
         """A stranger's datagram or connection was turned away."""
@@ -231,7 +250,8 @@ class PeerCore(Looking):
                     raise PeerMisbehaved(f"speaks protocol version {message.version}")
                 return self.membership.card_heard(message.card, sender, now)
             case DialMe():
-                return self.dialing.need(sender, now)
+                # It wants a link and cannot make one: a better time to try than any other.
+                return self._try_again(sender, now) + self.dialing.need(sender, now)
             case News():
                 offered = self.admission.offer(message.records, sender)
                 out = self._offered(offered, sender, now)

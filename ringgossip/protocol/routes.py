@@ -98,13 +98,17 @@ class Routes:
         elif way is None or way.learned != source:
             self._way(key).learned = source
 
-    def answered(self, standing: Standing, source: Address, now: float) -> None:
-        """A member acknowledged our ping from `source`: the best address there is."""
+    def answered(self, standing: Standing, source: Address, now: float) -> bool:
+        """A member acknowledged our ping from `source`: the best address there is.
+
+        Return whether until now only others reached it.
+        """
         self._heard_at = now
         key = standing.card.key
         way = self._ways.get(key)
         known = standing.card.facts.addresses
         first = bool(known) and (known[0] is source or known[0] == source)
+        back = way is not None and way.indirect
         if way is not None:
             way.missed, way.blocked, way.indirect = 0, False, False
             way.learned = None if first else source
@@ -112,6 +116,7 @@ class Routes:
                 del self._ways[key]
         elif not first:
             self._way(key).learned = source
+        return back
 
     def answered_on_link(self, standing: Standing, now: float) -> bool:
         """It lives, but answers no datagram. Return whether it must be told that these are blocked."""

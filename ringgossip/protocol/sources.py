@@ -38,6 +38,8 @@ class Source:
     rate: float = 0.0  # bytes a second, smoothed; 0 while unknown
     busy_until: float = -NEVER
     slow_until: float = -NEVER
+    held_until: float = -NEVER  # by its breaker
+    answered_once: bool = False  # on this link
     last_progress: float = -NEVER
     doubted_until: float = -NEVER  # what it is said to have in whole is not believed until then
     bucket: TokenBucket = field(default_factory=lambda: TokenBucket(None, 0.0))  # what it may send us
@@ -121,6 +123,10 @@ class Source:
     def stalled_at(self, timeout: float) -> float:
         """Return when this source counts as silent; `NEVER` while nothing is expected from it."""
         return self.last_progress + timeout if self.chunks else NEVER
+
+    def may_be_asked(self, now: float) -> bool:
+        """Tell whether it is neither busy nor held by its breaker."""
+        return now >= self.busy_until and now >= self.held_until
 
     def rank(self, now: float) -> tuple[int, int]:
         """Return how late it should be asked: wrong chunks weigh most, then slowness."""

@@ -24,6 +24,7 @@ from ringgossip.protocol.admission import Admission
 from ringgossip.protocol.anti_entropy import AntiEntropy, AntiEntropySettings
 from ringgossip.protocol.asking import TransferSettings
 from ringgossip.protocol.authorship import Authorship
+from ringgossip.protocol.breakers import Breakers, BreakerSettings
 from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import (
     LINK,
@@ -32,6 +33,7 @@ from ringgossip.protocol.core import (
     Draw,
     Effect,
     MemberDown,
+    MemberReached,
     MemberUp,
     NeedCertificate,
     NeedLink,
@@ -41,6 +43,8 @@ from ringgossip.protocol.core import (
     PulseHeard,
     Remind,
     Restored,
+    RouteFailed,
+    RouteWorked,
     Send,
     Tell,
     WantChanged,
@@ -49,6 +53,7 @@ from ringgossip.protocol.dialing import Dialing, DialingSettings
 from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.membership import Membership, MembershipSettings
 from ringgossip.protocol.neighbours import Neighbours
+from ringgossip.protocol.notices import BY_ASKING, BY_DIALLING
 from ringgossip.protocol.receipts import Receipts, version_of
 from ringgossip.protocol.rules import Rules, RuleSettings
 from ringgossip.protocol.rumors import Rumors, RumorSettings
@@ -87,6 +92,7 @@ class CoreSettings:
     transfer: TransferSettings = field(default_factory=TransferSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
+    breakers: BreakerSettings = field(default_factory=BreakerSettings)
 
 
 class Switchboard:
@@ -142,7 +148,15 @@ class Switchboard:
             rng,
             self.catalog.certificate,
         )
-        self.dialing = Dialing(settings.dialing, self.me, rng, self.membership.addresses)
+        self.breakers = Breakers(settings.breakers, rng, self.name_of)
+        self.dialing = Dialing(
+            settings.dialing,
+            self.me,
+            rng,
+            self.membership.addresses,
+            self._not_dialled_until,
+            lambda peer, now: self.breakers.tried(peer, BY_DIALLING, now),
+        )
         self.neighbours = Neighbours(self.me, rng, self.membership.alive, self.dialing.linked, now)
         self.serving = Serving(
             settings.serving,
@@ -164,7 +178,15 @@ class Switchboard:
             lambda record: self.versions.shrinks(record) is not None,
             self.name_of,
             now,
-            Guide(self._limit_of, self.rules.may_receive, self.rules.rank, self.rules.priority_of),
+            Guide(
+                self._limit_of,
+                self.rules.may_receive,
+                self.rules.rank,
+                self.rules.priority_of,
+                lambda peer, now: self.breakers.held_until(peer, BY_ASKING, now),
+                lambda peer, now: self.breakers.tried(peer, BY_ASKING, now),
+                lambda peer: self.breakers.troubled(peer, BY_ASKING),
+            ),
         )
         self.rumors = Rumors(settings.rumors, rng, self.rules.partners, self._route)
         self.anti_entropy = AntiEntropy(settings.anti_entropy, self.catalog, rng, now)
@@ -181,6 +203,7 @@ class Switchboard:
         )
         self._timed: tuple[Timed, ...] = (
             self.membership,
+            self.breakers,
             self.dialing,
             self.neighbours,
             self.rules,
@@ -221,12 +244,21 @@ class Switchboard:
                     self.dialing.member_up(item.peer, now)
                     self.neighbours.member_up(item.peer, now)
                     self.rules.member_up(item.peer, now)
-                    more = []
+                    more = self._try_again(item.peer, now)
                 case MemberDown():
                     self.anti_entropy.member_down(item.peer)
                     self.dialing.forget(item.peer)
+                    self.breakers.forget(item.peer)
                     self.rules.member_down(item.peer, item.left, now)
                     more = []
+                case MemberReached():
+                    more = self._try_again(item.peer, now)
+                case RouteFailed():
+                    more = self._route_failed(item, now)
+                case RouteWorked():
+                    more = self.breakers.worked(item.peer, item.route)
+                    if more:  # what waited behind the trial may follow
+                        more = [*more, *self.transfer.wake(now)]
                 case CardChanged():
                     self.rules.members_changed(now)
                     self.serving.limits_changed(item.peer, now)
@@ -246,6 +278,29 @@ class Switchboard:
                     continue
             queue.extendleft(reversed(more))
         return effects
+
+    def _route_failed(self, failure: RouteFailed, now: float) -> Out:
+        """Only a member that is believed alive can have a broken route; others are membership's matter."""
+        if not self._is_alive(failure.peer):
+            self.breakers.undecided(failure.peer, failure.route)
+            return []
+        return self.breakers.failed(failure.peer, failure.route, failure.reason, now)
+
+    def _try_again(self, peer: PeerId, now: float) -> Out:
+        """There is evidence that a peer can be reached: no breaker makes it wait."""
+        if not self.breakers.reachable(peer, now):
+            return []
+        self.dialing.member_up(peer, now)
+        return self.transfer.wake(now)
+
+    def _is_alive(self, peer: PeerId) -> bool:
+        member = self.membership.member(peer)
+        return member is not None and member.state == "alive"
+
+    def _not_dialled_until(self, peer: PeerId, now: float) -> float:
+        """Its breaker says; but whoever is in doubt is dialled whenever membership asks."""
+        until = self.breakers.held_until(peer, BY_DIALLING, now)
+        return until if now < until and self._is_alive(peer) else now
 
     def _compared(self, out: Out, now: float) -> Out:
         if self.anti_entropy.exchanges and not self.authorship.ready:

@@ -23,9 +23,11 @@ from ringgossip.protocol.core import (
     Effect,
     LinkId,
     Notice,
+    RouteFailed,
     Send,
     Tell,
 )
+from ringgossip.protocol.notices import BY_ASKING
 from ringgossip.protocol.pacing import LATE, TokenBucket
 from ringgossip.protocol.pull import ALL, Phase
 from ringgossip.protocol.pulling import Pulling
@@ -63,11 +65,14 @@ class Transfer(Pulling):
                 pull.set_holder(peer, ALL)
         return out + self._fill(now)
 
-    def link_broken(self, peer: PeerId, now: float) -> Out:
-        """What was asked of it goes to others."""
+    def link_broken(self, peer: PeerId, now: float, replaced: bool = False) -> Out:
+        """What was asked of it goes to others; `replaced`: a newer link took its place."""
         source = self._sources.pop(peer, None)
         if source is None:
             return []
+        out: Out = []
+        if source.chunks and not source.answered_once and not replaced:
+            out.append(RouteFailed(peer, BY_ASKING, "the link broke before anything came that was asked"))
         if source.strikes:
             # A new link does not make a liar honest; the table is as bounded as the cluster.
             self._strikes[peer] = source.strikes
@@ -75,7 +80,6 @@ class Transfer(Pulling):
                 del self._strikes[next(iter(self._strikes))]
         for ask in list(source.asks.values()):
             self._give_back(source, ask)
-        out: Out = []
         for pull in list(self._pulls.values()):
             pull.drop_holder(peer)
             pull.look_at = now
@@ -116,9 +120,9 @@ class Transfer(Pulling):
                     pause = min(max(message.retry_after, 0.05), 60.0)
                     giver.busy_until = now + pause * (1 + 0.5 * self._rng.random())
                     self._give_back(giver, ask)
-                return self._fill(now)
+                return self._answered(giver) + self._fill(now)
             case NoChunks():
-                return self._heard_no(giver, message, now)
+                return self._answered(giver) + self._heard_no(giver, message, now)
         return []
 
     def _heard_have(self, giver: Source, message: Have, now: float) -> Out:
@@ -144,17 +148,18 @@ class Transfer(Pulling):
             return []
         giver.progressed(now)
         giver.answered(ask, ask.pages.index(place))
+        out = self._answered(giver)
         pull = self._pulls.get(ask.root)
         if pull is None or pull.builder is None:
-            return self._fill(now)
+            return out + self._fill(now)
         if pull.pages_asked.get(place) == giver.peer:
             del pull.pages_asked[place]
         if not pull.builder.add(message.level, message.index, message.data):
             giver.lied(now)
             pull.drop_holder(giver.peer)
-            return self._fill(now)
+            return out + self._fill(now)
         pull.last_progress = now
-        return self._manifest_progress(pull, now, searched=message.level == 0)
+        return out + self._manifest_progress(pull, now, searched=message.level == 0)
 
     def _heard_no(self, giver: Source, message: NoChunks, now: float) -> Out:
         ask = giver.asks.get(message.request)
@@ -209,13 +214,14 @@ class Transfer(Pulling):
         source = self._sources.get(peer)
         ask = source.asks.get(request) if source is not None else None
         late = False
+        out: Out = []
         if source is not None and ask is not None:
             late = not source.answered(ask, index)
             source.received(length, now)
+            out += self._answered(source)
         pull = self._pulls.get(root)
         if pull is None:
-            return self._refill(source, now)
-        out: Out = []
+            return out + self._refill(source, now)
         twice = late or pull.asked.get(index, 0) > 1
         if not pull.stored(index, length, now):
             self.chunk_bytes_wasted += length

@@ -235,6 +235,9 @@ class Links:
 
     async def _open_lane(self, link: Link) -> None:
         """Open a lane beside a link that we dialled; without one, bodies go on over TLS."""
+        core = self._board.core
+        if not core.may_open_lane(link.peer, trio.current_time()):
+            return
         token, keys = new_token_and_keys()
         sock = None
         attached = False
@@ -248,8 +251,11 @@ class Links:
                 sock.send(MAGIC + token)
                 await lane.greet()
             attached = link.attach(lane)
-        except (OSError, trio.TooSlowError, PeerMisbehaved):
+            self._board.perform(core.lane_opened(link.peer, trio.current_time()))
+        except (OSError, trio.TooSlowError, PeerMisbehaved) as error:
             self._board.count("lanes_not_opened")
+            reason = "nobody answers" if isinstance(error, trio.TooSlowError) else str(error)
+            self._board.perform(core.lane_failed(link.peer, reason, trio.current_time()))
         finally:
             if sock is not None and not attached:
                 sock.close()

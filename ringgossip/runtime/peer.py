@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from ringgossip.runtime.engine import Engine
 from ringgossip.runtime.folders import SharedFolder
 from ringgossip.runtime.listening import Audience, Listener
 from ringgossip.runtime.own_names import OwnNames
-from ringgossip.runtime.shapes import Artifact, Health, Receipt, artifact_of, copies_shape
+from ringgossip.runtime.shapes import Artifact, Health, Receipt, artifact_of, copies_shape, link_shape
 from ringgossip.runtime.storage.publishing import Prepared, Progress
 from ringgossip.runtime.verbs import PeerVerbs
 
@@ -116,7 +117,7 @@ class Peer(PeerVerbs):
 
         Raises `UsageError` for what is no artifact, `OperationFailed` for one nobody knows.
         """
-        return self._engine.core.explain(ArtifactKey.parse(artifact), node)
+        return self._engine.core.explain(ArtifactKey.parse(artifact), node, trio.current_time())
 
     def _artifact(self, record: Record) -> Artifact:
         core = self._engine.core
@@ -314,7 +315,6 @@ class Peer(PeerVerbs):
         engine, core, now = self._engine, self._engine.core, trio.current_time()
         health = self.health_check()
         members = core.members()
-        links = engine.links.all()
         condition = self._condition
         counters = {
             "chunk_bytes_received": 0,
@@ -353,16 +353,8 @@ class Peer(PeerVerbs):
                 state: sum(member.state == state for member in members)
                 for state in ("alive", "suspect", "dead", "left")
             },
-            "links": [
-                {
-                    "peer": link.certificate.name,
-                    "address": str(link.address),
-                    "dialled": link.dialled,
-                    "send_bytes_per_second": link.sending.rate,
-                    "receive_bytes_per_second": link.receiving.rate,
-                }
-                for link in links
-            ],
+            "links": [link_shape(link) for link in engine.links.all()],
+            "breakers": [asdict(breaker) for breaker in self.breakers()],
             "memory": {"receiving_bytes": engine.receiving.used, "sending_bytes": engine.sending.used},
             "trouble": condition.last_trouble,
             "counters": counters,

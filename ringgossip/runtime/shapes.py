@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringgossip.content.kinds.metadata import config_key_of
 from ringgossip.content.record import Scalar
 from ringgossip.protocol.answers import Short
+from ringgossip.protocol.breakers import BreakerView
 from ringgossip.protocol.views import ArtifactView
+
+if TYPE_CHECKING:
+    from ringgossip.runtime.link import Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,35 @@ class Receipt:
                 "warnings": list(self.warnings),
             },
         }
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerShape:
+    """How a route to a peer is: closed (with failures), open or half_open; `seconds` until the next trial."""
+
+    peer: str
+    route: str
+    state: str
+    failures: int
+    seconds: float
+    reason: str
+
+
+def breaker_shape(named: tuple[str, BreakerView]) -> BreakerShape:
+    """Return what is handed out of a breaker."""
+    name, view = named
+    return BreakerShape(name, view.route, view.state, view.failures, round(view.seconds, 1), view.reason)
+
+
+def link_shape(link: "Link") -> dict[str, Any]:
+    """Return one link; rates in bytes a second."""
+    return {
+        "peer": link.certificate.name,
+        "address": str(link.address),
+        "dialled": link.dialled,
+        "send_bytes_per_second": link.sending.rate,
+        "receive_bytes_per_second": link.receiving.rate,
+    }
 
 
 def copies_shape(below: Sequence[Short]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ringgossip.protocol.answers import DrainReport, SyncReport, SyncRequest
 from ringgossip.protocol.core import Tell
 from ringgossip.protocol.request_words import ORPHANS
 from ringgossip.runtime.answers import DrainResult, SyncResult, drain_result, sync_result
+from ringgossip.runtime.shapes import BreakerShape, breaker_shape
 
 if TYPE_CHECKING:
     from ringgossip.runtime.engine import Engine
@@ -127,6 +128,14 @@ class PeerVerbs:
     def _coming(self) -> int:
         """Return the bytes of transfers under way that are here already."""
         return sum(transfer.done for transfer in self._engine.core.transfers())
+
+    def breakers(self) -> tuple[BreakerShape, ...]:
+        """Return every route to a peer that failed and has not worked since."""
+        return tuple(map(breaker_shape, self._engine.core.breaker_views(trio.current_time())))
+
+    def held_back(self) -> tuple[str, str] | None:
+        """Return an artifact that no holder may be asked for now, and why."""
+        return self._engine.core.held_back(trio.current_time())
 
     def below_copies(self) -> tuple[int, float]:
         """Return how many artifacts have too few copies elsewhere, and the seconds since the oldest has."""

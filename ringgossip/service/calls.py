@@ -216,8 +216,12 @@ async def _notify(peer: "Peer", given: Mapping[str, Any], talk: Conversation) ->
 async def _members(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> None:
     _Arguments(given).end()
     found = peer.members()
+    breakers: dict[str, dict[str, str]] = {}
+    for breaker in peer.breakers():
+        breakers.setdefault(breaker.peer, {})[breaker.route] = breaker.state
     for start in range(0, len(found), _PART):
-        await talk.send({"part": [member_shape(member) for member in found[start : start + _PART]]})
+        part = [member_shape(member, breakers.get(member.name)) for member in found[start : start + _PART]]
+        await talk.send({"part": part})
 
 
 async def _transfers(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> None:

@@ -33,6 +33,7 @@ class Facts:
     disproven: int
     worst_server: str  # who served most bad chunks; empty: nobody
     stalled: tuple[str, str] | None  # an artifact, and why
+    held_back: tuple[str, str] | None  # an artifact that no holder may be asked for, and why
     storage: tuple[str, float] | None  # what the disk did, and when
     refused: tuple[str, ...]  # kinds that the disk's rules keep out
     certificate: tuple[str, bool] | None  # what is wrong with ours and what to do, and whether it has ended
@@ -69,6 +70,9 @@ def judge(facts: Facts) -> Judgement:
             DEGRADED,
             f"{facts.disproven} of the last {facts.proven + facts.disproven} verifications failed{served}",
         )
+    if facts.held_back:
+        artifact, why = facts.held_back
+        return Judgement(DEGRADED, f"{artifact} does not come: {why} Check that its port is open")
     quiet = facts.now - (facts.started if facts.last_completed is None else facts.last_completed)
     if facts.missing and not facts.moving and quiet > patience:
         why = f"{facts.stalled[0]}: {facts.stalled[1]}" if facts.stalled else "nobody reachable serves them"

@@ -5,6 +5,7 @@ added; none is renamed. Artifacts, receipts and health have theirs where they
 are made (`runtime.shapes`). Source: design section 9.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,8 +14,11 @@ from ringgossip.protocol.membership import Member
 from ringgossip.protocol.views import TransferView
 
 
-def member_shape(member: Member) -> dict[str, Any]:
-    """Return one member; `boot` and `incarnation` tell restarts from refutations."""
+def member_shape(member: Member, breakers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return one member; `boot` and `incarnation` tell restarts from refutations.
+
+    `breakers`: of those routes to it that failed and have not worked since, how they are.
+    """
     facts = member.facts
     return {
         "name": member.name,
@@ -34,6 +38,7 @@ def member_shape(member: Member) -> dict[str, Any]:
         "id": member.peer.hex(),
         "boot": member.boot,
         "incarnation": member.incarnation,
+        "breakers": dict(breakers or {}),
     }
 
 

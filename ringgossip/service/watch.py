@@ -62,6 +62,7 @@ class Watch:
             refused=self._refused(members),
             certificate=self._certificate(),
             deferred=tally.deferral(),
+            held_back=peer.held_back(),
             storage=None if tally.storage is None else (tally.storage.text, tally.storage.at),
             stopped="it was closed" if peer.closed else "",
         )
@@ -102,10 +103,13 @@ class Watch:
         states = Counter(member.state for member in peer.members())
         healthy = self.health()
         below, oldest = peer.below_copies()
+        breakers = Counter(breaker.state for breaker in peer.breakers())
         return {
             "artifacts_below_copies": ("Artifacts with fewer copies elsewhere than wanted", float(below)),
             "oldest_below_copies_seconds": ("For how long the oldest of them has too few", oldest),
             **{f"members_{state}": (f"Members that are {state}", float(states[state])) for state in _STATES},
+            "breakers_open": ("Routes to peers that are not tried for now", float(breakers["open"])),
+            "breakers_half_open": ("Routes that may be tried once", float(breakers["half_open"])),
             "healthy": ("1 unless this peer cannot do its work", float(healthy.healthy)),
             "degraded": ("1 if somebody should look at it", float(healthy.status != "healthy")),
             "artifacts": ("Artifacts in the catalog", float(peer.known)),

@@ -1,8 +1,9 @@
 """Have they converged? Promises L1, L2 and L3, and quiet, asked once faults have stopped.
 
 All running members must hold the same catalog, each must hold what it wants,
-everybody's view of the members must be the set of those that run, and whoever
-published something must know of its copies.
+everybody's view of the members must be the set of those that run, whoever
+published something must know of its copies, and no breaker may stay open where
+the way is free.
 """
 
 from typing import TYPE_CHECKING
@@ -122,6 +123,21 @@ def copy_problems(world: "World") -> list[str]:
             if unknown and len(holders) - len(unknown) < wanted:
                 names = ", ".join(sorted(unknown)[:3])
                 found.append(f"L3: {node.name} does not know that {names} hold {record.key.text}")
+    return found + breaker_problems(world)
+
+
+def breaker_problems(world: "World") -> list[str]:
+    """The rest of promise L3: breakers close; but of two that cannot accept connections neither can dial."""
+    nodes = running(world)
+    accepts = world.network.accepts
+    by_peer = {node.certificate.peer_id: node for node in nodes}
+    found = []
+    for node in nodes:
+        assert node.core is not None
+        for view in node.core.breakers.views(node.clock()):
+            other = by_peer.get(view.peer)
+            if view.state == "open" and other and (accepts[node.index] or accepts[other.index]):
+                found.append(f"L3: {node.name} does not try {other.name} by {view.route}: {view.reason}")
     return found
 
 

@@ -23,6 +23,7 @@ from ringgossip.protocol.core import (
     Dial,
     LinkId,
     MemberDown,
+    MemberReached,
     MemberUp,
     NeedCertificate,
     NeedLink,
@@ -317,7 +318,7 @@ class MemberNetwork:
                     node.pulses.append((peer, root))
                 case NeedCertificate(signer, from_peer):
                     self._fetch_certificate(node, signer, from_peer)
-                case CardChanged():
+                case CardChanged() | MemberReached():
                     pass
                 case CertificateHeard(found):
                     node.certificates[found.peer_id] = found

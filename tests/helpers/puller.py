@@ -22,6 +22,7 @@ from ringgossip.protocol.core import (
     Reserve,
     Send,
 )
+from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.pull import Pull
 from ringgossip.protocol.shelf import Shelf
 from ringgossip.protocol.transfer import Transfer
@@ -36,7 +37,7 @@ ME = PeerId(bytes(16))
 class Puller:
     """Gives inputs, performs what concerns the disk, and keeps everything else to be looked at."""
 
-    def __init__(self, seed: int = 1, **settings: Any) -> None:
+    def __init__(self, seed: int = 1, guide: Guide | None = None, **settings: Any) -> None:
         self.origin = Origin()
         self.now = 0.0
         self.shelf = Shelf()
@@ -54,6 +55,7 @@ class Puller:
             lambda record: False,
             lambda peer: peer.hex()[:2],
             self.now,
+            guide,
         )
         self.log: list[Effect | Notice] = []
         self.finished: list[Record] = []

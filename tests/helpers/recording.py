@@ -56,6 +56,15 @@ class RecordingCore:
     def dial_failed(self, address: Address, peer: PeerId | None, reason: str, now: float) -> list[Effect]:
         return self._note("dial_failed", address, reason)
 
+    def may_open_lane(self, peer: PeerId, now: float) -> bool:
+        return True
+
+    def lane_opened(self, peer: PeerId, now: float) -> list[Effect]:
+        return self._note("lane_opened", peer)
+
+    def lane_failed(self, peer: PeerId, reason: str, now: float) -> list[Effect]:
+        return self._note("lane_failed", peer, reason)
+
     def link_broken(self, link: LinkId, reason: str, now: float) -> list[Effect]:
         return self._note("link_broken", link, reason)
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringgossip.identity import Address, PeerId
-from ringgossip.protocol.core import DATAGRAM, NEVER, CloseLink, Dial, LinkId, Send
+from ringgossip.protocol.core import DATAGRAM, NEVER, CloseLink, Dial, LinkId, RouteFailed, Send
 from ringgossip.protocol.dialing import Dialing, DialingSettings
+from ringgossip.protocol.notices import BY_DIALLING
 from ringgossip.wire.messages import DialMe
 
 SMALL, ME, LARGE = peer(1), peer(5), peer(9)
@@ -28,9 +29,12 @@ def test_addresses_are_tried_in_order_and_then_the_peer_is_asked_to_dial_us() ->
     machine = dialing()
     assert machine.need(LARGE, 0.0) == [Dial(FIRST, LARGE)]
     assert machine.need(LARGE, 0.0) == []
-    assert machine.dial_failed(FIRST, LARGE, 0.1) == [Dial(SECOND, LARGE)]
-    asked = machine.dial_failed(SECOND, LARGE, 0.2)
-    assert asked == [Send(address, DialMe(), DATAGRAM) for address in (FIRST, SECOND)]
+    assert machine.dial_failed(FIRST, LARGE, "refused", 0.1) == [Dial(SECOND, LARGE)]
+    asked = machine.dial_failed(SECOND, LARGE, "refused", 0.2)
+    assert asked == [
+        *[Send(address, DialMe(), DATAGRAM) for address in (FIRST, SECOND)],
+        RouteFailed(LARGE, BY_DIALLING, "refused"),
+    ]
 
 
 def test_each_round_waits_longer_and_the_need_is_forgotten_in_the_end() -> None:
@@ -41,7 +45,7 @@ def test_each_round_waits_longer_and_the_need_is_forgotten_in_the_end() -> None:
         while any(isinstance(effect, Dial) for effect in out):
             (dial,) = out
             assert isinstance(dial, Dial)
-            out = machine.dial_failed(dial.address, LARGE, rounds[-1] if rounds else 0.0)
+            out = machine.dial_failed(dial.address, LARGE, "refused", rounds[-1] if rounds else 0.0)
         now = machine.next_wakeup()
         if now == NEVER:
             break
@@ -112,7 +116,7 @@ def test_whatever_comes_there_is_at_most_one_link_a_peer_and_no_busy_waiting(ste
             case 0:
                 machine.need(who, now)
             case 1:
-                machine.dial_failed(FIRST, who, now)
+                machine.dial_failed(FIRST, who, "refused", now)
             case 2:
                 number += 1
                 out, in_use = machine.link_opened(LinkId(number), who, rng.random() < 0.5, now)

@@ -24,6 +24,7 @@ WELL = Facts(
     disproven=0,
     worst_server="",
     stalled=None,
+    held_back=None,
     storage=None,
     refused=(),
     certificate=None,
@@ -134,3 +135,10 @@ def test_a_snapshot_that_is_put_off_for_long_is_degraded(since: float, status: s
 def test_a_certificate_that_ends_says_what_to_run(ended: bool, status: str) -> None:
     judgement = judge(replace(WELL, certificate=("it ends; run `ringgossip enroll`", ended)))
     assert (judgement.status, judgement.message) == (status, "it ends; run `ringgossip enroll`")
+
+
+def test_whoever_waits_behind_an_open_breaker_is_told_for_whom_and_why() -> None:
+    why = "The breaker of n0, who alone has it, is open (dial: timed out); n0 is tried again in 42 s."
+    judgement = judge(replace(WELL, missing=1, last_completed=0.0, held_back=("models/n0/best.pth", why)))
+    assert (judgement.status, judgement.healthy) == (DEGRADED, True)
+    assert judgement.message == f"models/n0/best.pth does not come: {why} Check that its port is open"
