@@ -94,6 +94,15 @@ class StrangerRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GossipKeysRefused(Event):
+    """A member that we dialled accepts none of our gossip keys."""
+
+    name: str
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerProtocolError(Event):
     """A member sent something that breaks the protocol."""
 

@@ -27,6 +27,7 @@ _NEWS = (
     events.ClonedIdentity,
     events.DatagramsBlocked,
     events.StrangerRefused,
+    events.GossipKeysRefused,
     events.PeerProtocolError,
     events.ArtifactRejected,
     events.ArtifactShrank,
@@ -72,6 +73,8 @@ def _sentence(event: Event) -> str:
             return f"UDP to {event.name} is blocked: everything goes over TCP"
         case events.StrangerRefused():
             return f"refused a stranger at {event.address}: {event.reason}"
+        case events.GossipKeysRefused():
+            return f"refused by a member at {event.address}: {event.reason}"
         case events.PeerProtocolError():
             return f"{event.name} broke the protocol: {event.reason}"
         case events.ArtifactAnnounced():

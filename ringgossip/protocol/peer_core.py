@@ -12,6 +12,7 @@ from ringgossip.content.record import Record
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import (
     ArtifactCompleted,
+    GossipKeysRefused,
     PeerProtocolError,
     PublicationWithdrawn,
     StrangerRefused,
@@ -217,6 +218,12 @@ class PeerCore(Looking):
         self._count("strangers_refused")
         host = address.rsplit(":", 1)[0]
         return self._settle(self._troubles.tell(host + reason, StrangerRefused(address, reason), now), now)
+
+    def keys_refused(self, address: str, name: str, reason: str, now: float) -> list[Effect]:
+        """A member we dialled accepts none of our gossip keys."""
+        self._count("strangers_refused")
+        event = GossipKeysRefused(name, address, reason)
+        return self._settle(self._troubles.tell(name, event, now), now)
 
     # --- messages -----------------------------------------------------------------------------------
 

@@ -8,20 +8,19 @@ handshakes fail waits longer and longer for the next (promise S7).
 import errno
 import os
 import socket
-import ssl
 import time
-from dataclasses import dataclass
 
 import trio
 
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.identity import Address, PeerId
-from ringgossip.identity.certificate import NodeCertificate, expired
-from ringgossip.identity.credentials import Credentials, why_refused
+from ringgossip.identity.certificate import expired
+from ringgossip.identity.credentials import Credentials
 from ringgossip.protocol.core import Dial, LinkId, SendChunk
 from ringgossip.runtime.board import Board
 from ringgossip.runtime.buffers import BufferPool
 from ringgossip.runtime.gate import Gate
+from ringgossip.runtime.greeting import HANDSHAKE_TIMEOUT, Greeted, Greeter, Refused
 from ringgossip.runtime.inbox import Inbox
 from ringgossip.runtime.lane import MAGIC, TOKEN_BYTES, Lane, new_token_and_keys
 from ringgossip.runtime.link import Link
@@ -29,27 +28,17 @@ from ringgossip.runtime.outbox import ChunkReader, Outbox
 from ringgossip.runtime.ports import plain_address
 from ringgossip.runtime.resolving import Resolver
 from ringgossip.runtime.sealed import KEY_BYTES
-from ringgossip.runtime.tls import TlsStream
 from ringgossip.runtime.workers import Workers
 from ringgossip.wire.codec import encode
-from ringgossip.wire.frames import FrameReader, pack_frame
+from ringgossip.wire.frames import pack_frame
 from ringgossip.wire.messages import BodyLane, Message
 
 CONNECT_TIMEOUT = 5.0
-HANDSHAKE_TIMEOUT = 5.0
 MOST_DIALS = 64
 _WATCH_INTERVAL = 2.0
 _OFFER_POLL = 0.02
 # Out of descriptors: let some links end before the next is accepted.
 _NO_MORE_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """Why there is no link; `stranger` if the other side is none of our cluster, or takes us for one."""
-
-    reason: str
-    stranger: bool
 
 
 class Links:
@@ -66,7 +55,7 @@ class Links:
         sending: BufferPool,
         nursery: trio.Nursery,
     ) -> None:
-        self._credentials = credentials
+        self._greeter = Greeter(credentials)
         self._board = board
         self._resolver = resolver
         self._inbox = inbox
@@ -148,49 +137,22 @@ class Links:
 
     async def _accept(self, sock: socket.socket, address: Address) -> None:
         welcome = False
-        opened: tuple[TlsStream, NodeCertificate] | _Refused | None
+        opened: Greeted | Refused | None
         try:
             if await self._is_lane(sock):
                 opened = await self._accept_lane(sock)
             else:
-                opened = await self._shake_hands(sock, server=True)
-            welcome = not isinstance(opened, _Refused)
+                opened = await self._greeter.greet(sock, server=True)
+            welcome = not isinstance(opened, Refused)
         finally:
             self._gate.leave(address.host, welcome, trio.current_time())
         if opened is None:
             return
-        if isinstance(opened, _Refused):
+        if isinstance(opened, Refused):
             # Whoever knocks and goes away is a stranger too: nothing proves the contrary.
             self._refused(address, opened.reason)
             return
-        stream, certificate = opened
-        await self._run_link(stream, FrameReader(), certificate, address, dialled=False)
-
-    async def _shake_hands(
-        self, sock: socket.socket, server: bool
-    ) -> tuple[TlsStream, NodeCertificate] | _Refused:
-        """Return the connection and whose it is, or why there is none."""
-        try:
-            stream = TlsStream(sock, self._credentials.ssl_context(server), server)
-        except (OSError, ValueError) as error:
-            sock.close()
-            return _Refused(why_refused(error), stranger=False)
-        done = False
-        try:
-            with trio.fail_after(HANDSHAKE_TIMEOUT):
-                await stream.handshake()
-            certificate = self._credentials.peer_certificate(stream.socket)
-            done = True
-        except trio.TooSlowError:
-            return _Refused("it did not complete the TLS handshake in time", stranger=False)
-        except PeerMisbehaved as error:
-            return _Refused(str(error), stranger=True)
-        except OSError as error:
-            return _Refused(why_refused(error), _is_verdict(error))
-        finally:
-            if not done:
-                stream.close()
-        return stream, certificate
+        await self._run_link(opened, address, dialled=False)
 
     # --- lanes for bodies -------------------------------------------------------------------
 
@@ -204,7 +166,7 @@ class Links:
         except OSError:
             return False
 
-    async def _accept_lane(self, sock: socket.socket) -> _Refused | None:
+    async def _accept_lane(self, sock: socket.socket) -> Refused | None:
         """Attach a lane to the link on which it was told; the refusal if there is none."""
         lane = None
         attached = False
@@ -221,14 +183,14 @@ class Links:
                     if link is None:
                         await trio.sleep(_OFFER_POLL)
                 if link is None or link.offered is None:
-                    return _Refused("it spoke plain text, not TLS", stranger=True)
+                    return Refused("it spoke plain text, not TLS", stranger=True)
                 lane = Lane(sock, link.offered[1], False, self._inbox)
                 link.offered = None
                 await lane.greet()
             attached = link.attach(lane)
             return None
         except (OSError, trio.TooSlowError, PeerMisbehaved):
-            return _Refused("it asked for a lane that nobody told of", stranger=True)
+            return Refused("it asked for a lane that nobody told of", stranger=True)
         finally:
             if not attached:
                 sock.close()
@@ -265,20 +227,20 @@ class Links:
     async def _dial(self, address: Address, peer: PeerId | None) -> None:
         async with self._dials:
             opened = await self._connect(address)
-        if isinstance(opened, _Refused):
-            if opened.stranger:
+        if isinstance(opened, Refused):
+            core, now = self._board.core, trio.current_time()
+            if opened.keyless is not None:
+                self._board.perform(core.keys_refused(str(address), opened.keyless.name, opened.reason, now))
+            elif opened.stranger:
                 self._refused(address, opened.reason)
-            self._board.perform(
-                self._board.core.dial_failed(address, peer, opened.reason, trio.current_time())
-            )
+            self._board.perform(core.dial_failed(address, peer, opened.reason, now))
             return
-        stream, reader, certificate = opened
-        if peer is not None and certificate.peer_id != peer:
-            reason = f"{certificate.name} answered there"
+        if peer is not None and opened.certificate.peer_id != peer:
+            reason = f"{opened.certificate.name} answered there"
             self._board.perform(self._board.core.dial_failed(address, peer, reason, trio.current_time()))
-        await self._run_link(stream, reader, certificate, address, dialled=True)
+        await self._run_link(opened, address, dialled=True)
 
-    async def _connect(self, address: Address) -> tuple[TlsStream, FrameReader, NodeCertificate] | _Refused:
+    async def _connect(self, address: Address) -> Greeted | Refused:
         sock = None
         try:
             with trio.fail_after(CONNECT_TIMEOUT):
@@ -293,33 +255,7 @@ class Links:
         except BaseException:
             _closed(sock, "")
             raise
-        opened = await self._shake_hands(sock, server=False)
-        if isinstance(opened, _Refused):
-            return opened
-        stream, certificate = opened
-        reader = FrameReader()
-        return await self._await_welcome(stream, reader) or (stream, reader, certificate)
-
-    async def _await_welcome(self, stream: TlsStream, reader: FrameReader) -> _Refused | None:
-        """Wait for the other side's first words.
-
-        In TLS 1.3 the dialling side is done before the other has looked at its
-        certificate; whoever speaks to us has accepted it.
-        """
-        done = False
-        try:
-            with trio.fail_after(HANDSHAKE_TIMEOUT):
-                count = await stream.receive_into(reader.writable())
-            done = bool(count)
-        except trio.TooSlowError:
-            return _Refused("it said nothing after the TLS handshake", stranger=False)
-        except OSError as error:
-            return _Refused(why_refused(error), _is_verdict(error))
-        finally:
-            if not done:
-                stream.close()
-        reader.received(count)
-        return None if count else _Refused("it closed the link before its first word", stranger=False)
+        return await self._greeter.greet(sock, server=False)
 
     def _refused(self, address: Address, reason: str) -> None:
         now = trio.current_time()
@@ -327,17 +263,13 @@ class Links:
 
     # --- links ----------------------------------------------------------------------------------------
 
-    async def _run_link(
-        self,
-        stream: TlsStream,
-        reader: FrameReader,
-        certificate: NodeCertificate,
-        address: Address,
-        dialled: bool,
-    ) -> None:
+    async def _run_link(self, opened: Greeted, address: Address, dialled: bool) -> None:
         self._last += 1
         number = LinkId(self._last)
-        link = Link(number, stream, reader, certificate, address, dialled, self._board, self._inbox)
+        certificate = opened.certificate
+        link = Link(
+            number, opened.stream, opened.reader, certificate, address, dialled, self._board, self._inbox
+        )
         link.open_lane = self._open_lane
         link.outbox = Outbox(self._reader, self._readers, self._sending, link.wake_sender)
         self._links[number] = link
@@ -406,12 +338,7 @@ def _words(problem: int) -> str:
     return "nobody listens there" if problem == errno.ECONNREFUSED else os.strerror(problem)
 
 
-def _closed(sock: socket.socket | None, reason: str) -> _Refused:
+def _closed(sock: socket.socket | None, reason: str) -> Refused:
     if sock is not None:
         sock.close()
-    return _Refused(reason, stranger=False)
-
-
-def _is_verdict(error: OSError) -> bool:
-    """Tell whether TLS judged the other side, rather than the connection having ended."""
-    return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
+    return Refused(reason, stranger=False)

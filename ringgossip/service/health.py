@@ -37,6 +37,7 @@ class Facts:
     storage: tuple[str, float] | None  # what the disk did, and when
     refused: tuple[str, ...]  # kinds that the disk's rules keep out
     certificate: tuple[str, bool] | None  # what is wrong with ours and what to do, and whether it has ended
+    keys_refused: str  # a member that accepts none of our gossip keys; empty: nobody said so
     deferred: tuple[str, float] | None  # a snapshot that is put off, why, and since when
     stopped: str  # why the peer ended; empty: it runs
 
@@ -61,6 +62,12 @@ def judge(facts: Facts) -> Judgement:
         return Judgement(UNHEALTHY, f"stopped: {facts.stopped}")
     if facts.certificate is not None and facts.certificate[1]:
         return Judgement(UNHEALTHY, facts.certificate[0])
+    if facts.keys_refused and facts.members_alive <= 1:
+        return Judgement(
+            UNHEALTHY,
+            f"no member accepts our gossip key ({facts.keys_refused} said so): copy gossip.keys from the "
+            "credentials of a node that is well to ours, and restart this peer",
+        )
     if facts.storage is not None and facts.now - facts.storage[1] <= patience:
         state = UNHEALTHY if facts.missing and not facts.moving else DEGRADED
         return Judgement(state, f"the disk: {facts.storage[0]}")

@@ -16,6 +16,7 @@ from ringgossip.events import (
     CertificateExpires,
     CopyConfirmed,
     Event,
+    GossipKeysRefused,
     SnapshotDeferred,
     StorageTrouble,
     StrangerRefused,
@@ -76,6 +77,7 @@ class Tally:
         self.stalled: dict[str, Told] = {}
         self.storage: Told | None = None
         self.stranger: Told | None = None
+        self.keys: Told | None = None  # who accepts none of our gossip keys, the last of them
         self.certificate: tuple[str, int] | None = None  # what to do about ours, and when it ends
         self._deferred: dict[str, tuple[Told, float]] = {}  # path -> why, since when
         self.bad_chunks: Counter[str] = Counter()
@@ -115,6 +117,8 @@ class Tally:
                 self.storage = Told(event.reason, now)
             case StrangerRefused():
                 self.stranger = Told(f"{event.address}: {event.reason}", now)
+            case GossipKeysRefused():
+                self.keys = Told(event.name, now)
             case CertificateExpires():
                 self.certificate = (event.reason, event.not_after)
             case SnapshotDeferred():

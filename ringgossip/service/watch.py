@@ -61,6 +61,7 @@ class Watch:
             stalled=None if stalled is None else (stalled[0], stalled[1].text),
             refused=self._refused(members),
             certificate=self._certificate(),
+            keys_refused="" if tally.keys is None else tally.keys.text,
             deferred=tally.deferral(),
             held_back=peer.held_back(),
             storage=None if tally.storage is None else (tally.storage.text, tally.storage.at),

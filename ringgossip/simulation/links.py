@@ -56,7 +56,12 @@ class Side(Protocol):
         """Say why a certificate is refused in the handshake; None: it is good."""
         ...
 
+    @property
+    def keys(self) -> list[str]: ...
+
     def link_refused(self, address: Address, reason: str) -> None: ...
+
+    def keys_refused(self, address: Address, name: str) -> None: ...
 
     def on_dial_failed(self, address: Address, expected: Any, reason: str) -> None: ...
 
@@ -254,6 +259,11 @@ class Links:
         refused = source.judge(accepting.certificate)
         if refused is not None:
             return source.on_dial_failed(address, expected, f"refused: {refused}")
+        if not any(key in accepting.keys for key in source.keys):
+            name = source.certificate.name
+            accepting.link_refused(network.addresses[source.index], f"{name!r} has none of our gossip keys")
+            source.keys_refused(address, accepting.certificate.name)
+            return source.on_dial_failed(address, expected, "we share no gossip key")
         self._open(source, accepting, address)
         return None
 

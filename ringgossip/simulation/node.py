@@ -61,10 +61,10 @@ class Restless(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A sealed datagram: who sealed it, for which cluster, and what is in it."""
+    """A sealed datagram: who sealed it, under which gossip key, and what is in it."""
 
     sender: PeerId
-    cluster: str
+    key: str
     carried: Any
     tag: int
 
@@ -100,7 +100,7 @@ class Node:
         self.stopped: str | None = None  # why the peer asked to be stopped
         self.service = 0.0  # seconds that each input takes
         self.stranger = False
-        self.key = shared.cluster  # What seals its datagrams; a stranger has another.
+        self.keys = [shared.cluster]  # Its gossip keys, the one in use first; a stranger has another.
         self.dialect = CURRENT
         self.false_chunks = 0.0  # The share of chunks that a liar gives with other bytes.
         self.catching = False
@@ -250,7 +250,7 @@ class Node:
             self._datagrams_waiting += 1
         if self.catching:
             self.caught = [*self.caught[1 - _MOST_CAUGHT :], packet]
-        if damaged or packet.cluster != self.key:
+        if damaged or packet.key not in self.keys:
             reason = "its packet does not open"
             return self.give(DATAGRAM_EVENT, 0, core.packet_refused, str(source), reason)
         message = self._open(packet.carried, packet.sender)
@@ -280,6 +280,11 @@ class Node:
     def link_refused(self, address: Address, reason: str) -> None:
         if self.core is not None:
             self.give(STREAM, 1, self.core.packet_refused, str(address), reason)
+
+    def keys_refused(self, address: Address, name: str) -> None:
+        if self.core is not None:
+            reason = f"{name!r} accepts none of our gossip keys"
+            self.give(STREAM, 8, self.core.keys_refused, str(address), name, reason)
 
     def on_dial_failed(self, address: Address, expected: PeerId | None, reason: str) -> None:
         if self.core is not None:
@@ -384,7 +389,7 @@ class Node:
 
     def sealed(self, carried: Any, tag: int, sender: PeerId) -> Packet:
         """Return a packet under our key; only a liar names another sender."""
-        return Packet(sender, self.key, carried, tag)
+        return Packet(sender, self.keys[0], carried, tag)
 
     def _tell(self, effect: Tell) -> None:
         self.told.append((self.kernel.now, effect.event))

@@ -74,6 +74,7 @@ class PeerSpec:
     rules: RuleSettings = field(default_factory=RuleSettings)
     version: str = "current"  # of the software: current, older or newer
     stranger: bool = False  # Has a certificate of another authority, and another gossip key.
+    certified: bool = False  # A stranger whose certificate is good: only its gossip key is another.
 
 
 @dataclass(slots=True)
@@ -146,13 +147,13 @@ class World:
         node.dialect = DIALECTS[spec.version]
         if spec.stranger:
             node.stranger = True
-            node.key += " of others"
+            node.keys = [f"{self.authority.cluster} of others"]
         self.links.add(node)
         self.nodes.append(node)
         self._last_boot.append(0)
 
     def _notary(self, spec: PeerSpec) -> FakeNotary:
-        if spec.stranger:
+        if spec.stranger and not spec.certified:
             return Authority(self.authority.cluster, self.kernel.seed + 1).enroll(spec.name)
         return self.authority.enroll(spec.name)
 

@@ -35,6 +35,9 @@ from ringgossip.wire.fields import Request as Request
 from ringgossip.wire.fields import Short as Short
 from ringgossip.wire.fields import Text as Text
 from ringgossip.wire.fields import Whole as Whole
+from ringgossip.wire.proof import KeyProven as KeyProven
+from ringgossip.wire.proof import KeysOffered as KeysOffered
+from ringgossip.wire.proof import KeysUnknown as KeysUnknown
 
 PROTOCOL_VERSION = 1
 
@@ -391,6 +394,9 @@ MESSAGES: dict[int, type[Message]] = {
     2: DialMe,
     3: CatalogRoot,
     4: BodyLane,
+    5: KeysOffered,
+    6: KeyProven,
+    7: KeysUnknown,
     10: Ping,
     11: Ack,
     12: PingRequest,

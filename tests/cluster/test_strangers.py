@@ -165,12 +165,25 @@ def test_a_wrong_gossip_key_is_refused_counted_and_named(
     nodes: list[Node], shared_cluster: Cluster, second_cluster: Callable[..., Cluster]
 ) -> None:
     wrong = shared_cluster.node("wrong-key")
-    shutil.copy(second_cluster().authority / "gossip.keys", Path(wrong.keys["credentials"]) / "gossip.keys")
+    credentials = Path(wrong.keys["credentials"])
+    shutil.copy(second_cluster().authority / "gossip.keys", credentials / "gossip.keys")
     before = nodes[0].counter("strangers_refused")
     wrong.start()
-    until(lambda: nodes[0].counter("strangers_refused") > before, "its packets to be counted")
-    until(lambda: refused(nodes[0], "key"), "a line that speaks of the key")
-    until(lambda: refused(wrong, "key"), "a line that speaks of the key, on the wrong side too")
+    until(lambda: nodes[0].counter("strangers_refused") >= before + 2, "it to be counted, again and again")
+    until(lambda: refused(nodes[0], "'wrong-key' has a certificate of this cluster, but none"), "a line here")
+    until(lambda: [line for line in wrong.lines if "accepts none of our gossip keys" in line], "a line there")
+    # It knows nobody, nobody knows it, and it says so itself.
+    assert list(wrong.states()) == ["wrong-key"]
+    each(nodes, lambda node: "wrong-key" not in node.states(), "to know it not")
+    status = wrong.client.status()
+    assert not status["healthy"]
+    assert "no member accepts our gossip key (node-1 said so): copy gossip.keys" in status["verdict"]
+    assert len(refused(nodes[0], "'wrong-key'")) <= 3
+    # What it says is what helps.
+    assert wrong.stop() < 3
+    shutil.copy(shared_cluster.authority / "gossip.keys", credentials / "gossip.keys")
+    wrong.start()
+    shared_cluster.meet(*nodes, wrong)
     assert wrong.stop() < 3
     del shared_cluster.nodes["wrong-key"]
 

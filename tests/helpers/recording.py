@@ -71,6 +71,9 @@ class RecordingCore:
     def packet_refused(self, address: str, reason: str, now: float) -> list[Effect]:
         return self._note("packet_refused", reason)
 
+    def keys_refused(self, address: str, name: str, reason: str, now: float) -> list[Effect]:
+        return self._note("keys_refused", name, reason)
+
     def misbehaved(self, sender: PeerId, reason: str, now: float) -> list[Effect]:
         return self._note("misbehaved", sender, reason)
 

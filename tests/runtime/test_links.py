@@ -1,6 +1,7 @@
 """Links: who is let in, what goes first, what a misbehaving side costs."""
 
 import os
+import shutil
 import socket
 
 import pytest
@@ -9,6 +10,7 @@ from recording import Node, open_node
 
 from ringgossip.content.hashing import hash_bytes
 from ringgossip.identity import Address
+from ringgossip.identity.credentials import Credentials
 from ringgossip.protocol.core import LINK, CloseLink, Dial, LinkId, Send, SendChunk
 from ringgossip.runtime import link as link_module
 from ringgossip.wire.codec import encode
@@ -45,6 +47,70 @@ async def test_a_node_of_another_cluster_is_refused_by_both_sides(nodes) -> None
         await alice.core.until("packet_refused")
         assert not alice.core.told("link_opened")
         assert not mallory.core.told("link_opened")
+
+
+async def test_a_good_certificate_with_another_gossip_key_is_refused_and_both_sides_say_so(
+    nodes, tmp_path
+) -> None:
+    keyless = shutil.copytree(nodes.bob, tmp_path / "bob")
+    shutil.copy(nodes.mallory / "gossip.keys", keyless)
+    async with open_node(nodes.alice) as alice, open_node(keyless) as bob:
+        bob.perform([Dial(alice.address, None)])
+        [(name, here)] = await bob.core.until("keys_refused")
+        [(there,)] = await alice.core.until("packet_refused")
+        await bob.core.until("dial_failed")
+        assert name == "alice"
+        assert "'alice' accepts none of our gossip keys: copy gossip.keys" in here
+        assert "'bob' has a certificate of this cluster, but none of our gossip keys: copy" in there
+        assert not alice.core.told("link_opened")
+        assert not bob.core.told("link_opened")
+
+
+async def test_every_step_of_a_change_of_gossip_keys_lets_members_link(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        rings = [node.credentials.gossip_keys for node in (alice, bob)]
+        old, new = rings[0].used, rings[0].add(b"n" * 32)
+
+        def steps():
+            yield rings[0].remove, new
+            for step, key in (("add", b"n" * 32), ("use", new), ("remove", old)):
+                for ring in rings:
+                    yield getattr(ring, step), key
+
+        for number, (step, key) in enumerate(steps(), 1):
+            step(key)
+            bob.perform([Dial(alice.address, alice.peer_id)])
+            await alice.core.until("link_opened", number)
+        assert not alice.core.told("packet_refused") + bob.core.told("dial_failed")
+
+
+async def test_whoever_says_nothing_after_tls_is_given_up_and_reaches_no_core(nodes, monkeypatch) -> None:
+    monkeypatch.setattr("ringgossip.runtime.greeting.HANDSHAKE_TIMEOUT", 0.2)
+    async with open_node(nodes.alice) as alice:
+        context = Credentials.load(nodes.bob).ssl_context(server=False)
+        stream = await trio.open_tcp_stream("127.0.0.1", alice.address.port)
+        tls = trio.SSLStream(stream, context)
+        await tls.do_handshake()
+        [(reason,)] = await alice.core.until("packet_refused")
+        assert reason == "it said nothing after the TLS handshake"
+        assert not alice.core.told("link_opened")
+        await trio.aclose_forcefully(tls)
+
+
+async def test_whoever_skips_the_proof_of_its_key_is_refused(nodes) -> None:
+    async with open_node(nodes.alice) as alice:
+        context = Credentials.load(nodes.bob).ssl_context(server=False)
+        # Another message, no message at all, one too long, one that nobody knows.
+        for words in (encode(CatalogRoot(b"8 octets")), b"\xc1", bytes(2000), b"\x91\x7f"):
+            before = len(alice.core.told("packet_refused"))
+            stream = await trio.open_tcp_stream("127.0.0.1", alice.address.port)
+            tls = trio.SSLStream(stream, context)
+            await tls.do_handshake()
+            await tls.send_all(pack_frame(words))
+            await alice.core.until("packet_refused", before + 1)
+            await trio.aclose_forcefully(tls)
+        assert not alice.core.told("link_opened")
+        assert not alice.core.told("receive")
 
 
 async def test_plain_text_is_refused_with_one_clear_reason(nodes) -> None:
@@ -84,6 +150,7 @@ async def test_another_peer_than_expected_is_told_as_a_failed_dial(nodes) -> Non
 
 async def test_silent_strangers_are_cut_off_and_members_still_get_in(nodes, monkeypatch) -> None:
     monkeypatch.setattr("ringgossip.runtime.gate.FORGIVEN", 50.0)
+    monkeypatch.setattr("ringgossip.runtime.greeting.HANDSHAKE_TIMEOUT", 0.2)
     monkeypatch.setattr("ringgossip.runtime.links.HANDSHAKE_TIMEOUT", 0.2)
     async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
         strangers = [await trio.open_tcp_stream("127.0.0.1", alice.address.port) for _ in range(60)]

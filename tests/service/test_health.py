@@ -28,6 +28,7 @@ WELL = Facts(
     storage=None,
     refused=(),
     certificate=None,
+    keys_refused="",
     deferred=None,
     stopped="",
 )
@@ -51,6 +52,16 @@ def test_a_peer_whose_seeds_are_silent_is_degraded_only_after_a_while() -> None:
     judgement = judge(alone)
     assert (judgement.status, judgement.healthy) == (DEGRADED, True)
     assert "none of 2 seeds answers; check" in judgement.message
+
+
+def test_a_peer_whose_gossip_key_nobody_accepts_cannot_do_its_work_and_says_what_to_do() -> None:
+    judgement = judge(replace(WELL, members_alive=1, keys_refused="gpu-2"))
+    assert judgement.status == UNHEALTHY
+    assert "no member accepts our gossip key (gpu-2 said so): copy gossip.keys" in judgement.message
+
+
+def test_one_member_with_another_key_makes_nobody_else_ill() -> None:
+    assert judge(replace(WELL, keys_refused="gpu-9")).status == HEALTHY
 
 
 def test_lost_members_are_named_and_do_no_harm() -> None:

@@ -22,6 +22,7 @@ class Speaker:
         self.presence = Presence.RUNNING
         self.certificate: Any = f"certificate {index}"
         self.dislikes: Any = None
+        self.keys = ["the key"]
         self.heard: list[tuple[str, Any]] = []
         self.times: list[float] = []
         self.end: End | None = None
@@ -35,6 +36,9 @@ class Speaker:
 
     def link_refused(self, address: Address, reason: str) -> None:
         self.note("refused", reason)
+
+    def keys_refused(self, address: Address, name: str) -> None:
+        self.note("keys refused", name)
 
     def on_dial_failed(self, address: Address, expected: Any, reason: str) -> None:
         self.note("dial failed", reason)
