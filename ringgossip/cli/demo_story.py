@@ -34,6 +34,9 @@ _NPZ_ROWS = 4000
 _GAMES_BEFORE = 2000
 _MOST_KILLS = 4
 _LEAST_PUBLICATIONS = 3  # of the live database, each with a copy on everybody
+# Seconds for one of them: a tenth of it is enough on a quiet machine; on a busy one a version that
+# is replaced before it arrived would be told as a failure of the peers.
+_GAMES_PATIENCE = 12.0
 
 Say = Callable[[str], None]
 
@@ -134,7 +137,12 @@ class Story:
         while not self._stop.is_set():
             try:
                 self._publish(
-                    self.nodes[0], "games", self.matter / GAMES, timeout=3.0, board_type="hex8", num_players=2
+                    self.nodes[0],
+                    "games",
+                    self.matter / GAMES,
+                    timeout=_GAMES_PATIENCE,
+                    board_type="hex8",
+                    num_players=2,
                 )
                 self.measures.publications += 1
             except SnapshotPostponed:

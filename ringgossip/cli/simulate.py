@@ -1,9 +1,14 @@
-"""`ringgossip simulate`: what happens to a cluster if...? One seed, many, the least plan, or two compared."""
+"""`ringgossip simulate`: what happens to a cluster if...? And is this simulator to be believed?
+
+A story with one seed, many, the least plan, or two compared; with `--truth`,
+the experiments of the literature.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ringgossip.cli.options import json_option, unused_data_option
 from ringgossip.errors import UsageError
@@ -26,25 +31,42 @@ def _seed_range(_: click.Context, __: click.Parameter, value: str | None) -> ran
     return range(low, high + 1)
 
 
+# What says something about a story only.
+_OF_STORIES = ("story_path", "seed", "seeds", "nodes", "shrink", "diff", "trace", "report")
+
+
+def _refuse_with_truth(context: click.Context) -> None:
+    for name in _OF_STORIES:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            said = "STORY.yaml" if name == "story_path" else f"--{name}"
+            raise UsageError(f"--truth runs the experiments of the literature, not a story: leave out {said}")
+
+
 @click.command("simulate")
-@click.argument("story_path", metavar="STORY.yaml", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("story_path", metavar="[STORY.yaml]", required=False,
+                type=click.Path(path_type=Path, dir_okay=False))  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Run this seed.")
 @click.option("--seeds", callback=_seed_range, metavar="A..B", help="Run all of these seeds.")
-@click.option(
-    "--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes for --seeds."
-)
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
+              help="Processes for --seeds and --truth.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["processes", "dask"]), default="processes", show_default=True,
-              help="Who runs --seeds.")  # fmt: skip
+              help="Who runs --seeds and --truth.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler; else one is started here.")
 @click.option("--nodes", type=click.IntRange(1, 10_000), help="So many peers instead of the story's own.")
 @click.option("--shrink", is_flag=True, help="If the seed fails: find the smallest plan of faults that does.")
 @click.option("--diff", nargs=2, metavar="A B", help="First event in which two seeds or traces differ.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Write every event of the run to this file.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write a report as one HTML file.")
+@click.option("--truth", is_flag=True, help="No story: run published experiments, and compare the figures.")
+@click.option("--study", "studies", multiple=True, metavar="NAME",
+              help="With --truth: only this one; may be said again.")  # fmt: skip
+@click.option("--quick", is_flag=True, help="With --truth: fewer runs, and nothing that takes long.")
 @json_option
 @unused_data_option
+@click.pass_context
 def command(
-    story_path: Path,
+    context: click.Context,
+    story_path: Path | None,
     seed: int,
     seeds: range | None,
     jobs: int,
@@ -55,13 +77,30 @@ def command(
     diff: tuple[str, str] | None,
     trace: Path | None,
     report: Path | None,
+    truth: bool,
+    studies: tuple[str, ...],
+    quick: bool,
     as_json: bool,
 ) -> int:
     """Tell STORY.yaml with simulated peers, and say whether every promise in it held.
 
     The peers are the machines that production runs; time, network and disks are
     made. The same seed gives the same run. Exit code 1 if a promise broke.
+
+    With --truth there is no story: experiments of the literature are run on the
+    same machines. Exit code 1 if a figure is not the published one.
     """
+    if truth:
+        _refuse_with_truth(context)
+        from ringgossip.cli import simulate_truth
+
+        return simulate_truth.run(
+            studies, quick=quick, jobs=jobs, engine_name=engine, scheduler=scheduler, as_json=as_json
+        )
+    if studies or quick:
+        raise UsageError(f"{'--study' if studies else '--quick'} is about --truth: give that too")
+    if story_path is None:
+        raise UsageError("which story? Name a file, such as simulations/flash_crowd.yaml, or give --truth")
     from ringgossip.cli import simulate_many, simulate_one
     from ringgossip.simulation.scenario_schema import read_story
 

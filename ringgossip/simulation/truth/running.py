@@ -5,26 +5,29 @@ the table is the same whatever runs where.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass
 from importlib import import_module
-from time import monotonic
 from typing import Any
 
 from ringgossip.errors import ConfigError
-from ringgossip.simulation.truth.studies import Case, Study, read_studies
+from ringgossip.simulation.engines import Here
+from ringgossip.simulation.truth.studies import Case, Study
 from ringgossip.simulation.truth.table import Row, Sample, Table, columns, judge
 
 Result = dict[str, Sample]
 
 
-class _Here(Executor):
-    """Does the work at once, in this process."""
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far everything is, told after each batch of runs of one study."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
+    study: str
+    runs_done: int
+    runs: int
+    all_done: int
+    all_runs: int
 
 
 def run_batch(family: str, setup: Mapping[str, Any], seeds: Sequence[str]) -> list[Result]:
@@ -55,57 +58,63 @@ def _rows(study: Study, case: Case, results: Sequence[Result]) -> list[Row]:
     return rows
 
 
-def run_truth(
-    studies: Sequence[str] | Sequence[Study] = (),
-    quick: bool = False,
-    executor: Executor | None = None,
-    progress: Callable[[str], None] = lambda line: None,
-) -> Table:
-    """Run these studies (names, or all), and return the table; `progress` hears a line for each one done.
-
-    Raises `UsageError` for an unknown name, `ConfigError` for a file that is wrong.
-    """
-    chosen = [study for study in studies if isinstance(study, Study)]
-    if not chosen:
-        chosen = read_studies([name for name in studies if isinstance(name, str)])
-    workers = executor if executor is not None else _Here()
-    started = monotonic()
-    jobs: list[tuple[int, int, int, list[str]]] = []
-    for at, study in enumerate(chosen):
+def _batches(studies: Sequence[Study], quick: bool) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield what a worker does in one go: which study, which of its cases, and the seeds."""
+    for at, study in enumerate(studies):
         for number, case in enumerate(study.cases):
             runs = case.quick_runs if quick else case.runs
             seeds = [f"{study.name}/{case.name}/{run}" for run in range(runs)]
             for first in range(0, runs, study.batch):
-                jobs.append((at, number, first, seeds[first : first + study.batch]))
-    waiting: dict[Future[list[Result]], tuple[int, int, int]] = {}
+                yield at, number, seeds[first : first + study.batch]
+
+
+def run_truth(
+    studies: Sequence[Study],
+    quick: bool = False,
+    executor: Executor | None = None,
+    heard: Callable[[Progress], None] = lambda progress: None,
+) -> Table:
+    """Run these studies, and return the table. Ctrl-C ends it with the cases that are finished.
+
+    Raises `ConfigError` for a study that asks for what its runs do not yield.
+    """
+    workers = executor if executor is not None else Here()
+    batches = list(_batches(studies, quick))
+    runs = Counter[int]()
+    asked = Counter[tuple[int, int]]()
+    for at, number, seeds in batches:
+        runs[at] += len(seeds)
+        asked[at, number] += 1
+    done = Counter[int]()
+    waiting: dict[Future[list[Result]], int] = {}
     found: dict[tuple[int, int], dict[int, list[Result]]] = {}
-    left = Counter(at for at, *_ in jobs)
 
-    def heard(future: "Future[list[Result]]") -> None:
-        at, number, first = waiting.pop(future)
-        found.setdefault((at, number), {})[first] = future.result()
-        left[at] -= 1
-        if not left[at]:
-            done = len(jobs) - left.total()
-            progress(f"{monotonic() - started:6.1f} s  {done}/{len(jobs)}  {chosen[at].name}")
+    def take(future: "Future[list[Result]]") -> None:
+        batch = waiting.pop(future)
+        at, number, seeds = batches[batch]
+        found.setdefault((at, number), {})[batch] = future.result()
+        done[at] += len(seeds)
+        heard(Progress(studies[at].name, done[at], runs[at], done.total(), runs.total()))
 
+    interrupted = False
     try:
-        for at, number, first, seeds in jobs:
-            study = chosen[at]
+        for batch, (at, number, seeds) in enumerate(batches):
+            study = studies[at]
             future = workers.submit(run_batch, study.family, dict(study.cases[number].setup), seeds)
-            waiting[future] = (at, number, first)
+            waiting[future] = batch
             if future.done():
-                heard(future)
+                take(future)
         for future in as_completed(list(waiting)):
-            heard(future)
+            take(future)
+    except KeyboardInterrupt:
+        interrupted = True
     finally:
         for future in waiting:
             future.cancel()
     rows: list[Row] = []
-    for at, study in enumerate(chosen):
-        for number, case in enumerate(study.cases):
-            batches = found.get((at, number), {})
-            results = [result for first in sorted(batches) for result in batches[first]]
-            if results:
-                rows += _rows(study, case, results)
-    return Table(tuple(rows))
+    finished = [each for each in asked if len(found.get(each, ())) == asked[each]]
+    for at, number in finished:
+        found_here = found[at, number]
+        results = [result for batch in sorted(found_here) for result in found_here[batch]]
+        rows += _rows(studies[at], studies[at].cases[number], results)
+    return Table(tuple(rows), len(asked), len(finished), interrupted)

@@ -5,8 +5,10 @@ holds for all its cases (`setup`), and the cases, each with the quantities that
 it yields and their published values, as printed.
 """
 
+import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ import ringgossip
 from ringgossip.config.yaml_nodes import Document, KeyPath, Problem, dotted, read_document
 from ringgossip.errors import ConfigError, UsageError
 
-FAMILIES = ("epidemics",)
+# Who runs a study: a module of this folder with `run(setup, seed)`, which yields what one run
+# measured by name, and `theory(setup, means)`. To add a study, write its YAML file in
+# `simulations/truth/`; if it needs a module of its own, that module's line goes here.
+FAMILIES = (
+    "epidemics",
+)  # fmt: skip
 STATISTICS = ("mean", "median", "ratio", "highest", "lowest")
 JUDGEMENTS = ("equal", "at_most", "at_least")
-
-FOLDER = Path(ringgossip.__file__).parent.parent / "simulations" / "truth"
 
 _STUDY = ("study", "family", "source", "note", "setup", "runs", "quick_runs", "batch", "cases")
 _CASE = ("case", "setup", "runs", "quick_runs", "note", "quantities")
@@ -158,14 +163,23 @@ def read_study(path: Path) -> Study:
     return _Reader(path, document).study()
 
 
-def read_studies(names: Iterable[str] = (), folder: Path = FOLDER) -> list[Study]:
+def folder_of_studies() -> Path:
+    """Return where the studies lie: in the checkout, else where `pip install` put them."""
+    here = Path(ringgossip.__file__).parent.parent / "simulations" / "truth"
+    return here if here.is_dir() else Path(sysconfig.get_path("data")) / "share" / "ringgossip" / "truth"
+
+
+def read_studies(names: Iterable[str] = (), folder: Path | None = None) -> list[Study]:
     """Read all studies, or those named (also by their family). Raises `UsageError` for an unknown name."""
+    folder = folder if folder is not None else folder_of_studies()
     if not folder.is_dir():
         raise UsageError(f"there are no studies in {folder}: run from a checkout of ringgossip")
     studies = [read_study(path) for path in sorted(folder.glob("*.yaml"))]
     wanted = list(names)
+    known = list(dict.fromkeys(name for study in studies for name in (study.name, study.family)))
     for name in wanted:
-        if not any(name in (study.name, study.family) for study in studies):
-            known = ", ".join(study.name for study in studies)
-            raise UsageError(f"there is no study {name!r}; known are {known}")
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise UsageError(f"there is no study {name!r}; {hint}")
     return [study for study in studies if not wanted or study.name in wanted or study.family in wanted]

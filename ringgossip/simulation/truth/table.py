@@ -56,15 +56,23 @@ class Table:
     """All rows of a run."""
 
     rows: tuple[Row, ...]
+    cases: int = 0  # asked for
+    cases_done: int = 0
+    interrupted: bool = False
 
     @property
     def passed(self) -> bool:
-        """Tell whether nothing that was judged is outside."""
-        return all(row.within is not False for row in self.rows)
+        """Tell whether all was run, and nothing that was judged is outside."""
+        return not self.interrupted and all(row.within is not False for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
         """Return what scripts read."""
-        return {"rows": [row.as_json() for row in self.rows]}
+        return {
+            "passed": self.passed,
+            "cases": self.cases,
+            "cases_done": self.cases_done,
+            "rows": [row.as_json() for row in self.rows],
+        }
 
     def text(self) -> str:
         """Return the table for people, with the notes below it, and a verdict."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ringgossip.errors import ConfigError, UsageError
-from ringgossip.simulation.truth.running import run_truth
+from ringgossip.simulation.truth.running import Progress, run_truth
 from ringgossip.simulation.truth.studies import Quantity, read_studies, read_study
 from ringgossip.simulation.truth.table import Table, half_digit, is_within, judge, summarise
 
@@ -76,14 +76,26 @@ def test_errors_are_taken_from_run_to_run() -> None:
 
 def test_a_study_runs_the_same_on_one_worker_and_on_several(tmp_path: Path) -> None:
     study = read_study(study_file(tmp_path))
-    heard: list[str] = []
-    alone = run_truth([study], progress=heard.append)
+    heard: list[Progress] = []
+    alone = run_truth([study], heard=heard.append)
     with ThreadPoolExecutor(3) as workers:
         assert run_truth([study], executor=workers) == alone
     assert [(row.quantity, row.within) for row in alone.rows] == [
         ("n=20: cycles", True), ("n=40: cycles", False)]  # fmt: skip
     assert not alone.passed
-    assert len(heard) == 1 and "small" in heard[0]
+    assert [(each.study, each.runs_done, each.all_runs) for each in heard] == [
+        ("small", 3, 8), ("small", 4, 8), ("small", 7, 8), ("small", 8, 8)]  # fmt: skip
+
+
+def test_who_stops_it_gets_the_cases_that_are_finished(tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.all_done >= 7:
+            raise KeyboardInterrupt
+
+    table = run_truth([read_study(study_file(tmp_path))], heard=stop)
+    assert [row.quantity for row in table.rows] == ["n=20: cycles"]
+    assert table.interrupted and (table.cases_done, table.cases) == (1, 2)
+    assert not table.passed
 
 
 def test_a_quick_table_leaves_out_what_takes_long(tmp_path: Path) -> None:
@@ -124,6 +136,9 @@ def test_a_quantity_that_no_run_yields_is_refused(tmp_path: Path) -> None:
 
 
 def test_all_studies_of_the_house_can_be_read() -> None:
-    assert {"rumors", "simple epidemics"} <= {study.name for study in read_studies()}
+    assert {"rumors", "simple-epidemics"} <= {study.name for study in read_studies()}
+    assert len(read_studies(["epidemics"])) == 3
     with pytest.raises(UsageError, match="there is no study 'alchemy'; known are"):
         read_studies(["alchemy"])
+    with pytest.raises(UsageError, match="there is no study 'rumours'; did you mean 'rumors'"):
+        read_studies(["rumours"])
