@@ -101,7 +101,8 @@ class Bodies:
         damaged = (effect.root, effect.index) in node.disk.damaged
         if hash_ is None or (damaged and node.disk.belongs_to_user(effect.root)):
             del self._granted[key]
-            reason = "it is not there" if hash_ is None else "the file was changed after it was published"
+            missing = "it cannot be read" if node.disk.unreadable else "it is not there"
+            reason = missing if hash_ is None else "the file was changed after it was published"
             effects = self._core.chunk_unreadable(
                 effect.peer, effect.request, effect.root, effect.index, reason, now
             )

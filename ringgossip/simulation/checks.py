@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import ArtifactAnnounced, ArtifactCompleted, CopyConfirmed
 from ringgossip.identity import Address, PeerId
-from ringgossip.protocol.core import Effect, Persist, Published, Send, SendChunk, Tell
+from ringgossip.protocol.core import Effect, Persist, Published, Reserve, Send, SendChunk, Tell
 from ringgossip.wire.messages import GetChunks
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Checks:
         self.watch(SendChunk, self._chunk_given)
         self.watch(Persist, self._persists)
         self.watch(Published, lambda node, effect: self._record_admitted(node, effect.record))
+        self.watch(Reserve, lambda node, effect: self._receives(node, effect.record))
         self.watch_event(CopyConfirmed, self._copy_confirmed)
         self.watch_event(ArtifactCompleted, self._visible_here)
         self.watch_event(ArtifactAnnounced, self._announced_here)
@@ -108,6 +109,23 @@ class Checks:
             self.fail("S4", node, f"gives chunk {effect.index} that request {effect.request} did not ask for")
         del indices[effect.index]
 
+    def _receives(self, node: "Node", record: Record) -> None:
+        """S4: nobody receives what eligibility refuses, judged by the settings alone."""
+        core = node.core
+        if core is None:
+            return
+        settings, role = core.rules.settings, core.rules.facts().role
+        takes = settings.receive
+        if takes is None and role == "coordinator":
+            takes = settings.want or ()
+        if takes is not None and record.kind not in takes:
+            kinds = ", ".join(takes) or "nothing"
+            self.fail("S4", node, f"receives {record.key.text}; as a {role} it takes {kinds}")
+        if record.kind in settings.excluded(node.name):
+            self.fail("S4", node, f"receives {record.key.text}, though it is excluded from {record.kind}")
+        if settings.state != "ready":
+            self.fail("S4", node, f"receives {record.key.text}, though it is {settings.state}")
+
     def _record_admitted(self, node: "Node", record: Record) -> None:
         """S3: what one peer admits every peer admits."""
         version = (record.key, record.sequence)
@@ -137,8 +155,12 @@ class Checks:
         key, disk = ArtifactKey.parse(event.artifact), holder.disk
         # What a fault took from its disk since then is not the holder's lie.
         lies = event.holder in self.liars or (key, event.sequence) in disk.lost
-        if not disk.holds(key, event.sequence) and not lies:
+        if lies:
+            return
+        if not disk.holds(key, event.sequence):
             self.fail("S6", node, f"counts a copy of {event.artifact} at {event.holder}, which has none")
+        if not disk.holds_synced(key, event.sequence) and not disk.lying:
+            self.fail("S6", node, f"counts a copy of {event.artifact} at {event.holder} that is not synced")
 
     # --- before the disk acts -----------------------------------------------------------------
 

@@ -36,6 +36,7 @@ class Holding:
     path: str
     of_user: bool
     pinned: bool = False
+    synced: bool = False  # A crash cannot take it.
 
 
 @dataclass(slots=True)
@@ -68,6 +69,7 @@ class Disk:
     tearing: bool = False  # The next crash leaves chunks that are there in part.
     lying: bool = False  # It says that it has synced, and has not.
     trouble: str | None = None  # Every write fails with this reason while it is set.
+    unreadable: bool = False  # And so does every read.
     boots: int = 0
     _by_root: dict[bytes, dict[tuple[ArtifactKey, int], Holding]] = field(default_factory=dict)
     _by_key: dict[ArtifactKey, dict[int, Holding]] = field(default_factory=dict)
@@ -101,6 +103,9 @@ class Disk:
         """Make everything written so far last."""
         if self.lying:
             return
+        if self._journal:
+            for holding in self.holdings.values():
+                holding.synced = True
         self._journal.clear()
         for partial in self.partials.values():
             partial.synced = partial.have
@@ -346,10 +351,15 @@ class Disk:
         """Tell whether a whole, synced copy of this or a later version is here."""
         return any(number >= sequence for number in self._by_key.get(key, ()))
 
+    def holds_synced(self, key: ArtifactKey, sequence: int) -> bool:
+        """Tell whether no crash could take this or a later version from here."""
+        versions = self._by_key.get(key, {})
+        return any(number >= sequence and holding.synced for number, holding in versions.items())
+
     def read(self, root: bytes, index: int) -> bytes | None:
-        """Return the hash of what lies at a chunk's place; None if there is nothing."""
+        """Return the hash of what lies at a chunk's place; None if there is nothing, or it cannot be read."""
         manifest = self.manifests.get(root)
-        if manifest is None or index >= manifest.chunk_count:
+        if manifest is None or index >= manifest.chunk_count or self.unreadable:
             return None
         partial = self.partials.get(root)
         if self._holding_of(root) is None and (partial is None or not partial.have >> index & 1):

@@ -192,22 +192,28 @@ class BlockUdp(Fault):
     seconds: float | None = None
 
     def begin(self, world: "World") -> End:
-        world.network.udp_blocked[self.peer] = True
-        return lambda: world.network.udp_blocked.__setitem__(self.peer, False)
+        blocked, usual = world.network.udp_blocked, world.specs[self.peer].udp_blocked
+        blocked[self.peer] = True
+        return lambda: blocked.__setitem__(self.peer, usual)
 
 
 @dataclass(frozen=True, slots=True)
 class DiskTrouble(Fault):
-    """Every write fails, as on a full or broken disk."""
+    """Every write fails, as on a full or broken disk; with `reads` nothing can be read either."""
 
     peer: int
     reason: str = "no space left on the disk"
     seconds: float | None = 20.0
+    reads: bool = False
 
     def begin(self, world: "World") -> End:
         disk = world.nodes[self.peer].disk
-        disk.trouble = self.reason
-        return lambda: setattr(disk, "trouble", None)
+        disk.trouble, disk.unreadable = self.reason, self.reads
+
+        def end() -> None:
+            disk.trouble, disk.unreadable = None, False
+
+        return end
 
 
 @dataclass(frozen=True, slots=True)

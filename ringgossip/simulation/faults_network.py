@@ -95,15 +95,20 @@ class HalfOpen(Fault):
 
 @dataclass(frozen=True, slots=True)
 class RingCut(Fault):
-    """Everybody reaches only so many neighbours on either side in a ring, as if routes were missing."""
+    """Everybody reaches only so many neighbours on either side in a ring, as if routes were missing.
+
+    With `one_way` everybody reaches only those before it, and is reached by those behind it.
+    """
 
     reach: int = 2
     seconds: float | None = 20.0
+    one_way: bool = False
 
     def begin(self, world: "World") -> End:
         name, count = world.new_name("ring"), len(world.nodes)
         for index in range(count):
-            near = {(index + step) % count for step in range(-self.reach, self.reach + 1)}
+            first = 0 if self.one_way else -self.reach
+            near = {(index + step) % count for step in range(first, self.reach + 1)}
             far = frozenset(range(count)) - near
             if far:
                 world.network.raise_wall(Wall(name, frozenset((index,)), far))
@@ -112,17 +117,20 @@ class RingCut(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Bridge(Fault):
-    """Two halves reach each other only through one peer, which sees both."""
+    """Two halves reach each other only through one peer; `one_way`: only the first cannot reach the other."""
 
     peer: int
     seconds: float | None = 20.0
+    one_way: bool = False
 
     def begin(self, world: "World") -> End:
         name, count = world.new_name("bridge"), len(world.nodes)
         half = count // 2
         left = frozenset(range(half)) - {self.peer}
         right = frozenset(range(half, count)) - {self.peer}
-        _both_ways(world, name, left, right, hold=False)
+        world.network.raise_wall(Wall(name, left, right))
+        if not self.one_way:
+            world.network.raise_wall(Wall(name, right, left))
         return lambda: world.network.drop_wall(name)
 
 
@@ -149,6 +157,7 @@ class CloseDoor(Fault):
     seconds: float | None = 30.0
 
     def begin(self, world: "World") -> End:
-        accepts, before = world.network.accepts, world.network.accepts[self.peer]
+        # Not as it was before: another such fault may have been under way, and end first.
+        accepts, usual = world.network.accepts, world.specs[self.peer].accepts
         accepts[self.peer] = False
-        return lambda: accepts.__setitem__(self.peer, before)
+        return lambda: accepts.__setitem__(self.peer, usual)

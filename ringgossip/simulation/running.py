@@ -144,7 +144,7 @@ class _Telling:
         self.world = World(
             story.specs,
             seed=seed,
-            weather=story.weather,
+            weather=story.weather_there(),
             carrier=story.carrier,
             wire=story.wire,
             seeds=story.seeds,
@@ -231,6 +231,7 @@ class _Telling:
             self._samples.take(self.world)
         self.members.look()
         self._bounds.look()
+        self.world.checks.user_files_untouched()
 
     # --- then ---------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any
 from ringgossip.content.record import Scalar
 from ringgossip.errors import ConfigError
 from ringgossip.simulation.faults import Fault
+from ringgossip.simulation.latency import Regions
 from ringgossip.simulation.network import Weather
 from ringgossip.simulation.plans import PlanError, build, peer_number
 from ringgossip.simulation.world import PeerSpec
@@ -158,6 +159,15 @@ class Story:
     def seeds(self) -> tuple[int, ...]:
         """The numbers of the peers that newcomers can find."""
         return tuple(self.peers_of(self.found_at))
+
+    def weather_there(self) -> Weather:
+        """Return the weather of this cast: latency by regions must know where everybody stands."""
+        latency = self.weather.latency
+        if not isinstance(latency, Regions):
+            return self.weather
+        # A table of its own for each run: what was drawn for one must not be seen by another.
+        places = [spec.region or spec.provider for spec in self.specs]
+        return replace(self.weather, latency=replace(latency, region=places, _base={}))
 
     def plan(self) -> list[Fault]:
         """Return the faults that the story names itself."""

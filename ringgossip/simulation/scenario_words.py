@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ringgossip.config.words import KINDS, plural_kind
-from ringgossip.simulation.latency import Constant, Latency, Lognormal, Uniform
+from ringgossip.simulation.latency import Constant, Latency, Lognormal, Regions, Uniform
 from ringgossip.simulation.network import BurstLoss
 from ringgossip.simulation.plans import close_to
 
@@ -128,18 +128,32 @@ def rate(value: Any) -> float | None:
 
 
 def latency(value: Any) -> Latency:
-    """Check for a latency: seconds, `{uniform: [low, high]}` or `{lognormal: [median, spread]}`."""
+    """Check for a latency: seconds, `{uniform: [low, high]}`, `{lognormal: [median, spread]}`, regions."""
     seconds = number(0, 10)
     if not isinstance(value, dict):
         return Constant(seconds(value))
     if len(value) != 1:
-        raise ValueError("must be one of uniform and lognormal")
+        raise ValueError("must be one of uniform, lognormal and regions")
     [(word, bounds)] = value.items()
-    one_of(("uniform", "lognormal"))(word)
+    if one_of(("uniform", "lognormal", "regions"))(word) == "regions":
+        return _regions(bounds)
     if not isinstance(bounds, list) or len(bounds) != 2:
         raise ValueError(f"{word} needs two numbers, for example [0.01, 0.05]")
     first, second = (seconds(each) for each in bounds)
     return Uniform(min(first, second), max(first, second)) if word == "uniform" else Lognormal(first, second)
+
+
+def _regions(value: Any) -> Regions:
+    """Check for near, far, jitter and `between: [[eu, us, seconds]]`; who is where, groups say."""
+    if not isinstance(value, dict):
+        raise ValueError("regions needs keys, for example {near: 0.001, far: 0.08}")
+    known = ("near", "far", "jitter", "between")
+    said: dict[str, Any] = {one_of(known)(key): entry for key, entry in value.items()}
+    between = said.pop("between", [])
+    if not isinstance(between, list) or not all(isinstance(row, list) and len(row) == 3 for row in between):
+        raise ValueError("between needs rows of two regions and seconds, for example [[eu, us, 0.09]]")
+    pairs = {(text(one), text(other)): number(0, 10)(delay) for one, other, delay in between}
+    return Regions((), pairs, **{key: number(0, 10)(entry) for key, entry in said.items()})
 
 
 def burst(value: Any) -> BurstLoss | None:

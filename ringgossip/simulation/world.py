@@ -75,6 +75,7 @@ class PeerSpec:
     version: str = "current"  # of the software: current, older or newer
     stranger: bool = False  # Has a certificate of another authority, and another gossip key.
     certified: bool = False  # A stranger whose certificate is good: only its gossip key is another.
+    region: str = ""  # Where it stands, if latency goes by regions; empty: where its provider is.
 
 
 @dataclass(slots=True)

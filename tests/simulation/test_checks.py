@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,12 +10,14 @@ import pytest
 from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import Record, make_record
 from ringgossip.events import ArtifactAnnounced, ArtifactCompleted, CopyConfirmed
-from ringgossip.protocol.core import LINK, Effect, Persist, Published, Send, SendChunk, Tell
+from ringgossip.protocol.core import LINK, Effect, Persist, Published, Reserve, Send, SendChunk, Tell
+from ringgossip.protocol.rules import RuleSettings
 from ringgossip.simulation.checks import Checks, PromiseBroken
 from ringgossip.simulation.content import new_content
 from ringgossip.simulation.disk import Disk, DiskTimes
 from ringgossip.simulation.kernel import Kernel
 from ringgossip.simulation.notary import Authority, FakeNotary
+from ringgossip.simulation.world import PeerSpec, World
 from ringgossip.wire.messages import GetChunks
 
 CLUSTER = Authority("test")
@@ -179,3 +182,38 @@ def test_s6_a_confirmed_copy_is_on_its_holders_disk_or_was_taken_by_a_fault() ->
     court.step(court.alice, confirmed)
     court.bob.disk.wipe()
     court.step(court.alice, confirmed)
+
+
+def test_s6_a_confirmed_copy_that_the_next_power_cut_may_take_is_told() -> None:
+    court = Court()
+    pull(court.bob.disk, record_of())
+    court.bob.disk.lying = True
+    assert court.bob.disk.finalise(record_of(), keep_predecessor=False)[0]
+    court.step(court.alice, Tell(CopyConfirmed(TEXT, 1, "bob")))  # no software can see through such a disk
+    court.bob.disk.lying = False
+    court.broken("S6", lambda: court.step(court.alice, Tell(CopyConfirmed(TEXT, 1, "bob"))))
+    court.bob.disk.sync()
+    court.step(court.alice, Tell(CopyConfirmed(TEXT, 1, "bob")))
+
+
+@pytest.mark.parametrize(
+    ("spec", "refused"),
+    [
+        (PeerSpec("a", role="coordinator"), True),
+        (PeerSpec("a", role="coordinator", rules=RuleSettings(receive=("games",))), False),
+        (PeerSpec("a", role="coordinator", rules=RuleSettings(want=("models",))), True),
+        (PeerSpec("a", rules=RuleSettings(receive=("models",))), True),
+        (PeerSpec("a", rules=RuleSettings(exclude=(("a", ("games",)),))), True),
+        (PeerSpec("a", rules=RuleSettings(exclude=(("b", ("games",)),))), False),
+        (PeerSpec("a", rules=RuleSettings(state="retired")), True),
+        (PeerSpec("a", role="training"), False),
+    ],
+)
+def test_s4_nobody_receives_what_its_settings_refuse(spec: PeerSpec, refused: bool) -> None:
+    world = World([spec])
+    world.start()
+    step = partial(world.checks.after_step, world.nodes[0], [Reserve(record_of())])
+    if refused:
+        Court().broken("S4", step)
+    else:
+        step()

@@ -7,6 +7,7 @@ import yaml
 
 from ringgossip.errors import ConfigError
 from ringgossip.simulation.plans import FAULTS, PlanError, as_data, build, keys_of, plan_text
+from ringgossip.simulation.running import run_story
 from ringgossip.simulation.scenario import Publish
 from ringgossip.simulation.scenario_schema import read_story
 from ringgossip.simulation.swarm import draw_plan
@@ -162,3 +163,33 @@ def test_a_swarms_plan_becomes_yaml_and_comes_back() -> None:
 def test_a_fault_without_what_it_needs_is_refused() -> None:
     with pytest.raises(PlanError, match="partition needs 'group'"):
         build("partition", {"at": 1}, ["a", "b"])
+
+
+def test_latency_may_go_by_regions_and_each_cast_has_its_own_distances(tmp_path: Path) -> None:
+    text = (
+        "peers:\n  - {count: 2, name: eu, region: eu}\n  - {count: 2, name: us, provider: us}\n"
+        "network: {latency: {regions: {near: 0.001, far: 0.5, jitter: 0, between: [[us, eu, 0.09]]}}}\n"
+        "safety: 3\nliveness: {within: 30}\n"
+    )
+    story = read_story(story_of(tmp_path, text))
+    weather = story.weather_there()
+    generator = World(1).kernel.generator("x")
+    delays = [weather.latency.delay(*pair, generator) for pair in ((0, 1), (2, 3), (0, 2), (3, 1))]
+    assert max(delays[:2]) < 0.0014 and 0.06 <= min(delays[2:]) <= max(delays[2:]) <= 0.12
+    assert weather.latency.delay(2, 0, generator) == delays[2]  # sticky
+    assert len(story.scaled(2).weather_there().latency.region) == 2  # type: ignore[attr-defined]
+    assert run_story(story, 1).hash == run_story(story, 1).hash
+
+
+@pytest.mark.parametrize(
+    ("latency", "said"),
+    [
+        ("{regions: {nere: 0.1}}", "'nere' is none of near, far, jitter, between; did you mean 'near'?"),
+        ("{regions: {between: [[eu, 0.1]]}}", "between needs rows of two regions and seconds"),
+        ("{regions: 5}", "regions needs keys"),
+        ("{region: {}}", "'region' is none of uniform, lognormal, regions; did you mean 'regions'?"),
+    ],
+)
+def test_wrong_regions_are_told(tmp_path: Path, latency: str, said: str) -> None:
+    line = complaint(tmp_path, f"network:\n  latency: {latency}\n")
+    assert line.startswith(f"/story.yaml:2:12: network.latency: {said}")
