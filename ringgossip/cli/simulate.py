@@ -5,6 +5,7 @@ the experiments of the literature.
 """
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -110,7 +111,8 @@ def command(
     if nodes is not None:
         story = story.scaled(nodes)
     # What replays a seed, as a person would type it.
-    again = f"ringgossip simulate {story_path}" + (f" --nodes {nodes}" if nodes is not None else "")
+    again = f"ringgossip simulate {quote(str(story_path))}"
+    again += f" --nodes {nodes}" if nodes is not None else ""
     common: dict[str, Any] = {"story": story, "again": again, "as_json": as_json}
     if diff is not None:
         return simulate_one.diff(*diff, **common)

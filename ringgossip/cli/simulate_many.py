@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from shlex import quote
 from time import monotonic
 from typing import Any
 
@@ -52,6 +53,8 @@ def run(
         runs = [each.run for _, each in sorted(batch.outcomes.items()) if each.run is not None]
         write(report, runs, story, f"{again} --seeds {seeds.start}..{seeds.stop - 1}")
     resume = f"{again} --seeds {batch.resume_at}..{seeds.stop - 1} --jobs {jobs}"
+    if engine_name != "processes":
+        resume += f" --engine {engine_name}" + (f" --scheduler {quote(scheduler)}" if scheduler else "")
     said: dict[str, Any] = batch.as_dict() | {"seconds": round(seconds, 2)}
     said["measures"] = _measures(batch)
     said["replay"] = [f"{again} --seed {each.seed}" for each in batch.failed]

@@ -22,6 +22,10 @@ def story_text(path: Path, plan: Sequence[Fault], story: Story, seed: int, failu
     # The name takes part in no draw once there is no swarm.
     said["about"] = f"Breaks {failure} with --seed {seed}{nodes}. {said.get('about') or ''}".strip()
     said.setdefault("story", story.name)
+    peers = said.get("peers")
+    if isinstance(peers, dict) and "cluster_file" in peers:
+        # The new story may lie elsewhere.
+        said["peers"] = peers | {"cluster_file": str((path.parent / str(peers["cluster_file"])).resolve())}
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
     return f"{text}{plan_text(plan)}\n"
 

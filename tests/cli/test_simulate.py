@@ -1,0 +1,191 @@
+"""`ringgossip simulate`: do the commands that it prints replay, shrink and resume as they say?"""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ringgossip.cli import main
+from ringgossip.protocol.receipts import Receipts
+
+Captured = pytest.CaptureFixture[str]
+
+# Nobody may be suspected, and whoever is paused is: some seeds fail, others do not.
+STRICT = """
+story: strict
+peers: 3
+workload:
+  - publish: {by: 0, kind: models, name: best.pth, size: 1 MB, at: 2}
+swarm: {kinds: [pause, partition, reset, clog], most: 4, start: 2, end: 8}
+safety: 9
+liveness: {within: 60}
+promises: {limits: {suspicions: 0}}
+"""
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Path:
+    path = tmp_path / "a story" / "strict.yaml"  # what is printed must be quoted
+    path.parent.mkdir()
+    path.write_text(STRICT)
+    return path
+
+
+def told(capsys: Captured, command: str, code: int) -> dict[str, Any]:
+    """Run a command line as it was printed, and return what it says as JSON."""
+    program, *arguments = shlex.split(command)
+    assert program == "ringgossip"
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == code
+    said: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return said
+
+
+def test_a_failing_seed_prints_the_one_command_that_replays_it(strict: Path, capsys: Captured) -> None:
+    story = shlex.quote(str(strict))
+    batch = told(capsys, f"ringgossip simulate {story} --seeds 0..9 --jobs 2", code=1)
+    assert 0 < len(batch["failed"]) < 10
+    for failed, replay in zip(batch["failed"], batch["replay"], strict=True):
+        assert replay == f"ringgossip simulate {story} --seed {failed['seed']}"
+        again = told(capsys, replay, code=1)
+        assert again["hash"] == batch["hashes"][str(failed["seed"])]
+        [broken] = [promise for promise in again["promises"] if not promise["passed"]]
+        assert broken["name"] == failed["promise"] == "suspicions"
+    assert main(["simulate", str(strict), "--seeds", "0..9"]) == 1
+    text = capsys.readouterr()
+    for replay in batch["replay"]:
+        assert replay in text.out and replay in text.err  # at once, and again in the verdict
+
+
+def test_a_seed_shrinks_to_a_story_that_still_fails_and_needs_all_that_is_left(
+    strict: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    batch = told(capsys, f"ringgossip simulate {shlex.quote(str(strict))} --seeds 0..9", code=1)
+    seed = max((each["seed"] for each in batch["failed"]), key=lambda seed: seed)
+    assert main(["simulate", str(strict), "--seed", str(seed), "--shrink"]) == 1
+    least = tmp_path / "least.yaml"
+    least.write_text(capsys.readouterr().out)  # as `> least.yaml` does
+    faults = yaml.safe_load(least.read_text())["faults"]
+    assert 1 <= len(faults) <= 2
+    run = told(capsys, f"ringgossip simulate {least} --seed {seed}", code=1)
+    assert [promise["name"] for promise in run["promises"] if not promise["passed"]] == ["suspicions"]
+    assert run["faults"] == faults
+    for number in range(len(faults)):
+        without = yaml.safe_load(least.read_text())
+        del without["faults"][number]
+        least.with_name("less.yaml").write_text(yaml.safe_dump(without))
+        told(capsys, f"ringgossip simulate {least.with_name('less.yaml')} --seed {seed}", code=0)
+
+
+def test_a_bug_that_needs_no_fault_shrinks_to_no_fault_at_all(
+    strict: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deaf(*_: object) -> tuple[list[Any], list[Any]]:
+        return [], []
+
+    monkeypatch.setattr(Receipts, "receive", deaf)
+    promises = "promises: {eventually: {L3: 20}}"
+    text = STRICT.replace("promises: {limits: {suspicions: 0}}", promises)
+    strict.write_text(text.replace("peers: 3", "peers: 3\ncopies: 1"))
+    story = shlex.quote(str(strict))
+    said = told(capsys, f"ringgossip simulate {story} --seed 1 --shrink", code=1)
+    assert (said["failure"], said["faults"]) == ("L3", 0)
+    assert yaml.safe_load(said["yaml"])["faults"] == []
+
+
+def test_a_story_of_a_cluster_file_shrinks_to_one_that_may_lie_elsewhere(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    shipped = Path(__file__).parents[2] / "simulations"
+    text = (shipped / "real_cluster.yaml").read_text()
+    story = tmp_path / "here.yaml"
+    story.write_text(text.replace("real_cluster/", f"{shipped}/real_cluster/").split("promises:")[0]
+                     + "promises: {limits: {events: 1}}\n")  # fmt: skip
+    said = told(capsys, f"ringgossip simulate {story} --nodes 5 --seed 1 --shrink", code=1)
+    elsewhere = tmp_path / "folder" / "least.yaml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(said["yaml"])
+    assert told(capsys, f"ringgossip simulate {elsewhere} --nodes 5 --seed 1", code=1)["hash"] == said["hash"]
+
+
+def test_nothing_to_shrink_is_said_in_a_line(strict: Path, capsys: Captured) -> None:
+    strict.write_text("peers: 2\nsafety: 1\n")
+    assert main(["simulate", str(strict), "--shrink"]) == 2
+    assert capsys.readouterr().err.strip().endswith("seed 0 keeps every promise: there is nothing to shrink")
+
+
+def test_two_seeds_differ_and_one_does_not_differ_from_itself_nor_from_its_trace(
+    strict: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    trace = tmp_path / "trace"
+    assert main(["simulate", str(strict), "--seed", "3", "--trace", str(trace)]) in (0, 1)
+    assert main(["simulate", str(strict), "--diff", "3", "3"]) == 0
+    assert main(["simulate", str(strict), "--diff", str(trace), "3"]) == 0
+    capsys.readouterr()
+    assert main(["simulate", str(strict), "--diff", "3", "4"]) == 1
+    out = capsys.readouterr().out
+    assert "They differ first in event" in out and "both" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("peers: 3\nsaftey: 9\n", ":2:1: saftey: is no key; did you mean 'safety'?"),
+        (
+            "liveness: {within: 9}\npromises:\n  eventually: {L1: 60}\n",
+            ":3:20: promises.eventually.L1: cannot be seen: the liveness phase ends after 9 s",
+        ),
+        (
+            "peers: 3\nfaults:\n  - crash: {at: 3, peer: 7}\n",
+            ":3:20: crash.peer: there is no peer 7: they are numbered 0 to 2",
+        ),
+    ],
+)
+def test_a_wrong_story_is_one_line_with_its_place(
+    strict: Path, capsys: Captured, text: str, line: str
+) -> None:
+    strict.write_text(text)
+    assert main(["simulate", str(strict), "--seeds", "0..3"]) == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.endswith(f"{strict}{line}")
+
+
+def test_a_sometimes_that_no_seed_reaches_fails_the_sweep(strict: Path, capsys: Captured) -> None:
+    strict.write_text(STRICT.replace("limits: {suspicions: 0}", "sometimes: [NameTakenOver]"))
+    assert main(["simulate", str(strict), "--seeds", "0..2"]) == 1
+    assert "NEVER   no seed reached NameTakenOver" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_stops_a_sweep_at_once_and_the_printed_command_does_the_rest(
+    strict: Path, capsys: Captured, jobs: int
+) -> None:
+    # Every seed fails and is told at once: that is how we know that some are finished.
+    strict.write_text(STRICT.replace("suspicions: 0", "events: 1"))
+    arguments = ["simulate", str(strict), "--seeds", "0..199", "--jobs", str(jobs), "--json"]
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "ringgossip", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert sweep.stderr is not None
+    for _ in range(2 * 3):  # two lines for each
+        assert "seed" in sweep.stderr.readline()
+    os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does: the workers hear it too
+    out, err = sweep.communicate(timeout=20)
+    said = json.loads(out)
+    assert sweep.returncode == 130
+    assert 3 <= said["finished"] < 200 and len(said["hashes"]) == said["finished"]
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].endswith(f"Go on with:  {said['resume']}")
+    first, last = shlex.split(said["resume"])[4].split("..")
+    assert {str(seed) for seed in range(int(first))} <= set(said["hashes"]) and last == "199"
+    # The printed command goes on there; here only with the next few.
+    rest = told(capsys, said["resume"].replace(f"{first}..199", f"{first}..{int(first) + 2}"), code=1)
+    assert list(rest["hashes"]) == [str(int(first) + number) for number in range(3)]
