@@ -21,7 +21,7 @@ from ringgossip.events import (
     PeerSuspected,
 )
 from ringgossip.identity import PeerId
-from ringgossip.identity.certificate import NodeCertificate
+from ringgossip.identity.certificate import NodeCertificate, expired
 from ringgossip.protocol.cards import Card, fault_of
 from ringgossip.protocol.core import (
     NEVER,
@@ -100,6 +100,7 @@ class Beliefs:
         self._complained_at = -NEVER
         self.dirty = False  # something changed, or is to be spread
         self.changed_at = -NEVER  # when the list last became another
+        self.wall: int | None = None  # what the wall clock showed last
 
     # --- evidence ---------------------------------------------------------------------
 
@@ -165,10 +166,15 @@ class Beliefs:
                 self._deadlines.set(("tombs", 0), now + self._tombstone_life)
         if spread:
             self._voice.tell(new, accuser)
-        out = self._consequences(old, new)
+        # Whoever is muted is down to us already, whatever becomes of it.
+        out = self._consequences(old, new) if key not in self._roster.muted else []
         if old is not None and old.card is not card and old.card.facts != card.facts:
             out.append(CardChanged(card.peer))
         return out
+
+    def conclude(self, new: Standing, now: float) -> Out:
+        """What nobody need have said: it follows from what all know."""
+        return self._believe(new, now)
 
     def _start_suspicion(self, standing: Standing, accuser: bytes, now: float) -> None:
         members = self._roster.live
@@ -233,6 +239,8 @@ class Beliefs:
             return self.complain(origin.peer, fault, now)
         if known is None and not self._roster.has_room():
             return []
+        if known is None and self.wall is not None and expired(certificate, self.wall):
+            self._roster.mute(card.key)
         out = self._settle_name(card, certificate, now)
         if card.key in self._superseded:
             new = standing_of(card, 0, LEFT)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.cards import MemberFacts
-from ringgossip.protocol.evidence import DEAD, STATE_NAMES, Standing
+from ringgossip.protocol.evidence import ALIVE, DEAD, LEFT, STATE_NAMES, Standing
 from ringgossip.protocol.roster import Roster
 from ringgossip.protocol.routes import Routes
 
@@ -46,7 +46,7 @@ class MemberViews:
         # A key whose name was taken over is no member any more: nobody may read two states of one name.
         owner, me = self._roster.names, self._roster.me
         found = [
-            _as_member(standing)
+            self._as_member(standing)
             for key, standing in self._table.items()
             if key == me or owner.get(standing.card.name, key) == key
         ]
@@ -55,7 +55,7 @@ class MemberViews:
     def member(self, peer: PeerId) -> Member | None:
         """Return one member."""
         standing = self._standing(peer)
-        return _as_member(standing) if standing is not None else None
+        return self._as_member(standing) if standing is not None else None
 
     def peer_named(self, name: str) -> PeerId | None:
         """Return who owns a name."""
@@ -66,6 +66,10 @@ class MemberViews:
         """Return where a member may be reached, the address that worked last first."""
         standing = self._standing(peer)
         return self._routes.addresses(standing) if standing is not None else []
+
+    def is_over(self, peer: PeerId) -> bool:
+        """Tell whether this member's certificate has expired."""
+        return peer[:8] in self._roster.muted
 
     def alive(self) -> tuple[PeerId, ...]:
         """Return all who are alive or suspect, ourselves first unless we have left."""
@@ -78,8 +82,7 @@ class MemberViews:
         standing = self._table.get(peer[:8])
         return standing if standing is not None and standing.card.peer == peer else None
 
-
-def _as_member(standing: Standing) -> Member:
-    card = standing.card
-    state = STATE_NAMES[standing.state]
-    return Member(card.peer, card.name, state, card.boot, standing.incarnation, card.facts)
+    def _as_member(self, standing: Standing) -> Member:
+        card = standing.card
+        state = STATE_NAMES[max(standing.state, LEFT if card.key in self._roster.muted else ALIVE)]
+        return Member(card.peer, card.name, state, card.boot, standing.incarnation, card.facts)

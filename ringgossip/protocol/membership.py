@@ -35,6 +35,7 @@ from ringgossip.protocol.core import (
     Tell,
 )
 from ringgossip.protocol.evidence import ALIVE, DEAD, NOBODY, Standing, standing_of
+from ringgossip.protocol.expiring import Expiry
 from ringgossip.protocol.gossiping import Gossiper
 from ringgossip.protocol.health import LocalHealth
 from ringgossip.protocol.hearsay import Hearsay, answer
@@ -123,6 +124,7 @@ class Membership(MemberViews):
         self._revisits = Revisits(
             settings.revisit, self._roster, self._routes, self._voice, self._prober, self._deadlines, rng
         )
+        self._expiry = Expiry(self._roster, self._routes, self._beliefs)
         self._closed = False
 
     @property
@@ -164,6 +166,10 @@ class Membership(MemberViews):
         """Say something new about ourselves; raises `UsageError` if one card cannot hold it."""
         self._myself.change_facts(facts, now)
         return self._finish([], now)
+
+    def clock_read(self, wall: int, now: float) -> Out:
+        """The wall clock shows `wall`, in Unix seconds: certificates expire."""
+        return self._finish(self._expiry.clock_read(wall, now), now)
 
     def set_catalog_root(self, root: bytes) -> None:
         """Let probes and answers carry the first 8 bytes of this root."""

@@ -129,6 +129,10 @@ class PeerCore(Looking):
         """The world tells the day, in days since 1970-01-01: byte budgets begin anew."""
         return self._settle(self.serving.account.day_changed(day), now)
 
+    def clock_read(self, wall: int, now: float) -> list[Effect]:
+        """The world tells the wall clock, in Unix seconds: members whose certificates expired are none."""
+        return self._settle(self.membership.clock_read(wall, now), now)
+
     def disk_changed(self, disk: DiskUse | None, now: float) -> list[Effect]:
         """Our disk was looked at; None: it cannot be told."""
         before = self.rules.facts()
@@ -231,6 +235,10 @@ class PeerCore(Looking):
         """Handle a message from a verified member."""
         if not isinstance(source, Address) and self.dialing.peer_of(source) != sender:
             return []  # the last words on a link that lost against another
+        if isinstance(source, Address) and self.membership.is_over(sender):
+            # On links TLS looks at the certificate.
+            name = self.name_of(sender)
+            return self.packet_refused(str(source), f"the certificate of {name!r} has expired", now)
         if isinstance(source, Address) and type(message) in _LINKS_ONLY:
             # Whoever has the gossip key could say it in another's name.
             return self.misbehaved(sender, f"sent {type(message).__name__} as a datagram", now)

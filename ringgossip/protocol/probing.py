@@ -151,7 +151,7 @@ class Prober:
         while self._urgent:
             key = self._urgent.pop(0)
             standing = self._roster.table.get(key)
-            if standing is not None and standing.state < DEAD:
+            if standing is not None and standing.state < DEAD and key not in self._roster.muted:
                 return key
         return None
 
@@ -186,7 +186,7 @@ class Prober:
         standing = self._roster.table.get(probe.key)
         if probe.direct:
             self._health.note(max(0, probe.asked - probe.nacks) if probe.asked else 1)
-        if standing is None or standing.state >= DEAD:
+        if standing is None or standing.state >= DEAD or probe.key in self._roster.muted:
             return None
         self._routes.missed(standing)
         return standing
@@ -222,7 +222,8 @@ class Prober:
     def help(self, request: PingRequest, asker: PeerId, source: Address | LinkId, now: float) -> Out:
         """Probe a member for somebody else."""
         standing = self._roster.table.get(request.target)
-        if standing is None or len(self._relays) >= _MAX_RELAYS:
+        muted = request.target in self._roster.muted
+        if standing is None or muted or len(self._relays) >= _MAX_RELAYS:
             return [_reply(asker, source, Nack(request.number))]
         number = self.next_number()
         self._relays[number] = (asker, source, request.number, request.target)

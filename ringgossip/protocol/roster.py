@@ -19,7 +19,7 @@ def draw_below(rng: Draw, bound: int) -> int:
 class Roster:
     """All members we know, ourselves included, dead ones too until they are forgotten."""
 
-    __slots__ = ("_next", "_ring", "digest", "fallen", "live", "me", "most", "names", "table")
+    __slots__ = ("_next", "_ring", "digest", "fallen", "live", "me", "most", "muted", "names", "table")
 
     def __init__(self, me: Card, most: int) -> None:
         self.me = me.key
@@ -29,6 +29,7 @@ class Roster:
         self.fallen: dict[bytes, float] = {}  # dead or left -> since when, in that order
         self.digest = me.mark  # exclusive or of the marks of all who are alive or suspect
         self.live = 1  # how many these are
+        self.muted: dict[bytes, None] = {}  # whoever is in the table, and still no member to us
         self._ring: list[bytes] = []  # these without ourselves, in the order of probing
         self._next = 0
 
@@ -61,6 +62,7 @@ class Roster:
         """Drop a fallen member altogether."""
         standing = self.table.pop(key)
         del self.fallen[key]
+        self.muted.pop(key, None)
         if self.names.get(standing.card.name) == key:
             del self.names[standing.card.name]
 
@@ -70,11 +72,25 @@ class Roster:
             self.forget(next(iter(self.fallen)))
         return len(self.table) < self.most
 
+    def mute(self, key: bytes) -> None:
+        """Let somebody, known or not yet, be no member to us; the list stays what it is in every view."""
+        standing = self.table.get(key)
+        if standing is not None and standing.state < DEAD:
+            self._remove(key)
+        self.muted[key] = None
+
+    def unmute(self, key: bytes) -> None:
+        """Let it be one again."""
+        del self.muted[key]
+        standing = self.table.get(key)
+        if standing is not None and standing.state < DEAD:
+            self._insert(key)
+
     # --- the order of probing --------------------------------------------------------
 
     def _insert(self, key: bytes) -> None:
         """Append; `next_target` shuffles. In between, the place among those still to come is random."""
-        if key != self.me:
+        if key != self.me and key not in self.muted:
             self._ring.append(key)
 
     def begin_round(self) -> None:
@@ -91,7 +107,7 @@ class Roster:
             ring[place], ring[last] = ring[last], ring[place]
 
     def _remove(self, key: bytes) -> None:
-        if key != self.me:
+        if key != self.me and key not in self.muted:
             place = self._ring.index(key)
             del self._ring[place]
             if place < self._next:

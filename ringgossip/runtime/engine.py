@@ -62,7 +62,7 @@ from ringgossip.runtime.reloading import taken_over
 from ringgossip.runtime.resolving import Resolver
 from ringgossip.runtime.storage.disk import disk_use
 from ringgossip.runtime.storage.store import Store
-from ringgossip.runtime.watching import watch_day
+from ringgossip.runtime.watching import watch_calendar
 from ringgossip.runtime.workers import Call, Mailbox
 from ringgossip.wire.seal import BOOT_NONCE_BYTES, Opener, Sealer
 
@@ -167,7 +167,7 @@ class Engine:
             nursery.start_soon(self._links.watch)
             nursery.start_soon(self.datagrams.run)
             nursery.start_soon(self._wake)
-            nursery.start_soon(watch_day, self._core, self.perform)
+            nursery.start_soon(watch_calendar, self._core, self.perform)
             task_status.started()
             await self._stopped.wait()
             nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""Which day is it? Byte budgets are per day, and the core has no calendar."""
+"""What does the calendar say? Byte budgets are per day, certificates expire, and the core has no calendar."""
 
 import time
 from collections.abc import Callable
@@ -17,8 +17,9 @@ def today() -> int:
     return int(time.time()) // _DAY
 
 
-async def watch_day(core: PeerCore, perform: Callable[[list[Effect]], None]) -> None:
-    """Tell the core which day it is, for ever."""
+async def watch_calendar(core: PeerCore, perform: Callable[[list[Effect]], None]) -> None:
+    """Tell the core what time it is, for ever."""
     while True:
+        perform(core.clock_read(int(time.time()), trio.current_time()))
         perform(core.day_changed(today(), trio.current_time()))
         await trio.sleep(_LOOK)

@@ -1,6 +1,16 @@
 """What time is it at one node? A clock that may be off, run too fast or too slow, and never goes back."""
 
-from ringgossip.simulation.kernel import NEVER, Kernel
+from typing import TYPE_CHECKING
+
+from ringgossip.identity.certificate import expired
+from ringgossip.simulation.kernel import NEVER, OTHER, Kernel
+
+if TYPE_CHECKING:
+    from ringgossip.simulation.node import Node
+
+# Wall clocks start here; only that they are far from 0 matters.
+EPOCH = 1_700_000_000
+_LOOK = 30.0  # seconds between two looks at the wall clock
 
 
 class Clock:
@@ -22,6 +32,10 @@ class Clock:
             self._shown = now
         return self._shown
 
+    def wall(self) -> int:
+        """Return what the wall clock shows, in Unix seconds."""
+        return EPOCH + int(self._kernel.now + self.offset + self.wall_offset)
+
     def set_drift(self, share: float) -> None:
         """Run too fast by a share from now on, without a jump."""
         self.offset += self._kernel.now * (self.drift - share)
@@ -35,3 +49,15 @@ class Clock:
         """Rounding must not wake a machine a moment before its own deadline, again and again."""
         if self() < due < self._shown + 1e-6:
             self._shown = due
+
+
+def follow_calendar(node: "Node") -> None:
+    """Tell a peer what its wall clock shows, now and again and again; links end with certificates."""
+    if node.core is None:
+        return
+    kernel, wall = node.kernel, node.clock.wall()
+    for end in list(node.shared.links.ends[node.index].values()):
+        if end.peer is not None and expired(end.peer, wall):
+            node.shared.links.reset(end)
+    node.give(OTHER, 3, node.core.clock_read, wall)
+    kernel.at(kernel.now + _LOOK, node.index, kernel.boot(node.index), follow_calendar, node)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
-from ringgossip.identity.certificate import NodeCertificate
+from ringgossip.identity.certificate import NodeCertificate, expired
 from ringgossip.protocol.core import (
     DATAGRAM,
     AcceptBody,
@@ -275,7 +275,7 @@ class Node:
             self.notary.read_certificate(certificate.der)
         except PeerMisbehaved as error:
             return str(error)
-        return None
+        return "its certificate has expired" if expired(certificate, self.clock.wall()) else None
 
     def link_refused(self, address: Address, reason: str) -> None:
         if self.core is not None:

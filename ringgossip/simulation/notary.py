@@ -32,12 +32,13 @@ class Authority:
         self._secrets: dict[bytes, bytes] = {}
         self._certificates: dict[bytes, NodeCertificate] = {}
 
-    def enroll(self, name: str, generation: int = 1) -> "FakeNotary":
+    def enroll(self, name: str, generation: int = 1, not_after: int | None = None) -> "FakeNotary":
         """Give a node its certificate and key; a later generation of a name replaces an earlier one."""
         secret = _keyed(self._key, f"{name}\0{generation}".encode(), 32)
         public = _keyed(secret, b"public", 32)
         self._secrets[public] = secret
-        fields = "\0".join((name, self.cluster, str(generation))).encode()
+        ends = () if not_after is None else (str(not_after),)
+        fields = "\0".join((name, self.cluster, str(generation), *ends)).encode()
         body = _MARK + public + fields
         certificate = self.read(body + _keyed(self._key, body, 64))
         return FakeNotary(self, certificate, secret)
@@ -51,9 +52,10 @@ class Authority:
         if not body.startswith(_MARK) or _keyed(self._key, body, 64) != mark:
             raise PeerMisbehaved("its certificate is not signed by this cluster's authority")
         public = body[len(_MARK) : len(_MARK) + 32]
-        name, cluster, generation = body[len(_MARK) + 32 :].decode().split("\0")
+        name, cluster, generation, *ends = body[len(_MARK) + 32 :].decode().split("\0")
+        not_after = int(ends[0]) if ends else 100 * _YEAR
         certificate = NodeCertificate(
-            der, fingerprint_prefix(der), name, cluster, int(generation), public, 0, 100 * _YEAR
+            der, fingerprint_prefix(der), name, cluster, int(generation), public, 0, not_after
         )
         self._certificates[der] = certificate
         return certificate

@@ -25,6 +25,7 @@ from ringgossip.protocol.peer_core import CoreSettings, PeerCore
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.simulation.bandwidth import Carrier, Pieces, Unlimited
 from ringgossip.simulation.checks import Checks
+from ringgossip.simulation.clock import EPOCH, follow_calendar
 from ringgossip.simulation.content import CHUNK_SIZES, changed_content, new_content
 from ringgossip.simulation.convergence import problems
 from ringgossip.simulation.dialects import DIALECTS
@@ -38,8 +39,6 @@ from ringgossip.simulation.node import Node, Shared
 from ringgossip.simulation.notary import Authority, FakeNotary
 from ringgossip.simulation.wire import Wire
 
-# Wall clocks start here; only that they are far from 0 matters.
-EPOCH = 1_700_000_000
 _LAST_WORDS = 0.3  # seconds a leaving peer gets to be heard
 
 
@@ -74,6 +73,7 @@ class PeerSpec:
     rules: RuleSettings = field(default_factory=RuleSettings)
     version: str = "current"  # of the software: current, older or newer
     stranger: bool = False  # Has a certificate of another authority, and another gossip key.
+    certificate_life: float | None = None  # Seconds after which its certificate has expired.
     certified: bool = False  # A stranger whose certificate is good: only its gossip key is another.
     region: str = ""  # Where it stands, if latency goes by regions; empty: where its provider is.
 
@@ -156,7 +156,8 @@ class World:
     def _notary(self, spec: PeerSpec) -> FakeNotary:
         if spec.stranger and not spec.certified:
             return Authority(self.authority.cluster, self.kernel.seed + 1).enroll(spec.name)
-        return self.authority.enroll(spec.name)
+        life = spec.certificate_life
+        return self.authority.enroll(spec.name, not_after=None if life is None else EPOCH + int(life))
 
     @property
     def now(self) -> float:
@@ -178,8 +179,7 @@ class World:
 
     def _boot(self, index: int) -> None:
         node, spec = self.nodes[index], self.specs[index]
-        wall = EPOCH + int(self.kernel.now + node.clock.offset + node.clock.wall_offset)
-        boot = self._last_boot[index] = max(self._last_boot[index] + 1, wall)
+        boot = self._last_boot[index] = max(self._last_boot[index] + 1, node.clock.wall())
         generator = self.kernel.generator("peer", index, boot)
         facts = self._facts_of(index)
 
@@ -198,6 +198,9 @@ class World:
             )
 
         node.boot(make)
+        # Worlds in which nothing expires need no calendar.
+        if any(other.certificate_life is not None for other in self.specs):
+            follow_calendar(node)
         self.links.wake_stalled()
 
     def _facts_of(self, index: int) -> MemberFacts:

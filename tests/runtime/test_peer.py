@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import trio
 from ringgossip.config import KINDS, PeerConfig
 from ringgossip.config.blocks import DiskRules
 from ringgossip.errors import CredentialsError, OperationFailed, PeerGone, StoreError, TimedOut, UsageError
-from ringgossip.events import ArtifactCompleted, EventsMissed, PeerJoined
+from ringgossip.events import ArtifactCompleted, EventsMissed, PeerJoined, StrangerRefused
 from ringgossip.identity import Address
+from ringgossip.identity.authority import create_cluster, enroll
 from ringgossip.runtime.listening import Listener
 from ringgossip.runtime.opening import open_runtime_peer
 from ringgossip.runtime.peer import Peer
@@ -223,3 +225,47 @@ async def test_a_closed_peer_says_so(config, tmp_path) -> None:
         with pytest.raises(PeerGone):
             await alice.publish("models", model(tmp_path))
         assert not alice.health_check().healthy
+
+
+async def test_a_member_whose_certificate_ends_is_none_any_more_and_its_files_stay(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("ringgossip.runtime.watching._LOOK", 0.1)
+    monkeypatch.setattr("ringgossip.runtime.links._WATCH_INTERVAL", 0.1)
+    create_cluster(tmp_path / "authority", "ringrift")
+    here = [enroll(tmp_path / "authority", name) for name in ("alice", "bob")]
+    late = enroll(tmp_path / "authority", "carol", validity=4)
+    settings = [
+        replace(config(name), credentials=folder)
+        for name, folder in zip(("alice", "bob", "carol"), (*here, late))
+    ]
+    async with open_runtime_peer(settings[0], embedded=False) as alice:
+        seeds = (alice.address,)
+        async with (
+            open_runtime_peer(replace(settings[1], seeds=seeds), embedded=False) as bob,
+            open_runtime_peer(replace(settings[2], seeds=seeds), embedded=False) as carol,
+        ):
+            await know_each_other(alice, bob, carol)
+            assert (await carol.publish("models", model(tmp_path), copies=2, timeout=10)).fulfilled
+            async with alice.listen() as events:
+                with trio.fail_after(10):
+                    while {state(peer, "carol") for peer in (alice, bob)} != {"left"}:
+                        await trio.sleep(0.05)
+                # Carol goes on to probe: each packet is refused and counted, one line tells of it.
+                before = alice.counters["strangers_refused"]
+                with trio.fail_after(10):
+                    while alice.counters["strangers_refused"] < before + 3:
+                        await trio.sleep(0.05)
+                reasons = []
+                with trio.move_on_after(0.2):
+                    async for event in events:
+                        reasons += [event.reason] if isinstance(event, StrangerRefused) else []
+            assert sum("is a clock wrong?): enroll it again" in reason for reason in reasons) >= 1
+            assert len(reasons) <= 4
+            assert state(alice, "bob") == state(bob, "alice") == "alive"
+            [artifact] = alice.artifacts("models")
+            assert (artifact.origin, artifact.complete) == ("carol", True)
+
+
+def state(peer: Peer, name: str) -> str:
+    return next((member.state for member in peer.members() if member.name == name), "unknown")
