@@ -9,7 +9,7 @@ Rules of this room:
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ringgossip.content.manifest import Manifest, ManifestBuilder
 from ringgossip.content.record import ArtifactKey, Record
@@ -26,11 +26,13 @@ from ringgossip.protocol.core import (
     FindPages,
     NeedLink,
     Notice,
+    Remember,
     Reserve,
     Send,
     Tell,
 )
 from ringgossip.protocol.guide import Guide
+from ringgossip.protocol.marks import TRIES
 from ringgossip.protocol.pacing import LATE, TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.shelf import Shelf
@@ -69,6 +71,7 @@ class Pulling(Asking):
         name_of: Callable[[PeerId], str],
         now: float,
         guide: Guide | None = None,
+        tries: Mapping[ArtifactKey, int] | None = None,
     ) -> None:
         super().__init__(settings, me, rng, now, guide)
         self._shelf = shelf
@@ -80,6 +83,7 @@ class Pulling(Asking):
         self._queued: dict[ArtifactKey, Record] = {}
         self._parked: dict[ArtifactKey, tuple[float, Record]] = {}
         self._retries: dict[ArtifactKey, int] = {}
+        self._refused_before = dict(tries or {})  # what our disk refused before this peer started, how often
         self._hopeless: dict[bytes, str] = {}  # record hash -> why its content was rejected
         self._active: dict[str, int] = {}
         self._serial = 0
@@ -112,8 +116,19 @@ class Pulling(Asking):
         if parked is not None and not insist and (parked == record or parked.sequence > record.sequence):
             return []
         self._parked.pop(record.key, None)
+        before = self._refused_before.pop(record.key, 0)
+        if before and not insist:
+            # Its back-off goes on where it was; jitter, since everything else begins now too.
+            self._retries[record.key] = before
+            pause = self._pause(before - 1) * (0.5 + 0.5 * self._rng.random())
+            self._parked[record.key] = (now + pause, record)
+            return []
         self._enqueue(record)
         return self._advance(now) if self._has_place(record.kind) else []
+
+    def _pause(self, tries: int) -> float:
+        """Return how long to wait after so many attempts."""
+        return float(min(self._settings.longest_retry, self._settings.retry * 2 ** min(tries, 16)))
 
     def limit(self, key: ArtifactKey, bucket: TokenBucket) -> None:
         """Pull this artifact no faster than `bucket` allows, until it is here."""
@@ -253,9 +268,8 @@ class Pulling(Asking):
         pull.newer = None
         tries = self._retries.get(key, 0)
         self._retries[key] = tries + 1
-        delay = min(self._settings.longest_retry, self._settings.retry * 2**tries)
-        self._parked[key] = (now + delay * (0.75 + 0.5 * self._rng.random()), record)
-        out: Out = [Tell(TransferStalled(key.text, record.sequence, reason))]
+        self._parked[key] = (now + self._pause(tries) * (0.75 + 0.5 * self._rng.random()), record)
+        out: Out = [Tell(TransferStalled(key.text, record.sequence, reason)), Remember(key, TRIES, tries + 1)]
         return out + self._drop(pull, keep=True, now=now)
 
     def pages_found(self, root: bytes, found: dict[bytes, bytes], now: float) -> Out:
@@ -305,7 +319,8 @@ class Pulling(Asking):
         if pull is None or pull.record != record:
             return []
         out = self._interest(pull, wanted=False)
-        self._retries.pop(record.key, None)
+        if self._retries.pop(record.key, None) is not None:
+            out.append(Remember(record.key, TRIES, 0))
         self._limits.pop(record.key, None)
         newer = pull.newer
         self._end(pull)
@@ -320,10 +335,13 @@ class Pulling(Asking):
             return []
         if not final:
             return self._park(pull, reason, now)
+        forgotten: Out = []
+        if self._retries.pop(record.key, None) is not None:
+            forgotten.append(Remember(record.key, TRIES, 0))
         if len(self._hopeless) >= 10_000:
             self._hopeless.pop(next(iter(self._hopeless)))
         self._hopeless[record.hash] = reason
-        out: Out = [Tell(ArtifactRejected(record.key.text, record.sequence, reason))]
+        out: Out = [*forgotten, Tell(ArtifactRejected(record.key.text, record.sequence, reason))]
         return out + self._drop(pull, keep=False, now=now)
 
     def retry(self, now: float) -> Out:

@@ -91,6 +91,10 @@ class Scene(Protocol):
         """Return who may be asked for it: its holders and its origin."""
         ...
 
+    def keep(self, record: Record, target: PeerId, priority: int) -> Out:
+        """Offer it to a target that is not linked as soon as it is, also after a restart."""
+        ...
+
     def ask_here(
         self, record: Record, priority: int, limit: TokenBucket | None, now: float
     ) -> tuple[str, Out]:
@@ -240,6 +244,7 @@ class Requests:
                     row.outcome, row.detail = REFUSED, code
                 elif target not in reachable:
                     row.outcome, row.detail = FAILED, f"{scene.name_of(target)} is not reachable"
+                    out += scene.keep(record, target, request.priority)
                 elif not any(source in reachable for source in scene.sources_of(record)):
                     row.outcome = NO_HOLDER
                     out += self._wish(request, row, now)
@@ -267,7 +272,8 @@ class Requests:
 
     def _offer(self, request: Request, target: PeerId, rows: list[Row]) -> Out:
         if not self._scene.linked(target):
-            return [NeedLink(target)]
+            kept = [self._scene.keep(row.record, target, request.priority) for row in rows]
+            return [*(effect for out in kept for effect in out), NeedLink(target)]
         rate = int(request.asked.bandwidth_limit or 0)
         entries = [entry_of(row.record) for row in rows]
         return [

@@ -51,6 +51,7 @@ from ringgossip.protocol.core import (
 )
 from ringgossip.protocol.dialing import Dialing, DialingSettings
 from ringgossip.protocol.guide import Guide
+from ringgossip.protocol.marks import TRIES
 from ringgossip.protocol.membership import Membership, MembershipSettings
 from ringgossip.protocol.neighbours import Neighbours
 from ringgossip.protocol.notices import BY_ASKING, BY_DIALLING
@@ -187,6 +188,7 @@ class Switchboard:
                 lambda peer, now: self.breakers.tried(peer, BY_ASKING, now),
                 lambda peer: self.breakers.troubled(peer, BY_ASKING),
             ),
+            {key: number for key, mark, number in restored.marks if mark == TRIES},
         )
         self.rumors = Rumors(settings.rumors, rng, self.rules.partners, self._route)
         self.anti_entropy = AntiEntropy(settings.anti_entropy, self.catalog, rng, now)
@@ -405,7 +407,7 @@ class Switchboard:
         if self.catalog.get(record.key) != record:
             return []
         if change.wanted:
-            return self.transfer.want(record, now, insist=True)
+            return self.transfer.want(record, now)
         # What has its room already may end: a disk that fills stops only what has not begun.
         return self.transfer.unwant(record.key, now, running=change.code != "disk")
 

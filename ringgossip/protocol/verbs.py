@@ -22,7 +22,8 @@ from ringgossip.events import (
 from ringgossip.identity import PeerId
 from ringgossip.protocol.answers import SyncProgress, SyncRequest
 from ringgossip.protocol.core import LINK, Effect, NeedLink, Notice, Restored, Send, Tell
-from ringgossip.protocol.marks import ASKED, Marks
+from ringgossip.protocol.errands import Errands
+from ringgossip.protocol.marks import Marks
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.receipts import entries_of, entry_of, version_of
 from ringgossip.protocol.request_words import ORPHANS
@@ -46,6 +47,7 @@ _MOST_OFFERERS = 10_000
 _MOST_UNSAID = 64  # signals that wait for a link
 _LIST_PAUSE = 0.5
 _IN_ONE_LIST = 1000
+_IN_ONE_OFFER = 500
 
 
 class Verbs(Switchboard):
@@ -54,6 +56,7 @@ class Verbs(Switchboard):
     def __init__(self, *, restored: Restored, now: float, **rest: Any) -> None:
         self.marks = Marks(restored.marks)
         self.requests = Requests(self)
+        self.errands = Errands(restored.marks)
         # Key hash -> what was offered before its record was here.
         self._early: dict[bytes, tuple[bytes, PeerId, Offer, TokenBucket | None]] = {}
         self._offerers: dict[bytes, dict[PeerId, bytes]] = {}  # key hash -> who offered which entry
@@ -61,8 +64,8 @@ class Verbs(Switchboard):
         self._listed: dict[tuple[PeerId, str], float] = {}
         self._own_tickets = 0
         super().__init__(restored=restored, now=now, **rest)
-        for key, sequence in self.marks.table(ASKED):
-            self.rules.ask(key, sequence)
+        for key, sequence, priority in self.marks.asked():
+            self.rules.ask(key, sequence, priority)
         self.rules.is_evicted = self.marks.is_evicted
         self._timed = (*self._timed, self.requests)
 
@@ -123,10 +126,14 @@ class Verbs(Switchboard):
         if code:
             return code, []
         self.rules.ask(record.key, record.sequence, PRIORITIES[priority])
-        out = self.marks.ask(record)
+        out = self.marks.ask(record, PRIORITIES[priority])
         if limit is not None:
             self.transfer.limit(record.key, limit)
         return "", out + self.transfer.want(record, now, insist=True)
+
+    def keep(self, record: Record, target: PeerId, priority: int) -> Out:
+        """A target cannot be told now that it should have this: it is when it can be."""
+        return self.errands.keep(record, self.name_of(target), priority)
 
     # --- inputs -----------------------------------------------------------------------------------
 
@@ -203,7 +210,9 @@ class Verbs(Switchboard):
             case Offer():
                 return self._hear_offer(message, sender, now)
             case OfferAnswered():
-                return self.requests.answered(sender, message.entries, message.code, now)
+                over = [self._errand_over(sender, entry) for entry in entries_of(message.entries)]
+                answered = self.requests.answered(sender, message.entries, message.code, now)
+                return [*(effect for out in over for effect in out), *answered]
             case SyncWanted():
                 return self._list_for(message, sender, now)
             case SyncDone():
@@ -286,11 +295,35 @@ class Verbs(Switchboard):
 
     def _link_up(self, peer: PeerId, now: float) -> Out:
         said: Out = [Send(peer, message, LINK) for message in self._unsaid.pop(peer, ())]
-        return said + self.requests.link_opened(peer, now)
+        return said + self._run_errands(peer) + self.requests.link_opened(peer, now)
+
+    def _run_errands(self, peer: PeerId) -> Out:
+        """Offer what users here want that peer to have."""
+        out: Out = []
+        offers: dict[int, list[bytes]] = {}
+        name = self.name_of(peer)
+        for key, sequence, priority in self.errands.of(name):
+            record = self.catalog.get(key)
+            if record is not None:
+                offers.setdefault(priority, []).append(entry_of(record))
+            elif self.authorship.ready:
+                out += self.errands.over(name, key, sequence)  # it is no longer listed
+        for priority, entries in offers.items():
+            for start in range(0, len(entries), _IN_ONE_OFFER):
+                part = b"".join(entries[start : start + _IN_ONE_OFFER])
+                out.append(Send(peer, Offer(part, priority, True, 0), LINK))
+        return out
+
+    def _errand_over(self, peer: PeerId, entry: bytes) -> Out:
+        record = self.record_of(entry[:32]) if self.errands else None
+        if record is None:
+            return []
+        return self.errands.over(self.name_of(peer), record.key, version_of(entry)[0])
 
     def _copies_confirmed(self, holder: PeerId, entries: list[bytes], now: float) -> Out:
         out = super()._copies_confirmed(holder, entries, now)
         for entry in entries:
+            out += self._errand_over(holder, entry)
             out += self.requests.held(holder, entry[:32], version_of(entry)[0], now)
         return out
 

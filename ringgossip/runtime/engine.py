@@ -236,7 +236,7 @@ class Engine:
             Evict: disk.drop,
             Published: self._answer,
             PublishRefused: self._answer,
-            SyncAnswered: self._report,
+            SyncAnswered: self._synced,
             DrainAnswered: self._report,
             Remember: disk.remember,
             PersistSpent: disk.persist_spent,
@@ -259,6 +259,14 @@ class Engine:
         answer = self.answers.pop(effect.ticket, None)
         if answer is not None:
             answer(effect)
+
+    def _synced(self, effect: SyncAnswered) -> None:
+        """Report, once what stays asked for is on disk: the index's one thread does things in order."""
+
+        def report(_: object) -> None:
+            self._report(effect)
+
+        self.crews.index.submit(lambda: None, report, report)
 
     def _report(self, effect: SyncAnswered | DrainAnswered) -> None:
         report = self.reports.pop(effect.ticket, None)

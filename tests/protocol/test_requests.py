@@ -164,3 +164,61 @@ def test_a_bandwidth_limit_holds_for_what_the_target_pulls_and_for_nothing_else(
     report = sync(world, 0, data_type="games", targets=("n1",), bandwidth_limit=100.0 * KB)
     assert rows(report)["games.db", "n1"] == "moved"
     assert 8.0 < report.duration < 11.0
+
+
+def test_what_an_absent_target_should_have_is_offered_when_it_is_back_even_if_we_restarted() -> None:
+    world = world_of(*quiet(3))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(3.0)
+    world.leave(1)
+    world.run(5.0)
+    report = sync(world, 2, data_type="games", targets=("n1",), priority="high")
+    assert rows(report) == {("games.db", "n1"): "failed: n1 is not reachable"}
+    world.crash(2)
+    world.restart(2)
+    world.run(10.0)
+    world.restart(1)
+    world.run(10.0)
+    key = ArtifactKey("games", "n0", "games.db")
+    assert world.nodes[1].disk.holds(key, 1)
+    assert not world.nodes[2].disk.marks, "the target answered, and remembers it itself"
+    assert world.nodes[1].disk.marks[key, "asked"] == 1
+    assert core(world, 1).rules.asked()[key] == (1, "high")
+
+
+def test_how_urgent_a_question_was_is_known_after_a_restart() -> None:
+    world = world_of(*quiet(2))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(3.0)
+    world.nodes[1].disk.trouble = "no space left on the disk"
+    world.nodes[1].give(
+        3, 0, core(world, 1).sync, 7,
+        SyncRequest(data_type="games", targets=("n1",), priority="critical"),
+    )  # fmt: skip
+    world.run(1.0)
+    world.nodes[1].disk.trouble = None
+    world.crash(1)
+    world.restart(1)
+    world.run(0.1)
+    key = ArtifactKey("games", "n0", "games.db")
+    assert core(world, 1).rules.asked()[key] == (1, "critical")
+
+
+def test_the_back_off_of_what_our_disk_refuses_goes_on_after_a_restart() -> None:
+    world = world_of(*quiet(2))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(3.0)
+    world.nodes[1].disk.trouble = "no space left on the disk"
+    world.nodes[1].give(3, 0, core(world, 1).sync, 7, SyncRequest(data_type="games", targets=("n1",)))
+    world.run(70.0)
+    key = ArtifactKey("games", "n0", "games.db")
+    tries = core(world, 1).transfer._retries[key]
+    assert tries >= 4
+    world.nodes[1].disk.trouble = None
+    world.crash(1)
+    world.restart(1)
+    at, world.nodes[1].told[:] = world.now, []
+    took = world.run_until(lambda: world.nodes[1].disk.holds(key, 1), 120.0)
+    step = 5.0 * 2 ** (tries - 1)
+    assert took is not None and 0.5 * step <= took <= step + 2.0, (took, tries, at)
+    assert world.nodes[1].disk.marks == {(key, "asked"): 1}, "it is here: nothing is put off any more"
