@@ -181,13 +181,16 @@ class SyncFacade:
         board_type: str | None = None,
         num_players: int | None = None,
         priority: str = "normal",
-        timeout_seconds: float = 300.0,
+        timeout_seconds: float | None = None,
         bandwidth_limit_mbps: float | None = None,
         exclude_nodes: Iterable[str] = (),
         prefer_ephemeral: bool = False,
         require_confirmation: bool = False,
     ) -> SyncResponse:
-        """Bring artifacts to nodes; `targets` None or ["all"] means every eligible one."""
+        """Bring artifacts to nodes; `targets` None or ["all"] means every eligible one.
+
+        `timeout_seconds` None: what the peer's `sync_timeout_seconds` says, 300 by default.
+        """
         options = {
             "board_type": board_type,
             "num_players": num_players,

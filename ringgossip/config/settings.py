@@ -110,7 +110,8 @@ class PeerConfig:
     )
     # The users' file says 12, their environment 6; 12 is the explicit one.
     max_concurrent_syncs: int = field(
-        default=12, metadata=about("artifacts pulled at the same time", "artifacts")
+        default=12,
+        metadata=about("pulled at the same time; what is more urgent may go beside them", "artifacts"),
     )
     batch_size: int | None = field(
         default=None, metadata=about("chunks one request asks for; none: about a MiB", "chunks")

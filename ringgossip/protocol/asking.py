@@ -32,7 +32,7 @@ class TransferSettings:
     largest_window: int = 16 * 2**20
     batch: int = 4 * 2**20  # bytes that one request covers, half a window at most
     most_chunks: int = 384  # asked of one holder at a time: below the queue it keeps for us
-    active: int = 16  # pulls of one kind at the same time
+    active: int = 16  # pulls at the same time
     silence: float = 10.0  # a holder without any progress for so long loses its requests
     slow: float = 30.0  # and is asked last for so long
     second_ask: float = 0.25  # how long a chunk must be overdue before an idle holder is asked for it too

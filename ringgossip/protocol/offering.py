@@ -177,14 +177,16 @@ class Offering:
         return []
 
     def _interval(self) -> float:
-        return min(60.0, *(self._scene.plan(kind).interval for kind in ("games", "models", "npz")))
+        """Return the shortest cycle of our plans; who spreads nothing looks now and then."""
+        least = min(self._scene.plan(kind).interval for kind in ("games", "models", "npz"))
+        return least if least < NEVER else 60.0
 
     def _offer_again(self, now: float) -> Out:
         out: Out = []
         offered = 0
         for item in self._in_order(now):
             plan = self._scene.plan(item.record.kind)
-            if offered >= _IN_ONE_CYCLE or not plan.fanout or now < item.offered_at + plan.interval / 2:
+            if offered >= _IN_ONE_CYCLE or not plan.fanout or now < item.offered_at + 0.9 * plan.interval:
                 continue
             offered += 1
             item.tried.clear()

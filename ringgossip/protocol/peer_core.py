@@ -135,8 +135,10 @@ class PeerCore(Looking):
 
     def disk_changed(self, disk: DiskUse | None, now: float) -> list[Effect]:
         """Our disk was looked at; None: it cannot be told."""
-        before = self.rules.facts()
+        before, was = self.rules.facts(), self.rules.disk
         out = self.rules.disk_changed(disk, now)
+        if disk is not None and was is not None and disk.free > was.free:
+            out += self.transfer.room_made(disk.free - was.free, now)
         return self._settle(out + self._facts_changed(before, now), now)
 
     def _facts_changed(self, before: MemberFacts, now: float) -> Out:

@@ -1,7 +1,8 @@
 """The life of a pull: queued, reserved, its manifest, its chunks, its end.
 
 Rules of this room:
-- What `rules` ranks first goes first, then the scarcest, ties at random; each kind has its own places.
+- What `rules` ranks first goes first, then the scarcest, ties at random. So many are pulled at one time;
+  whatever nobody serves takes nobody's place.
 - A version that became old while it was pulled is finished while somebody
   serves it; of the versions published meanwhile only the newest waits.
 - What our own disk refuses is parked and tried again, later each time; content
@@ -26,14 +27,13 @@ from ringgossip.protocol.core import (
     FindPages,
     NeedLink,
     Notice,
-    Remember,
     Reserve,
     Send,
     Tell,
 )
 from ringgossip.protocol.guide import Guide
-from ringgossip.protocol.marks import TRIES
 from ringgossip.protocol.pacing import LATE, TokenBucket
+from ringgossip.protocol.parking import Parking
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.shelf import Shelf
 from ringgossip.strategy.eligibility import No
@@ -47,6 +47,7 @@ Out = list[Effect | Notice]
 
 _PLENTY = 8  # known holders from which on more make nothing safer
 _OVERTAKING = 4  # places beyond `active` for what is more urgent than something under way
+_ROOM = 4  # times `active`: so many pulls, most of which nobody serves now, may hold room on our disk
 
 _Entry = tuple[int, int, int, int, Record]  # rank, known holders, chance, serial: the smallest first
 
@@ -81,11 +82,10 @@ class Pulling(Asking):
         self._keys: dict[ArtifactKey, Pull] = {}
         self._queues: dict[str, list[_Entry]] = {kind: [] for kind in KIND_RANK}
         self._queued: dict[ArtifactKey, Record] = {}
-        self._parked: dict[ArtifactKey, tuple[float, Record]] = {}
-        self._retries: dict[ArtifactKey, int] = {}
-        self._refused_before = dict(tries or {})  # what our disk refused before this peer started, how often
+        self._parked = Parking(settings.retry, settings.longest_retry, rng, tries or {})
         self._hopeless: dict[bytes, str] = {}  # record hash -> why its content was rejected
         self._active: dict[str, int] = {}
+        self._stalled = 0  # of the pulls under way, as of the last look
         self._serial = 0
         self.chunk_bytes_wasted = 0
 
@@ -112,23 +112,14 @@ class Pulling(Asking):
             if waiting == record:
                 self._enqueue(waiting)  # perhaps it is more urgent now
             return self._advance(now) if self._has_place(record.kind) else []
-        _, parked = self._parked.get(record.key, (0.0, None))
+        parked = self._parked.get(record.key)
         if parked is not None and not insist and (parked == record or parked.sequence > record.sequence):
             return []
-        self._parked.pop(record.key, None)
-        before = self._refused_before.pop(record.key, 0)
-        if before and not insist:
-            # Its back-off goes on where it was; jitter, since everything else begins now too.
-            self._retries[record.key] = before
-            pause = self._pause(before - 1) * (0.5 + 0.5 * self._rng.random())
-            self._parked[record.key] = (now + pause, record)
+        if not insist and self._parked.park_again(record, now):
             return []
+        self._parked.leave(record.key)
         self._enqueue(record)
         return self._advance(now) if self._has_place(record.kind) else []
-
-    def _pause(self, tries: int) -> float:
-        """Return how long to wait after so many attempts."""
-        return float(min(self._settings.longest_retry, self._settings.retry * 2 ** min(tries, 16)))
 
     def limit(self, key: ArtifactKey, bucket: TokenBucket) -> None:
         """Pull this artifact no faster than `bucket` allows, until it is here."""
@@ -137,7 +128,7 @@ class Pulling(Asking):
     def unwant(self, key: ArtifactKey, now: float, running: bool = True) -> Out:
         """Stop pulling an artifact; what is verified stays. Not `running`: only what has no room yet."""
         self._queued.pop(key, None)
-        self._parked.pop(key, None)
+        self._parked.leave(key)
         self._limits.pop(key, None)
         pull = self._keys.get(key)
         if pull is None or (not running and pull.phase is not Phase.RESERVING):
@@ -149,8 +140,8 @@ class Pulling(Asking):
 
     def superseded(self, record: Record, now: float) -> Out:
         """This version came by another way (we published it): nothing older is pulled any more."""
-        for table in (self._queued, self._parked):
-            table.pop(record.key, None)  # `want` brings back what is newer
+        self._queued.pop(record.key, None)  # `want` brings back what is newer
+        self._parked.leave(record.key)
         pull = self._keys.get(record.key)
         if pull is None or pull.record.sequence >= record.sequence:
             return []
@@ -179,11 +170,13 @@ class Pulling(Asking):
         heapq.heappush(self._queues[record.kind], entry)
 
     def _has_place(self, kind: str) -> bool:
-        active, queue = self._active.get(kind, 0), self._queues[kind]
-        if active < self._settings.active or active >= self._settings.active + _OVERTAKING or not queue:
-            return active < self._settings.active
-        # What is more urgent than something under way need not wait until that ends.
-        return any(pull.rank > queue[0][0] for pull in self._pulls.values() if pull.record.kind == kind)
+        most, moving, queue = self._settings.active, len(self._pulls) - self._stalled, self._queues[kind]
+        if len(self._pulls) >= _ROOM * most + _OVERTAKING:
+            return False
+        if moving < most or moving >= most + _OVERTAKING or not queue:
+            return moving < most
+        # The first of its kind, and what is more urgent than something under way, need not wait.
+        return not self._active.get(kind) or any(pull.rank > queue[0][0] for pull in self._pulls.values())
 
     def _advance(self, now: float) -> Out:
         """Start pulls for which there is a place, then fill the windows."""
@@ -224,6 +217,7 @@ class Pulling(Asking):
         del self._pulls[pull.root]
         del self._keys[pull.record.key]
         self._active[pull.record.kind] -= 1
+        self._stalled -= pull.stall_told and self._stalled > 0
         self._shelf.partial.pop(pull.root, None)
         for source in self._sources.values():
             for ask in [ask for ask in source.asks.values() if ask.root == pull.root]:
@@ -266,10 +260,7 @@ class Pulling(Asking):
     def _park(self, pull: Pull, reason: str, now: float) -> Out:
         key, record = pull.record.key, pull.newer or pull.record
         pull.newer = None
-        tries = self._retries.get(key, 0)
-        self._retries[key] = tries + 1
-        self._parked[key] = (now + self._pause(tries) * (0.75 + 0.5 * self._rng.random()), record)
-        out: Out = [Tell(TransferStalled(key.text, record.sequence, reason)), Remember(key, TRIES, tries + 1)]
+        out: Out = [Tell(TransferStalled(key.text, record.sequence, reason)), *self._parked.park(record, now)]
         return out + self._drop(pull, keep=True, now=now)
 
     def pages_found(self, root: bytes, found: dict[bytes, bytes], now: float) -> Out:
@@ -319,8 +310,7 @@ class Pulling(Asking):
         if pull is None or pull.record != record:
             return []
         out = self._interest(pull, wanted=False)
-        if self._retries.pop(record.key, None) is not None:
-            out.append(Remember(record.key, TRIES, 0))
+        out += self._parked.over(record.key)
         self._limits.pop(record.key, None)
         newer = pull.newer
         self._end(pull)
@@ -335,20 +325,16 @@ class Pulling(Asking):
             return []
         if not final:
             return self._park(pull, reason, now)
-        forgotten: Out = []
-        if self._retries.pop(record.key, None) is not None:
-            forgotten.append(Remember(record.key, TRIES, 0))
         if len(self._hopeless) >= 10_000:
             self._hopeless.pop(next(iter(self._hopeless)))
         self._hopeless[record.hash] = reason
-        out: Out = [*forgotten, Tell(ArtifactRejected(record.key.text, record.sequence, reason))]
-        return out + self._drop(pull, keep=False, now=now)
+        rejected = Tell(ArtifactRejected(record.key.text, record.sequence, reason))
+        return [*self._parked.over(record.key), rejected, *self._drop(pull, keep=False, now=now)]
 
     def retry(self, now: float) -> Out:
         """Try at once what our disk refused before."""
-        for _, record in self._parked.values():
+        for record in self._parked.take():
             self._enqueue(record)
-        self._parked.clear()
         return self._advance(now)
 
     # --- holders ---------------------------------------------------------------------------
@@ -424,7 +410,7 @@ class Pulling(Asking):
             done = f"{pull.bytes_done()} of {pull.record.size} bytes are here"
             return f"It is being pulled ({pull.phase.value}) from {names}: {done}."
         if key in self._queued:
-            return f"It waits for a place among {self._settings.active} pulls of its kind."
+            return f"It waits for a place: {self._settings.active} artifacts are pulled at a time."
         return "Our disk refused it; it is tried again later." if key in self._parked else ""
 
     def is_wanted(self, record: Record) -> bool:

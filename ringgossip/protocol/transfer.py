@@ -254,6 +254,12 @@ class Transfer(Pulling):
         pull = self._pulls.get(root)
         return [] if pull is None else self._park(pull, reason, now)
 
+    def room_made(self, freed: int, now: float) -> Out:
+        """So many bytes became free on our disk: what they may have been missing for need not wait longer."""
+        for record in self._parked.take(fitting=freed):
+            self._enqueue(record)
+        return self._advance(now)
+
     # --- time --------------------------------------------------------------------------------
 
     def wake(self, now: float) -> Out:
@@ -264,10 +270,8 @@ class Transfer(Pulling):
                 source.busy_until = -NEVER
             if now >= source.stalled_at(self._settings.silence):
                 out += self._silent(source, now)
-        for key, (due, record) in list(self._parked.items()):
-            if now >= due:
-                del self._parked[key]
-                self._enqueue(record)
+        for record in self._parked.take(due=now):
+            self._enqueue(record)
         for pull in list(self._pulls.values()):
             out += self._leave_unserved(pull, now, patience=self._settings.look_interval)
             if self._pulls.get(pull.root) is not pull:
@@ -278,17 +282,16 @@ class Transfer(Pulling):
                 pull.stall_told = True
                 reason = "no holder answers" if pull.holders else "no holder is reachable"
                 out.append(Tell(TransferStalled(pull.record.key.text, pull.record.sequence, reason)))
+        self._stalled = sum(pull.stall_told for pull in self._pulls.values())
         return out + self._advance(now)
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        due = self._ask_at
+        due = min(self._ask_at, self._parked.next_wakeup())
         for source in self._sources.values():
             due = min(due, source.stalled_at(self._settings.silence))
             if source.busy_until > -NEVER:
                 due = min(due, source.busy_until)
-        for when, _ in self._parked.values():
-            due = min(due, when)
         for pull in self._pulls.values():
             if pull.phase in (Phase.MANIFEST, Phase.PULLING):
                 due = min(due, pull.look_at)

@@ -68,12 +68,18 @@ class SharedFolder:
     """One `share:` of the configuration."""
 
     def __init__(
-        self, share: ShareFolder, publish: Publish, workers: Workers, tell: Callable[[Event], None]
+        self,
+        share: ShareFolder,
+        publish: Publish,
+        workers: Workers,
+        tell: Callable[[Event], None],
+        min_interval: float = 0.0,
     ) -> None:
         self._share = share
         self._publish = publish
         self._workers = workers
         self._tell = tell
+        self._min_interval = min_interval  # between two publications of one file
         self._live = KINDS[share.kind].live
         self._seen: dict[str, _Seen] = {}
         self._pacers: dict[str, SnapshotPacer] = {}
@@ -138,6 +144,7 @@ class SharedFolder:
                     timeout=3600.0,
                 )
             seen.done = look
+            seen.not_before = started + self._min_interval
         except PeerGone:
             return
         except SnapshotPostponed as error:

@@ -399,7 +399,10 @@ class Peer(PeerVerbs):
         """Publish finished files of the configured folders, for ever."""
         async with trio.open_nursery() as nursery:
             for share in self.config.share:
-                folder = SharedFolder(share, self.publish_source, self._engine.crews.folders, self._tell)
+                pause = self.config.min_interval_seconds
+                folder = SharedFolder(
+                    share, self.publish_source, self._engine.crews.folders, self._tell, pause
+                )
                 nursery.start_soon(folder.run)
 
     def _tell(self, event: Event) -> None:

@@ -169,12 +169,13 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 # --- config ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("words", [["config"], ["config", "show"]])
 def test_config_shows_every_value_and_who_set_it(
-    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     monkeypatch.setenv("RINGGOSSIP_PATIENCE", "20")
     (tmp_path / "node.yaml").write_text(SMALL)
-    assert main(["config", "--config", str(tmp_path / "node.yaml"), "--origin"]) == 0
+    assert main([*words, "--origin", "--config", str(tmp_path / "node.yaml")]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["node", "node.yaml:2", "gpu-1"] in rows
     assert ["patience", "environment", "RINGGOSSIP_PATIENCE", "seconds", "20"] in rows

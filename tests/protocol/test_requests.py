@@ -212,7 +212,7 @@ def test_the_back_off_of_what_our_disk_refuses_goes_on_after_a_restart() -> None
     world.nodes[1].give(3, 0, core(world, 1).sync, 7, SyncRequest(data_type="games", targets=("n1",)))
     world.run(70.0)
     key = ArtifactKey("games", "n0", "games.db")
-    tries = core(world, 1).transfer._retries[key]
+    tries = core(world, 1).transfer._parked.tries(key)
     assert tries >= 4
     world.nodes[1].disk.trouble = None
     world.crash(1)

@@ -394,6 +394,18 @@ def test_a_full_disk_parks_the_pull_and_tries_again_later_each_time() -> None:
     assert puller.sent(GetPages)
 
 
+def test_what_our_disk_refused_is_tried_at_once_when_so_much_became_free() -> None:
+    puller = Puller()
+    puller.refusal = "no space left"
+    puller.want(puller.origin.record(FORTY), A)
+    puller.refusal = None
+    puller.link(A)
+    puller.see(puller.transfer.room_made(40 * 65536 - 1, puller.now))
+    assert not puller.transfer.pulls()
+    puller.see(puller.transfer.room_made(40 * 65536, puller.now))
+    assert puller.transfer.pulls()
+
+
 def test_wanting_again_what_our_disk_refused_does_not_hurry_it_but_insisting_does() -> None:
     puller = Puller()
     puller.refusal = "no space left"
