@@ -341,8 +341,11 @@ class Asking:
         """Give what others have to them; it may still answer, until it was silent a second time."""
         source.slow_until = now + self._settings.slow
         source.last_progress = now  # the next look is a whole `silence` away
-        reason = f"nothing came for {self._settings.silence:g} s of what was asked"
-        out: Out = [RouteFailed(source.peer, BY_ASKING, reason)]
+        out: Out = []
+        if now >= source.heard_at + self._settings.silence:
+            # Who says anything is only slow: its queue may be long, its line thin. Asking others is enough.
+            reason = f"nothing came on its link for {self._settings.silence:g} s"
+            out.append(RouteFailed(source.peer, BY_ASKING, reason))
         for ask in list(source.asks.values()):
             pull = self._pulls.get(ask.root)
             if pull is None:

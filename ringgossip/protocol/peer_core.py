@@ -244,6 +244,8 @@ class PeerCore(Looking):
         if isinstance(source, Address) and type(message) in _LINKS_ONLY:
             # Whoever has the gossip key could say it in another's name.
             return self.misbehaved(sender, f"sent {type(message).__name__} as a datagram", now)
+        if not isinstance(source, Address):
+            self.transfer.heard(sender, now)
         try:
             out = self._receive(message, sender, source, now)
         except PeerMisbehaved as error:

@@ -41,6 +41,7 @@ class Source:
     held_until: float = -NEVER  # by its breaker
     answered_once: bool = False  # on this link
     last_progress: float = -NEVER
+    heard_at: float = -NEVER  # anything at all on its link
     doubted_until: float = -NEVER  # what it is said to have in whole is not believed until then
     bucket: TokenBucket = field(default_factory=lambda: TokenBucket(None, 0.0))  # what it may send us
     looked_at: float = -NEVER  # when it was last considered for a second ask
@@ -64,7 +65,7 @@ class Source:
 
     def progressed(self, now: float) -> None:
         """It lives: something of what we asked began to arrive."""
-        self.last_progress = now
+        self.last_progress = self.heard_at = now
 
     def received(self, amount: int, now: float) -> None:
         """A chunk from it was stored; keep the rate up to date."""

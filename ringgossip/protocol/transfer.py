@@ -86,6 +86,12 @@ class Transfer(Pulling):
             out += self._look_for_holders(pull, now)
         return out + self._fill(now)
 
+    def heard(self, peer: PeerId, now: float) -> None:
+        """Something, whatever it is, came on a peer's link."""
+        source = self._sources.get(peer)
+        if source is not None:
+            source.heard_at = now
+
     def holder_known(self, root: bytes, peer: PeerId, now: float) -> Out:
         """A peer announced a whole copy."""
         pull = self._pulls.get(root)

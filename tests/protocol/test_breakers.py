@@ -226,6 +226,15 @@ def test_a_holder_that_says_nothing_for_long_is_not_asked_more_but_its_late_answ
     assert state(asking.machine, puller.now, BY_ASKING) == "closed"
 
 
+def test_a_holder_that_is_only_slow_has_no_breaker() -> None:
+    asking = Asking()
+    for _ in range(20):
+        asking.puller.transfer.heard(BOB, asking.puller.now + 5.0)
+        asking.puller.wake(asking.puller.now + 10.0)
+        asking.heed()
+    assert asking.machine.views(0.0) == ()
+
+
 def test_a_peer_that_nobody_but_us_fails_to_reach_is_told_of_and_healed_the_moment_it_answers() -> None:
     takes_nothing = RuleSettings(want=(), copies=1)
     world = World([PeerSpec("n0"), PeerSpec("n1"), PeerSpec("n2", rules=takes_nothing)], seed=1)
