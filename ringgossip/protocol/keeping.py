@@ -110,10 +110,17 @@ class Keeping(Verbs):
                 found.append(candidate)
         return found
 
-    def offer(self, record: Record, count: int, tried: dict[PeerId, None], insist: bool) -> Out:
+    def is_pulled(self, record: Record) -> bool:
+        """Tell whether anybody pulls it from us just now."""
+        return self.serving.is_pulled(record.root)
+
+    def offer(
+        self, record: Record, count: int, tried: dict[PeerId, None], insist: bool, linked: bool = False
+    ) -> Out:
         """Offer it to up to `count` peers that lack it and were not `tried`, which they are then.
 
         `insist`: also to those that would not be chosen by the rules, and before everything else.
+        `linked`: only to those that can pull it at once.
         """
         places = self._places(record)
         holders = self.rules.census(record.kind).holders(record.key.hash, record.origin)
@@ -124,6 +131,7 @@ class Keeping(Verbs):
             if candidate.peer not in tried
             and candidate.place not in places
             and (insist or candidate.peer in chosen)
+            and (self.dialing.linked(candidate.peer) or not linked)
         }
         weights = {peer: push_weight(candidate).value for peer, candidate in pool.items()}
         order = sample(weights, len(weights), self._rng)

@@ -6,6 +6,11 @@ to those who should have it, and for write-through plans to whoever may. A drain
 does nothing else until the time is over: few offers at a time, so that a thin
 uplink carries the most endangered first.
 
+Those who should have it may be out of reach: of two peers that both cannot
+accept a connection neither can link the other. What nobody pulls from us and
+has no copy after half a cycle, or too few after two, is offered to whoever is
+linked and may; those who should have it get it there.
+
 For what another node published we answer only when that node is gone and no
 holder with a smaller id is there: somebody always does, and nobody twice.
 
@@ -32,6 +37,10 @@ _PAUSE = 0.02
 _FIRST_LOOK = 5.0  # a new peer does not know yet who holds what
 _ALARM_AFTER = 2.0  # cycles that copies may be missing before anybody is told
 _IN_ONE_CYCLE = 200  # offers
+# Cycles after which others than the chosen holders are asked. A guess: longer than a restart,
+# shorter than the wait until somebody looks at the alarm.
+_OUT_OF_REACH_ALONE = 0.5
+_OUT_OF_REACH = 2.0
 # Under way at one time in a drain.
 _DRAIN_ITEMS = 256
 _DRAIN_BYTES = 2 * 2**20
@@ -63,10 +72,17 @@ class Scene(Protocol):
 
     def plan(self, kind: str) -> Plan: ...
 
-    def offer(self, record: Record, count: int, tried: dict[PeerId, None], insist: bool) -> Out:
+    def is_pulled(self, record: Record) -> bool:
+        """Tell whether anybody pulls it from us just now."""
+        ...
+
+    def offer(
+        self, record: Record, count: int, tried: dict[PeerId, None], insist: bool, linked: bool = False
+    ) -> Out:
         """Offer it to up to `count` peers that lack it and were not `tried`, which they are then.
 
         `insist`: also to those that would not be chosen by the rules, and before everything else.
+        `linked`: only to those that can pull it at once.
         """
         ...
 
@@ -192,11 +208,19 @@ class Offering:
             item.tried.clear()
             item.offered_at = now
             urgent = plan.copies - item.copies
-            if urgent > 0:
+            if self._out_of_reach(item, plan, now):
+                missing = self._scene.wanted(item.record) - item.copies
+                out += self._scene.offer(item.record, missing, item.tried, insist=True, linked=True)
+            elif urgent > 0:
                 out += self._scene.offer(item.record, urgent, item.tried, insist=True)
             else:
                 out += self._scene.offer(item.record, plan.fanout, item.tried, insist=False)
         return out
+
+    def _out_of_reach(self, item: _Item, plan: Plan, now: float) -> bool:
+        """Tell whether those who should hold it seem to be unable to get it."""
+        patience = plan.interval * (_OUT_OF_REACH if item.copies else _OUT_OF_REACH_ALONE)
+        return now >= item.since + patience and not self._scene.is_pulled(item.record)
 
     def _in_order(self, now: float) -> list[_Item]:
         """Return what is missing copies, the most endangered first."""

@@ -1,5 +1,7 @@
 """Do copies get made, is it told when they are missing, and does a drain bring everything to safety?"""
 
+from dataclasses import replace
+
 from cores import KB, core, drain, holders, quiet, rows, sync, told, world_of
 
 from ringgossip.events import CopiesComplete, CopiesMissing, DrainCompleted, PushRefused
@@ -138,6 +140,33 @@ def test_what_a_dead_node_published_is_copied_again_by_one_who_has_it() -> None:
     world.run(200.0)
     alive = holders(world, "games", "n0", "games.db") - {"n0", f"n{gone}"}
     assert len(alive) == 2
+
+
+def test_those_who_cannot_be_reached_get_their_copies_by_way_of_somebody_who_can() -> None:
+    specs = [replace(spec, accepts=spec.name == "n0") for spec in quiet(6, copies=2)]
+    world = World(specs, seed=1)
+    world.start()
+    world.run(10.0)
+    for number in range(8):
+        world.publish(1, "games", f"{number}.db", size=100 * KB)
+    world.run(20.0)
+    short = core(world, 1).below_copies(world.nodes[1].clock())
+    # Most were to be held by two that nobody can link to from here: but one is open.
+    assert len(short) > 4
+    world.run(180.0)
+    assert all(len(holders(world, "games", "n1", f"{number}.db")) >= 3 for number in range(8))
+    assert not world.problems()
+
+
+def test_nobody_else_is_asked_while_the_chosen_ones_pull() -> None:
+    world = world_of(*quiet(6, copies=2), carrier="pieces")
+    world.limit(0, up=20.0 * KB, down=None)
+    world.publish(0, "games", "games.db", size=2500 * KB)
+    world.run(110.0)  # nobody has it before 125 seconds
+    asked = sum(len(other.rules.asked()) for other in (core(world, index) for index in range(6)))
+    assert asked == 0 and holders(world, "games", "n0", "games.db") == {"n0"}
+    world.run(100.0)
+    assert len(holders(world, "games", "n0", "games.db")) == 3
 
 
 def test_a_rule_that_the_card_does_not_show_is_told_once_as_a_refused_push() -> None:
