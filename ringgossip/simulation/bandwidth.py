@@ -65,24 +65,34 @@ class Carrier(Protocol):
         """Forget everything of a stream that has not left."""
         ...
 
+    def sent(self, owner: int) -> float:
+        """Return the bytes that have left an uplink until now, whatever they were."""
+        ...
+
 
 class Unlimited:
     """Only the network's delay counts. The cheapest carrier."""
 
-    __slots__ = ("_kernel",)
+    __slots__ = ("_kernel", "_sent")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._sent: list[int] = []
 
     def add(self, up: float | None, down: float | None) -> None:
-        pass
+        self._sent.append(0)
+
+    def sent(self, owner: int) -> float:
+        return self._sent[owner]
 
     def datagram(self, source: int, target: int, size: int, delay: float, action: Action, *a: Any) -> None:
         kernel = self._kernel
+        self._sent[source] += size
         kernel.at(kernel.now + delay, target, ANY_BOOT, action, *a)
 
     def message(self, stream: Stream, item: Any, size: int) -> None:
         kernel = self._kernel
+        self._sent[stream.source] += size
         arrival = stream.clear_at(kernel.now)
         kernel.at(arrival, stream.target, ANY_BOOT, stream.arrive, item, size, True, True)
 
@@ -156,7 +166,9 @@ class _Waiting:
 class Pieces:
     """Uplinks and downlinks as queues of pieces, control first, bodies taking turns."""
 
-    __slots__ = ("_downlinks", "_kernel", "_landed", "_turns", "_uplinks", "_waiting", "piece", "window")
+    __slots__ = (
+        "_downlinks", "_kernel", "_landed", "_sent", "_turns", "_uplinks", "_waiting", "piece", "window",
+    )  # fmt: skip
 
     def __init__(self, kernel: Kernel, piece: int = PIECE, window: int = WINDOW) -> None:
         self._kernel = kernel
@@ -166,10 +178,12 @@ class Pieces:
         self._downlinks: list[_Queue] = []
         self._turns: list[deque[Stream]] = []
         self._landed: list[deque[tuple[Any, ...]]] = []
+        self._sent: list[int] = []
         self._waiting: dict[Stream, _Waiting] = {}
 
     def add(self, up: float | None, down: float | None) -> None:
         owner = len(self._uplinks)
+        self._sent.append(0)
         self._turns.append(deque())
         self._landed.append(deque())
         self._uplinks.append(_Queue(self._kernel, owner, up, lambda now: self._take_up(owner, now)))
@@ -209,6 +223,7 @@ class Pieces:
         uplink = self._uplinks[owner]
         if uplink.control:
             target, size, delay, action, rest = uplink.control.popleft()
+            self._sent[owner] += size
             leaves = now if uplink.rate is None else now + size / uplink.rate
             if delay is None:
                 stream: Stream = action
@@ -232,6 +247,7 @@ class Pieces:
     def _send_piece(self, owner: int, stream: Stream, waiting: _Waiting, now: float) -> float:
         item, total = waiting.bodies[0]
         size = min(self.piece, total - waiting.offset)
+        self._sent[owner] += size
         first = waiting.offset == 0
         waiting.offset += size
         last = waiting.offset >= total
@@ -280,3 +296,6 @@ class Pieces:
 
     def close(self, stream: Stream) -> None:
         self._waiting.pop(stream, None)
+
+    def sent(self, owner: int) -> float:
+        return self._sent[owner]

@@ -37,12 +37,12 @@ class MemberChecks:
         self._seen: dict[tuple[int, int, str], tuple[int, int]] = {}
         self._complaints: dict[tuple[int, int], int] = {}  # (observer, minute) -> words about strangers
         self.suspicions = self.false_suspicions = self.false_deaths = 0
-        self.false_alarms: list[tuple[float, int, str]] = []  # when, observer, member
+        self.false_alarms: dict[tuple[float, int, str], None] = {}  # when, observer, member
         for kind in (PeerLost, PeerLeft):
             checks.watch_event(kind, self.fell)
         for kind_of_rise in (PeerJoined, PeerRecovered, PeerRestarted):
             checks.watch_event(kind_of_rise, self.rose)
-        checks.watch_event(PeerSuspected, self._suspected)
+        checks.watch_event(PeerSuspected, self.suspected)
         checks.watch_event(StrangerRefused, self.complained)
         checks.watch_event(ArtifactAnnounced, self.announced)
 
@@ -64,7 +64,7 @@ class MemberChecks:
             self._fallen[self._key(node, event.name)] = belief
         if isinstance(event, PeerLost) and self._lives_near(node, event.name):
             self.false_deaths += 1
-            self.false_alarms.append((node.kernel.now, node.index, event.name))
+            self.false_alarms[node.kernel.now, node.index, event.name] = None
             if self._no_false_death:
                 self._checks.fail("no_false_death", node, f"declares {event.name} dead, which runs")
 
@@ -79,10 +79,12 @@ class MemberChecks:
             text = f"{event.name} fell with boot and incarnation {fallen} and is back with {belief}"
             self._checks.fail("no_resurrection", node, text)
 
-    def _suspected(self, node: "Node", event: PeerSuspected) -> None:
+    def suspected(self, node: "Node", event: PeerSuspected) -> None:
+        """Somebody is suspected, by this peer."""
         self.suspicions += 1
         if self._lives_near(node, event.name):
             self.false_suspicions += 1
+            self.false_alarms[node.kernel.now, node.index, event.name] = None
 
     def _lives_near(self, node: "Node", name: str) -> bool:
         other = self._checks.node_named(name)

@@ -67,7 +67,7 @@ class _Flow:
 class Fluid:
     """Bodies flow at a local fair share, one per stream at a time; datagrams and messages pass at once."""
 
-    __slots__ = ("_down", "_in", "_kernel", "_out", "_queues", "_up")
+    __slots__ = ("_down", "_in", "_kernel", "_out", "_queues", "_sent", "_up")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -76,18 +76,22 @@ class Fluid:
         self._out: list[dict[_Flow, None]] = []
         self._in: list[dict[_Flow, None]] = []
         self._queues: dict[Stream, deque[_Flow]] = {}
+        self._sent: list[float] = []  # What flows under way have sent is added when one asks.
 
     def add(self, up: float | None, down: float | None) -> None:
         self._up.append(up)
         self._down.append(down)
         self._out.append({})
+        self._sent.append(0.0)
         self._in.append({})
 
     def datagram(self, source: int, target: int, size: int, delay: float, action: Action, *a: Any) -> None:
         kernel = self._kernel
+        self._sent[source] += size
         kernel.at(kernel.now + delay, target, ANY_BOOT, action, *a)
 
     def message(self, stream: Stream, item: Any, size: int) -> None:
+        self._sent[stream.source] += size
         arrival = stream.clear_at(self._kernel.now)
         self._kernel.at(arrival, stream.target, ANY_BOOT, stream.arrive, item, size, True, True)
 
@@ -142,6 +146,7 @@ class Fluid:
 
     def _end(self, flow: _Flow) -> None:
         stream = flow.stream
+        self._sent[stream.source] += self._through(flow)
         self._out[stream.source].pop(flow, None)
         self._in[stream.target].pop(flow, None)
         queue = self._queues.get(stream)
@@ -152,6 +157,15 @@ class Fluid:
                 return
             del self._queues[stream]
         self._share(stream)
+
+    def _through(self, flow: _Flow) -> float:
+        """Return how much of a body has left by now."""
+        if flow.rate == INFINITE:
+            return flow.size
+        return min(float(flow.size), flow.size - flow.left + flow.rate * (self._kernel.now - flow.since))
+
+    def sent(self, owner: int) -> float:
+        return self._sent[owner] + sum(self._through(flow) for flow in self._out[owner])
 
     def delivered(self, stream: Stream, size: int) -> None:
         pass

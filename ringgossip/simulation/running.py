@@ -197,7 +197,7 @@ class _Telling:
             return None
         from ringgossip.simulation.report.timeline import collect
 
-        return collect(self.world, self._samples, self._faults_stop_at)
+        return collect(self.world, self._samples, self._faults_stop_at, self.members.false_alarms)
 
     # --- first ------------------------------------------------------------------------------
 

@@ -2,21 +2,28 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ringgossip.simulation.faults import Crash, Pause
+from ringgossip.config.words import KINDS
+from ringgossip.events import PeerSuspected
+from ringgossip.protocol.rules import RuleSettings
+from ringgossip.simulation.checks_members import MemberChecks
+from ringgossip.simulation.faults import Crash, Partition, Pause
 from ringgossip.simulation.report import RunReport, Samples, collect, render
-from ringgossip.simulation.report.charts import number_text, ticks
-from ringgossip.simulation.world import World
+from ringgossip.simulation.report.charts import lanes, number_text, ticks
+from ringgossip.simulation.report.timeline import uses
+from ringgossip.simulation.world import PeerSpec, World
 
 
 def a_run(seed: int, passed: bool = True) -> RunReport:
@@ -166,3 +173,80 @@ def test_a_browser_shows_the_page_without_a_complaint(
     )
     assert (paper > 600 and ink < 200) if scheme == "light" else (paper < 150 and ink > 600)
     assert len(base64.b64decode(browser.get("/screenshot"))) > 10_000
+
+
+def promise(name: str, kind: str, passed: bool) -> dict[str, object]:
+    return {"name": name, "kind": kind, "passed": passed, "sentence": "so it is", "detail": ""}
+
+
+def test_what_only_some_seeds_must_reach_is_judged_over_all_of_them() -> None:
+    reports = [a_run(1), a_run(2)]
+    for report, times in zip(reports, (0, 3), strict=True):
+        result: Any = report.result
+        result["promises"] = [promise("PeerLost", "sometimes", times > 0)]
+        result["seen"] = {"PeerLost": times}
+    assert "3 times, in 1 of 2 seeds" in render(reports) and "Every promise held.<" in render(reports)
+    one: Any = reports[1].result
+    one["seen"] = {}
+    assert "no seed ever saw PeerLost" in render(reports)
+    assert "never seen" in render(reports[:1]) and "no seed ever" not in render(reports[:1])
+
+
+def test_the_head_says_what_broke_and_how_far_from_the_bound_it_was() -> None:
+    report = a_run(1)
+    result: Any = report.result
+    result |= {"passed": False, "promises": [promise("S3", "always", False)], "crash": "KeyError: <x>"}
+    result["measures"] = {"bound_ratio": 1.25}
+    page = render([report])
+    assert "Broken: S3, a machine crashed." in page and "KeyError: &lt;x&gt;" in page
+    assert "times the least time possible</dt><dd>1.25" in page
+
+
+def test_only_a_suspicion_of_one_that_runs_and_can_be_reached_is_false() -> None:
+    world = World(4, seed=1)
+    members = MemberChecks(world, world.checks)
+    world.start()
+    world.run(3.0)
+    world.plan([Crash(3.0, 2, 20.0), Partition(3.0, (1,), (), 4.0)])
+    samples = Samples()
+    samples.take(world)
+    world.run(20.0)
+    members.suspected(world.nodes[0], PeerSuspected("peer-3"))
+    world.nodes[0].told.append((world.now, PeerSuspected("peer-3")))
+    samples.take(world)
+    seen = collect(world, samples, world.now, members.false_alarms).seen
+    suspected = {one.about: one.false for one in seen if one.what == "suspected" and one.by == "peer-0"}
+    assert suspected["peer-2"] is False and suspected["peer-3"] is True
+
+
+@pytest.mark.parametrize("carrier", ["unlimited", "pieces", "fluid"])
+def test_what_leaves_an_uplink_is_never_more_than_it_allows(carrier: str) -> None:
+    limit = None if carrier == "unlimited" else 2e6
+    world = World([PeerSpec(f"p-{i}", up=limit, rules=RuleSettings(want=KINDS)) for i in range(3)],
+                  seed=1, carrier=carrier)  # fmt: skip
+    world.start()
+    world.run(3.0)
+    samples = Samples()
+    samples.take(world)
+    world.publish(0, "models", "best.pth", size=8_000_000)
+    for _ in range(80):
+        world.run(0.25)
+        samples.take(world)
+    found = uses(collect(world, samples, world.now))
+    assert 16e6 <= sum(use.total for use in found) < 24e6
+    if limit is not None:
+        # A piece that is under way at a look counts as gone.
+        assert limit * 0.8 < found[0].mean <= found[0].highest <= limit * 1.05
+        assert max(found[0].course) <= limit * 1.05
+
+
+def test_names_of_faults_do_not_lie_on_each_other() -> None:
+    faults = [(f"fault{number}: x", float(number % 7), float(number % 7 + 1)) for number in range(30)]
+    drawn = lanes(faults, [("a", [])], 9.0, 10.0, "x")
+    taken: dict[str, list[tuple[float, float]]] = {}
+    label = r'<text class="label" x="([\d.]+)" y="([\d.]+)" text-anchor="start">(f\w+)'
+    for x, y, word in re.findall(label, drawn):
+        taken.setdefault(y, []).append((float(x), float(x) + 6 * len(word)))
+    assert sum(map(len, taken.values())) == 31  # "faults stop here" too
+    for spans in taken.values():
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(sorted(spans)))

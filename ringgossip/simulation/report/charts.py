@@ -16,6 +16,8 @@ AXIS = 26
 
 Point = tuple[float, float]
 
+_LANE = 15  # pixels
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -146,10 +148,44 @@ def heat(names: Sequence[str], rows: Sequence[Sequence[float | None]], seconds: 
     return frame(height + 4, parts, title)
 
 
+def columns(counts: Sequence[int], longest: float, marks: Sequence[tuple[str, float]], title: str) -> str:
+    """Return a histogram of times from 0 to `longest`; each mark is (word, seconds), from left to right."""
+    height, top = 200, max([*counts, 1])
+    bottom = height - AXIS
+    across, up = Scale(0.0, longest, LEFT, WIDTH - RIGHT), Scale(0.0, top, bottom, TOP + 14)
+    parts = []
+    for value in ticks(0.0, top, 4):
+        if value == int(value):
+            y = up(value)
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(text(LEFT - 6, y + 4, number_text(value), "end"))
+    each = longest / len(counts)
+    for number, count in enumerate(counts):
+        x, end = across(each * number), across(each * (number + 1))
+        hint = f"{count} copies took {each * number:.2f} to {each * (number + 1):.2f} s"
+        parts.append(
+            f'<rect class="bar" x="{x + 0.5:.1f}" y="{up(count):.1f}" width="{end - x - 1:.1f}" '
+            f'height="{bottom - up(count):.1f}"><title>{escape(hint)}</title></rect>'
+        )
+    free = 0.0
+    for word, seconds in marks:
+        x, said = across(seconds), f"{word} {number_text(seconds)} s"
+        parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP + 8}" y2="{bottom}"/>')
+        if x + 4 > free and x + 4 + _wide(said) < WIDTH:
+            parts.append(text(x + 4, TOP + 9, said))
+            free = x + 4 + _wide(said)
+    return frame(height, [*parts, *time_axis(across, bottom)], title)
+
+
+def _wide(words: str) -> float:
+    """Return about how many pixels a label takes."""
+    return 6.4 * len(words)
+
+
 def bars(rows: Sequence[tuple[str, float, float | None, str]], title: str, unit: str) -> str:
     """Return horizontal bars: (name, value, limit or None, hint); the limit is a mark."""
     each = 20
-    height = TOP + each * len(rows) + AXIS
+    height = TOP + each * len(rows)
     top = max([value for _, value, _, _ in rows] + [limit or 0.0 for _, _, limit, _ in rows] + [1e-9])
     across = Scale(0.0, top, LEFT + 60, WIDTH - 70)
     parts = []
@@ -175,26 +211,33 @@ def lanes(
     seconds: float,
     title: str,
 ) -> str:
-    """Return a time line: faults as bars above, below them per peer marks of (time, style, hint)."""
+    """Return a time line: faults as named bars above, below them per peer marks of (time, style, hint)."""
     across = Scale(0.0, seconds, LEFT + 30, WIDTH - RIGHT)
     parts, y = [], TOP
     taken: list[float] = []
-    placed = []
     for words, begin, end in sorted(faults, key=lambda one: one[1]):
-        lane = next((number for number, free in enumerate(taken) if free <= begin), len(taken))
+        x, width = across(begin), max(2.0, across(end) - across(begin))
+        name, hint = words.partition(":")[0], f"{words}, {begin:.1f} to {end:.1f} s"
+        # The name stands behind its bar, before it if there is no room, or else on it.
+        after, before = x + width + 3, x - 3 - _wide(name)
+        if after + _wide(name) < WIDTH:
+            at, first, last = after, x, after + _wide(name)
+        else:
+            at = before if before > across.start else x + 3
+            first, last = min(before, x) if before > across.start else x, x + width
+        lane = next((number for number, free in enumerate(taken) if free <= first), len(taken))
         if lane == len(taken):
             taken.append(0.0)
-        taken[lane] = max(end, begin + seconds / 100)
-        placed.append((lane, words, begin, end))
-    if placed:
-        parts.append(text(LEFT + 24, y + 11, "faults", "end"))
-    for lane, words, begin, end in placed:
-        width = max(2.0, across(end) - across(begin))
+        taken[lane] = last + 6
+        above = y + lane * _LANE
         parts.append(
-            f'<rect class="fault" x="{across(begin):.1f}" y="{y + lane * 12}" width="{width:.1f}" height="9">'
-            f"<title>{escape(f'{words}, {begin:.1f} to {end:.1f} s')}</title></rect>"
+            f'<rect class="fault" x="{x:.1f}" y="{above}" width="{width:.1f}" height="{_LANE - 4}">'
+            f"<title>{escape(hint)}</title></rect>"
         )
-    y += 12 * len(taken) + 6
+        parts.append(text(at, above + 9, name, style="label" if at != x + 3 else "label on"))
+    if taken:
+        parts.append(text(LEFT + 24, y + 9, "faults", "end"))
+    y += _LANE * len(taken) + 6
     for name, marks in rows:
         parts.append(text(LEFT + 24, y + 10, name[:14], "end"))
         parts.append(

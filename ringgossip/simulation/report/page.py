@@ -1,16 +1,15 @@
-"""The page: which charts a run or a batch of seeds deserves, and the words around them."""
+"""The page: what a run or a batch of seeds came to, in words and tables, and the charts between them."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ringgossip.simulation.report.charts import Point, bars, heat, lanes, lines, number_text
-from ringgossip.simulation.report.timeline import RunReport, Timeline, rates
+from ringgossip.simulation.promises import MEASURES
+from ringgossip.simulation.report import views
+from ringgossip.simulation.report.charts import number_text
+from ringgossip.simulation.report.timeline import RunReport, Timeline
 
-_STEPS = 120
-_MOST_PEERS = 60  # rows of a chart that a person can read
-_MOST_ARTIFACTS = 24
-_MARKS = {"suspected": "suspected", "lost": "lost", "left": "left", "recovered": "back", "restarted": "back"}
+_MOST_FAILED = 20  # seeds that are named
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --paper: #fbfbf9; --faint: #d9dde3; --soft: #667080;
@@ -30,7 +29,14 @@ table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
 td, th { text-align: left; padding: 4px 8px; border-bottom: 1px solid var(--faint); vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .pass { color: var(--good); font-weight: 600; } .fail { color: var(--bad); font-weight: 600; }
-.label { font: 11px system-ui, sans-serif; fill: var(--soft); }
+.label { font: 11px system-ui, sans-serif; fill: var(--soft); } .on { fill: var(--paper); }
+.facts { display: flex; flex-wrap: wrap; gap: 4px 24px; margin: 12px 0 0; } .facts div { min-width: 96px; }
+.facts dt { color: var(--soft); font-size: 0.8rem; } .facts dd { margin: 0; font-size: 1.15rem; }
+.mark { stroke: var(--ink); stroke-dasharray: 3 3; }
+@media (max-width: 640px) { .wide tr { display: block; padding: 4px 0;
+  border-bottom: 1px solid var(--faint); }
+  .wide td, .wide th { display: inline-block; border: 0; padding: 1px 6px; } .wide td.said { display: block; }
+  .wide tr.head { display: none; } }
 .axis { stroke: var(--soft); } .grid { stroke: var(--faint); }
 .limit { stroke: var(--bad); stroke-width: 1.5; }
 .line { fill: none; stroke: var(--main); stroke-width: 2; } .thin { fill: none; stroke: var(--main);
@@ -45,37 +51,55 @@ def render(reports: Sequence[RunReport]) -> str:
     """Return the page of one or several runs of one story; details are those of the first that failed."""
     failed = [report for report in reports if not report.result["passed"]]
     shown = (failed or list(reports))[0]
-    timeline = shown.timeline
+    timeline, runs = shown.timeline, len(reports)
+    of_shown = f" Of seed {shown.result['seed']}." if runs > 1 else ""
     sections = [
-        _head(reports, shown, len(failed)),
-        _checks(shown.result, len(reports)),
+        _head(reports, shown, failed),
+        _checks(reports, shown.result),
         _section(
             "Convergence",
             "Share of all copies that are complete, over the time since each file was published"
-            + (f": median and 10 to 90 % of {len(reports)} seeds." if len(reports) > 1 else "."),
-            _convergence(reports),
+            + (f": median (line) and 10 to 90 % (band) of {runs} seeds." if runs > 1 else "."),
+            views.convergence(reports),
         ),
-        _section("Time to copy", "How many copies took how long.", _histogram(reports)),
-        _section("Copies of each artifact", "Every line is one version of one file.", _copies(timeline)),
+        _section(
+            "Time to copy",
+            "How many copies took how long" + (f", in all {runs} seeds." if runs > 1 else "."),
+            views.histogram(reports),
+        ),
+        _section(
+            "Copies of each artifact",
+            "Every line is one version of one file, and how many peers hold it." + of_shown,
+            views.copies(timeline),
+        ),
         _section(
             "Who held what, when",
-            "One row a peer; full colour: it holds all that was published until then.",
-            _held(timeline),
+            "One row a peer; full colour: it holds all that was published until then."
+            + _some(views.MOST_PEERS, len(timeline.peers)) + of_shown,
+            views.held(timeline),
         ),
-        _section(
-            "Membership",
-            "Faults above. Orange: suspected, red: suspected although nothing was wrong, "
-            "dark: declared dead, green: back. Rows are those spoken about.",
-            _membership(timeline),
-        ),
+        _membership(timeline, of_shown),
         _section(
             "Uplinks",
-            "Highest sending rate of chunks in MB/s; the red mark is what the uplink allows.",
-            _uplinks(timeline),
+            "What left each peer, as a share of what its uplink allows (where nothing limits it, of the "
+            "highest rate of all); full colour: all of it."
+            + _some(views.MOST_PEERS, len(timeline.peers)) + of_shown,
+            views.use_of_lines(timeline),
         ),
-        _section("Chunk sources", "MB of chunks that each peer gave to others.", _sources(timeline)),
-        _measures(shown.result),
-    ]
+        _section(
+            "The busiest of them",
+            "Mean rate while there was more to send than probes; the red mark is what the uplink allows."
+            + _some(views.MOST_BARS, len(timeline.peers)) + of_shown,
+            views.busiest(timeline),
+        ),
+        _section(
+            "Chunk sources",
+            "Bytes of chunks that each peer gave to others." + _shared(timeline)
+            + _some(views.MOST_BARS, len(timeline.peers)) + of_shown,
+            views.sources(timeline),
+        ),
+        _measures(reports),
+    ]  # fmt: skip
     title = escape(f"{shown.result['story']}, seed {shown.result['seed']}")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -85,20 +109,65 @@ def render(reports: Sequence[RunReport]) -> str:
     )
 
 
-def _head(reports: Sequence[RunReport], shown: RunReport, failed: int) -> str:
+def _some(shown: int, there: int) -> str:
+    return f" {shown} of {there} peers are shown." if there > shown else ""
+
+
+def _shared(timeline: Timeline) -> str:
+    share = views.from_others(timeline)
+    return f" {share:.0%} came from peers that had published nothing." if share else ""
+
+
+def _head(reports: Sequence[RunReport], shown: RunReport, failed: Sequence[RunReport]) -> str:
     result = shown.result
-    verdict = (
-        '<span class="pass">every promise held</span>'
-        if not failed
-        else f'<span class="fail">{failed} of {len(reports)} seeds broke a promise</span>'
-    )
+    broken = [each["name"] for each in result["promises"] if _broken(each)]
+    if "crash" in result:
+        broken.append("a machine crashed")
+    what = escape(", ".join(broken) or "a promise")
+    never = _never(reports)
+    if not failed and never:
+        said = escape(", ".join(never))
+        verdict = f'<span class="fail">Every promise held, and no seed ever saw {said}.</span>'
+    elif not failed:
+        verdict = '<span class="pass">Every promise held.</span>'
+    elif len(reports) == 1:
+        verdict = f'<span class="fail">Broken: {what}.</span>'
+    else:
+        numbers = ", ".join(str(report.result["seed"]) for report in failed[:_MOST_FAILED])
+        more = "" if len(failed) <= _MOST_FAILED else ", ..."
+        verdict = (
+            f'<span class="fail">{len(failed)} of {len(reports)} seeds broke a promise: {numbers}{more}.'
+            f"</span> The first of them broke {what}."
+        )
     about = f"<p>{escape(shown.about)}</p>" if shown.about else ""
+    crash = f'<p class="fail">{escape(str(result["crash"]))}</p>' if "crash" in result else ""
+    seeds = f"seed {escape(str(result['seed']))}" + (f" shown of {len(reports)}" if len(reports) > 1 else "")
     return (
-        f"<h1>{escape(str(result['story']))}</h1>{about}<p>{verdict}</p>"
-        f'<p class="soft">seed {escape(str(result["seed"]))}, {len(shown.timeline.peers)} peers, '
-        f"{shown.timeline.seconds:.0f} virtual seconds, run {escape(str(result['hash']))[:16]}<br>"
-        f"<code>{escape(shown.command)}</code></p>"
+        f"<h1>{escape(str(result['story']))}</h1>{about}<p>{verdict}</p>{crash}"
+        f'<p class="soft">{seeds}, {len(shown.timeline.peers)} peers, '
+        f"{shown.timeline.seconds:.0f} virtual seconds, run {escape(str(result['hash']))}<br>"
+        f"<code>{escape(shown.command)}</code></p>{_facts(result['measures'])}"
     )
+
+
+_FACTS = (
+    ("bound_ratio", "times the least time possible", ""),
+    ("copy_seconds_median", "median copy", " s"),
+    ("copy_seconds_last", "slowest copy", " s"),
+    ("settle_seconds", "settled after faults in", " s"),
+    ("false_deaths", "false deaths", ""),
+    ("datagrams_per_peer_second", "datagrams a peer and second", ""),
+)
+
+
+def _facts(measures: Mapping[str, float]) -> str:
+    """The handful of numbers that a reader looks for first."""
+    said = [
+        f"<div><dt>{words}</dt><dd>{escape(number_text(measures[name]))}{unit}</dd></div>"
+        for name, words, unit in _FACTS
+        if name in measures
+    ]
+    return f'<dl class="facts">{"".join(said)}</dl>' if said else ""
 
 
 def _section(name: str, words: str, chart: str) -> str:
@@ -107,146 +176,69 @@ def _section(name: str, words: str, chart: str) -> str:
     return f'<h2>{escape(name)}</h2><p class="soft">{escape(words)}</p><figure>{chart}</figure>'
 
 
-def _checks(result: Mapping[str, Any], runs: int) -> str:
-    rows = []
+def _membership(timeline: Timeline, of_shown: str) -> str:
+    chart = views.membership(timeline)
+    if not chart:
+        return '<h2>Membership</h2><p class="soft">Nobody was suspected, and nothing went wrong.</p>'
+    words = (
+        "Faults above. Below, what was said of members: orange: suspected; red: suspected or declared dead "
+        "although it ran and could be reached; dark: declared dead; grey: left; green: back. "
+        "Rows are those spoken about."
+    )
+    return _section("Membership", words + of_shown, chart)
+
+
+def _never(reports: Sequence[RunReport]) -> list[str]:
+    """Return what several seeds were to reach at least once, and none did."""
+    wanted = [each["name"] for each in reports[0].result["promises"] if each["kind"] == "sometimes"]
+    if len(reports) == 1:
+        return []
+    return [name for name in wanted if not any(each.result.get("seen", {}).get(name) for each in reports)]
+
+
+def _broken(promise: Mapping[str, Any]) -> bool:
+    return promise["kind"] != "sometimes" and not promise["passed"]
+
+
+def _checks(reports: Sequence[RunReport], result: Mapping[str, Any]) -> str:
+    runs = len(reports)
+    rows = ['<tr class="head"><th>promise</th><th></th><th>after</th><th></th></tr>']
     for promise in result["promises"]:
-        held = promise["passed"]
-        word = '<span class="pass">held</span>' if held else '<span class="fail">broken</span>'
         said = ": ".join(part for part in (promise["sentence"], promise["detail"]) if part)
-        rows.append(f"<tr><td>{escape(promise['name'])}</td><td>{word}</td><td>{escape(said)}</td></tr>")
-    words = f", in the seed shown of {runs}" if runs > 1 else ""
-    return f"<h2>Checks{escape(words)}</h2><figure><table>{''.join(rows)}</table></figure>"
-
-
-def _measures(result: Mapping[str, Any]) -> str:
-    rows = []
-    for name, value in result["measures"].items():
-        said = number_text(value) if isinstance(value, int | float) else str(value)
-        words = escape(str(name).replace("_", " "))
-        rows.append(f'<tr><td>{words}</td><td class="number">{escape(said)}</td></tr>')
-    return f"<h2>Measures</h2><figure><table>{''.join(rows)}</table></figure>" if rows else ""
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def _convergence(reports: Sequence[RunReport]) -> str:
-    times = [report.timeline.copy_seconds() for report in reports]
-    longest = max((one[-1] for one in times if one), default=0.0)
-    if not longest:
-        return ""
-    curves = []
-    for one in times:
-        if not one:
-            continue
-        curve, done = [], 0
-        for step in range(_STEPS + 1):
-            while done < len(one) and one[done] <= longest * step / _STEPS:
-                done += 1
-            curve.append(done / len(one))
-        curves.append(curve)
-    at = [longest * step / _STEPS for step in range(_STEPS + 1)]
-
-    def line(share: float) -> list[Point]:
-        return [(at[step], _quantile([curve[step] for curve in curves], share)) for step in range(_STEPS + 1)]
-
-    band = (line(0.1), line(0.9)) if len(curves) > 1 else None
-    return lines([("median", "line", line(0.5))], band, 1.0, longest, "share of copies over time", True)
-
-
-def _histogram(reports: Sequence[RunReport]) -> str:
-    values = sorted(value for report in reports for value in report.timeline.copy_seconds())
-    if not values:
-        return ""
-    longest, bins = values[-1] or 1.0, 16
-    counts = [0] * bins
-    for value in values:
-        counts[min(bins - 1, int(value / longest * bins))] += 1
-    rows: list[tuple[str, float, float | None, str]] = [
-        (
-            f"to {number_text(longest * (number + 1) / bins)} s",
-            float(count),
-            None,
-            f"{count} copies took {longest * number / bins:.2f} to {longest * (number + 1) / bins:.2f} s",
+        if promise["kind"] == "sometimes":
+            # One seed need not reach it; a batch must.
+            times = [report.result.get("seen", {}).get(promise["name"], 0) for report in reports]
+            reached = sum(count > 0 for count in times)
+            style = "pass" if reached else "fail" if runs > 1 else "soft"
+            word = f'<span class="{style}">{"seen" if reached else "never seen"}</span>'
+            said = f"{sum(times)} times" + (f", in {reached} of {runs} seeds" if runs > 1 else "")
+        elif _broken(promise):
+            word = '<span class="fail">broken</span>'
+        else:
+            word = '<span class="pass">held</span>'
+        after = f"{promise['seconds']:.1f} s" if promise.get("seconds") is not None else ""
+        rows.append(
+            f"<tr><td>{escape(promise['name'])}</td><td>{word}</td><td>{after}</td>"
+            f'<td class="said">{escape(said)}</td></tr>'
         )
-        for number, count in enumerate(counts)
-    ]
-    return bars(rows, "copies by how long they took", "")
+    words = f", in the seed shown of {runs}" if runs > 1 else ""
+    return f'<h2>Checks{escape(words)}</h2><figure><table class="wide">{"".join(rows)}</table></figure>'
 
 
-def _copies(timeline: Timeline) -> str:
-    series = []
-    for one in timeline.publications[:_MOST_ARTIFACTS]:
-        points: list[Point] = [(one.at, 1.0)]
-        for number, (at, _) in enumerate(one.copies):
-            points += [(at, 1.0 + number), (at, 2.0 + number)]
-        points.append((timeline.seconds, points[-1][1]))
-        series.append((f"{one.artifact} version {one.sequence}", "thin", points))
-    if not series:
-        return ""
-    top = max(points[-1][1] for _, _, points in series)
-    return lines(series, None, top, timeline.seconds, "copies of each version over time")
-
-
-def _held(timeline: Timeline) -> str:
-    if not timeline.publications:
-        return ""
-    names = timeline.peers[:_MOST_PEERS]
-    steps = 96
-    place = {name: number for number, name in enumerate(names)}
-    gained = [[0] * (steps + 1) for _ in names]
-    asked = [0] * (steps + 1)
-    for one in timeline.publications:
-        step = min(steps, int(one.at / timeline.seconds * steps) + 1)
-        asked[step] += 1
-        for at, name in ((one.at, one.by), *one.copies):
-            if name in place:
-                gained[place[name]][min(steps, int(at / timeline.seconds * steps) + 1)] += 1
-    rows: list[list[float | None]] = []
-    for number in range(len(names)):
-        row: list[float | None] = []
-        held = published = 0
-        for step in range(steps):
-            held += gained[number][step]
-            published += asked[step]
-            row.append(round(min(1.0, held / published), 2) if published else 0.0)
-        rows.append(row)
-    return heat(names, rows, timeline.seconds, "share of the files that each peer holds, over time")
-
-
-def _membership(timeline: Timeline) -> str:
-    about: dict[str, list[tuple[float, str, str]]] = {}
-    for one in timeline.seen:
-        style = "false" if one.false and one.what == "suspected" else _MARKS.get(one.what)
-        if style is not None:
-            hint = f"{one.about} {one.what}, says {one.by}, at {one.at:.2f} s"
-            about.setdefault(one.about, []).append((one.at, style, hint))
-    rows = [(name, about[name]) for name in timeline.peers if name in about][:_MOST_PEERS]
-    faults = [(bar.text, bar.begin, bar.end) for bar in timeline.faults[:200]]
-    if not rows and not faults:
-        return ""
-    title = "faults, and what was said of members"
-    return lanes(faults, rows, timeline.faults_stop_at, timeline.seconds, title)
-
-
-def _uplinks(timeline: Timeline) -> str:
-    rows: list[tuple[str, float, float | None, str]] = []
-    for name, mean, highest, limit in rates(timeline)[:_MOST_PEERS]:
-        hint = f"{name}: mean {mean / 1e6:.2f} MB/s while it sent, highest {highest / 1e6:.2f}"
-        rows.append((name, highest / 1e6, None if limit is None else limit / 1e6, hint))
-    return bars(rows, "highest sending rates", "") if any(row[1] for row in rows) else ""
-
-
-def _sources(timeline: Timeline) -> str:
-    if not timeline.sent:
-        return ""
-    total = sum(timeline.sent[-1]) or 1
-    rows: list[tuple[str, float, float | None, str]] = [
-        (name, amount / 1e6, None, f"{name} gave {amount / 1e6:.2f} MB, {amount / total:.0%} of all")
-        for name, amount in zip(timeline.peers, timeline.sent[-1], strict=True)
-        if amount
-    ]
-    rows.sort(key=lambda row: -row[1])
-    return bars(rows[:_MOST_PEERS], "chunk bytes given by each peer", "") if rows else ""
+def _measures(reports: Sequence[RunReport]) -> str:
+    """Every measure of one run; of several the median, and between which values most seeds lie."""
+    names = dict.fromkeys(name for report in reports for name in report.result["measures"])
+    rows = []
+    for name in names:
+        values = [report.result["measures"][name] for report in reports if name in report.result["measures"]]
+        said = number_text(views.quantile(values, 0.5))
+        if len(values) > 1:
+            low, high = (number_text(views.quantile(values, share)) for share in (0.1, 0.9))
+            said += f" ({low} to {high})"
+        rows.append(
+            f'<tr><td>{escape(name.replace("_", " "))}</td><td class="number">{escape(said)}</td>'
+            f'<td class="said soft">{escape(MEASURES.get(name, ""))}</td></tr>'
+        )
+    words = ": median, and 10 to 90 % of the seeds" if len(reports) > 1 else ""
+    table = f'<figure><table class="wide">{"".join(rows)}</table></figure>'
+    return f"<h2>Measures{words}</h2>{table}" if rows else ""

@@ -5,14 +5,18 @@ they did. What left each uplink is sampled by the runner between two stretches
 of time, because a sample in the event queue would change the run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ringgossip import events
+from ringgossip.simulation.plans import as_data
 
 if TYPE_CHECKING:
+    from ringgossip.simulation.faults import Fault
     from ringgossip.simulation.world import World
+
+BUSY = 10_000.0  # bytes a second
 
 _MEMBERSHIP = {
     events.PeerJoined: "joined",
@@ -58,7 +62,7 @@ class FaultBar:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One run. `sent` holds, for each sample, the chunk bytes every peer had sent by then."""
+    """One run. For each sample `sent` holds the chunk bytes of every peer until then, `left` all bytes."""
 
     seconds: float
     faults_stop_at: float
@@ -69,6 +73,7 @@ class Timeline:
     faults: tuple[FaultBar, ...]
     sample_times: tuple[float, ...]
     sent: tuple[tuple[int, ...], ...]
+    left: tuple[tuple[float, ...], ...]
 
     def copy_seconds(self) -> list[float]:
         """Return how long each copy took, from publication to completion, shortest first."""
@@ -91,6 +96,7 @@ class Samples:
 
     times: list[float] = field(default_factory=list)
     sent: list[tuple[int, ...]] = field(default_factory=list)
+    left: list[tuple[float, ...]] = field(default_factory=list)
     _before: list[int] = field(default_factory=list)
     _last: list[int] = field(default_factory=list)
 
@@ -104,10 +110,16 @@ class Samples:
                 self._before[index] += self._last[index]
             self._last[index] = value
         self.times.append(world.now)
+        self.left.append(tuple(world.carrier.sent(index) for index in range(len(now))))
         self.sent.append(tuple(before + value for before, value in zip(self._before, now, strict=True)))
 
 
-def collect(world: "World", samples: Samples, faults_stop_at: float) -> Timeline:
+def collect(
+    world: "World",
+    samples: Samples,
+    faults_stop_at: float,
+    false_alarms: Collection[tuple[float, int, str]] = (),  # when, observer, member
+) -> Timeline:
     """Take out of a finished world what the report shows."""
     copies: dict[tuple[str, int], list[tuple[float, str]]] = {}
     seen: list[Seen] = []
@@ -116,7 +128,8 @@ def collect(world: "World", samples: Samples, faults_stop_at: float) -> Timeline
             what = _MEMBERSHIP.get(type(event))
             if what is not None:
                 about: str = getattr(event, "name")  # noqa: B009 - every one of these events has a name
-                seen.append(Seen(at, node.name, about, what, _false(world, at, node.name, about, what)))
+                false = what in ("suspected", "lost") and (at, node.index, about) in false_alarms
+                seen.append(Seen(at, node.name, about, what, false))
             elif isinstance(event, events.ArtifactCompleted):
                 copies.setdefault((event.artifact, event.sequence), []).append((at, node.name))
     publications = [
@@ -144,45 +157,52 @@ def collect(world: "World", samples: Samples, faults_stop_at: float) -> Timeline
         ),
         sample_times=tuple(samples.times),
         sent=tuple(samples.sent),
+        left=tuple(samples.left),
     )
 
 
-def _fault_text(fault: object) -> str:
-    """Return a fault as people read it: its kind, and what it was aimed at."""
-    text = repr(fault)
-    kind, _, rest = text.partition("(")
-    words = [word for word in rest.rstrip(")").split(", ") if not word.startswith(("at=", "seconds="))]
-    return " ".join([kind, *words])[:120]
+def _fault_text(fault: "Fault") -> str:
+    """Return a fault as a story says it, without its times: its kind, and what it was aimed at."""
+    [(word, said)] = as_data(fault).items()
+    keys = [f"{key} {value}" for key, value in said.items() if key not in ("at", "seconds")]
+    return f"{word}: {', '.join(keys)}"[:120] if keys else word
 
 
-def _false(world: "World", at: float, by: str, about: str, what: str) -> bool:
-    """Tell whether a suspicion or death was said while no fault was under way."""
-    if what not in ("suspected", "lost"):
-        return False
-    return not any(
-        span.begin - 0.001 <= at and (span.end is None or at <= span.end + 20.0) for span in world.fault_log
-    )
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What left one uplink: bytes in all, a second while it was busy, at most; and what it allows."""
+
+    peer: str
+    total: float
+    mean: float
+    highest: float
+    limit: float | None
+    course: tuple[float, ...]  # bytes a second in equal stretches of the run
 
 
-def rates(timeline: Timeline) -> list[tuple[str, float, float, float | None]]:
-    """Return for every peer its mean and its highest sending rate, and what its uplink allows."""
-    found = []
-    spans = list(zip(timeline.sample_times, timeline.sample_times[1:], strict=False))
-    for index, name in enumerate(timeline.peers):
-        highest = 0.0
-        for number, (start, end) in enumerate(spans):
-            if end > start:
-                amount = timeline.sent[number + 1][index] - timeline.sent[number][index]
-                highest = max(highest, amount / (end - start))
-        total = timeline.sent[-1][index] if timeline.sent else 0
-        busy = _busy_seconds(timeline, index, spans)
-        found.append((name, total / busy if busy else 0.0, highest, timeline.uplinks[index]))
-    return found
+def uses(timeline: Timeline, steps: int = 96) -> list[Use]:
+    """Return how every uplink was used."""
+    return [_use(timeline, index, steps) for index in range(len(timeline.peers))]
 
 
-def _busy_seconds(timeline: Timeline, index: int, spans: Sequence[tuple[float, float]]) -> float:
-    return sum(
-        end - start
-        for number, (start, end) in enumerate(spans)
-        if timeline.sent[number + 1][index] > timeline.sent[number][index]
-    )
+def _use(timeline: Timeline, index: int, steps: int) -> Use:
+    times, width = timeline.sample_times, timeline.seconds / steps
+    course = [0.0] * steps
+    highest = busy = moved = 0.0
+    for number in range(1, len(times)):
+        begin, end = times[number - 1], times[number]
+        amount = timeline.left[number][index] - timeline.left[number - 1][index]
+        if end <= begin or amount <= 0:
+            continue
+        rate = amount / (end - begin)
+        highest = max(highest, rate)
+        # Probes alone are no use of a line.
+        if rate > BUSY:
+            busy, moved = busy + end - begin, moved + amount
+        first, last = int(begin / width), min(steps - 1, int(end / width))
+        for step in range(first, last + 1):
+            shared = min(end, (step + 1) * width) - max(begin, step * width)
+            course[step] += rate * max(0.0, shared) / width
+    total = timeline.left[-1][index] if timeline.left else 0.0
+    mean = moved / busy if busy else 0.0
+    return Use(timeline.peers[index], total, mean, highest, timeline.uplinks[index], tuple(course))
