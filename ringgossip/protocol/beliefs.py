@@ -183,7 +183,7 @@ class Beliefs:
         suspicion = Suspicion(accuser, now, *span, needed)
         key = standing.card.key
         self._suspicions[key] = suspicion
-        if self._rng.random() * members < _WARNERS:
+        if self._rng.random() * members < _WARNERS and self._settings.buddy:
             self._deadlines.set(("warning", key), suspicion.deadline)
         self._set_deadline(key, suspicion.deadline, now)
 

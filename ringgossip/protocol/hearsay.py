@@ -123,7 +123,7 @@ class Hearsay:
     def echo(self, before: Standing) -> Out:
         """If this member became a suspect just now, tell it, so that it can answer."""
         after = self._table[before.card.key]
-        if before.state == ALIVE and after.state == SUSPECT:
+        if self._voice.buddy and before.state == ALIVE and after.state == SUSPECT:
             return self.warn(after)
         return []
 

@@ -97,7 +97,7 @@ class Membership(MemberViews):
         self._rng = rng
         self._deadlines = Deadlines()
         self._health = LocalHealth(settings.worst_health)
-        self._voice = Voice(self._roster, me, settings.gossip.retransmit)
+        self._voice = Voice(self._roster, me, settings.gossip.retransmit, settings.suspicion.buddy)
         self._prober = Prober(
             settings.probe, self._roster, self._routes, self._voice, self._health, self._deadlines, rng
         )

@@ -35,7 +35,9 @@ class ProbeSettings:
     indirect: int = 3
     nack_after: float = 0.8  # share of the timeout
     # Woken so much too late, we were not there: nobody is to blame for silence.
+    # `NEVER`: as in SWIM, which knows no such excuse.
     stalled_after: float = 2.0
+    stagger: float = 1.0  # share of an interval over which members begin; 0: all in step
 
 
 class _Probe:
@@ -87,7 +89,8 @@ class Prober:
 
     def start(self, now: float) -> None:
         """Begin at a random point of the period, so that members do not probe in step."""
-        self.due = self._period_ends = now + self._settings.interval * self._rng.random()
+        settings = self._settings
+        self.due = self._period_ends = now + settings.interval * settings.stagger * self._rng.random()
 
     def stop(self) -> None:
         """Ask nothing more."""
@@ -115,7 +118,8 @@ class Prober:
         if probe is None or now < self._period_ends:
             return None
         self._probe = None
-        if now - self.due > self._settings.stalled_after or probe.timeout_at < NEVER:
+        stalled_after = self._settings.stalled_after
+        if now - self.due > stalled_after or (probe.timeout_at < NEVER and stalled_after < NEVER):
             self._health.note(1)  # we were not there ourselves
             return None
         return self._give_up(probe)

@@ -15,6 +15,8 @@ class SuspicionSettings:
     alpha: float = 4.0
     beta: float = 6.0
     confirmations: int = 3
+    # Whoever is suspected hears that before all other news, and again before its time is over.
+    buddy: bool = True  # Lifeguard section IV-C, "buddy system"
 
     def span(self, members: int, interval: float, patience: float) -> tuple[float, float]:
         """Return the shortest and the longest time for one of `members` that asks for `patience` seconds."""

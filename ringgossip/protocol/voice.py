@@ -8,7 +8,7 @@ from math import ceil, log10
 from struct import Struct
 
 from ringgossip.protocol.cards import Card
-from ringgossip.protocol.evidence import ALIVE, UPDATE_BYTES, Standing
+from ringgossip.protocol.evidence import ALIVE, SUSPECT, UPDATE_BYTES, Standing
 from ringgossip.protocol.news import News
 from ringgossip.protocol.roster import Roster
 from ringgossip.wire.messages import MAX_DATAGRAM_PLAINTEXT, Ack, Gossip, Ping
@@ -24,10 +24,16 @@ _PING_ROOM = 600  # probes stay short: they must get through on a full uplink
 class Voice:
     """The one who speaks."""
 
-    __slots__ = ("_cards", "_factor", "_limit_of", "_pulse", "_roster", "_updates", "me", "root", "tag")
+    __slots__ = (
+        "_cards", "_factor", "_limit_of", "_pulse", "_roster", "_updates", "buddy", "me", "root", "tag",
+    )  # fmt: skip
 
-    def __init__(self, roster: Roster, me: Standing, factor: int) -> None:
-        """`factor` times the logarithm of the number of members is how often news is told."""
+    def __init__(self, roster: Roster, me: Standing, factor: int, buddy: bool = True) -> None:
+        """`factor` times the logarithm of the number of members is how often news is told.
+
+        With `buddy`, who is suspected hears that before all other news.
+        """
+        self.buddy = buddy
         self.me = me
         self.root = NO_ROOT
         self.tag = me.card.key[:4]
@@ -97,7 +103,9 @@ class Voice:
 
     def updates(self, to: Standing | None, room: int = _PING_ROOM) -> bytes:
         """Return updates for `to`; if it is accused, it must hear that first."""
-        first = b"" if to is None or to.state == ALIVE else self.accuse(to)
+        first = b""
+        if to is not None and to.state != ALIVE and (self.buddy or to.state != SUSPECT):
+            first = self.accuse(to)
         if not self._updates:
             return first
         return first + b"".join(self._updates.take(room - len(first), self._limit))

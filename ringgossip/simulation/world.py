@@ -14,6 +14,7 @@ The same arguments and verbs give the same `run_hash`.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from random import Random
 
 from ringgossip.config.words import KINDS
 from ringgossip.content.manifest import Manifest
@@ -181,27 +182,25 @@ class World:
         node, spec = self.nodes[index], self.specs[index]
         boot = self._last_boot[index] = max(self._last_boot[index] + 1, node.clock.wall())
         generator = self.kernel.generator("peer", index, boot)
-        facts = self._facts_of(index)
-
-        def make(now: float) -> PeerCore:
-            return PeerCore(
-                cluster=self.authority.cluster,
-                notary=node.notary,
-                facts=facts,
-                seeds=self._seeds,
-                settings=replace(self.settings, rules=spec.rules),
-                boot=boot,
-                nonce=generator.getrandbits(64).to_bytes(8, "big"),
-                restored=node.disk.open(generator),
-                rng=generator,
-                now=now,
-            )
-
-        node.boot(make)
+        node.boot(lambda now: self._core(node, spec, boot, generator, now))
         # Worlds in which nothing expires need no calendar.
         if any(other.certificate_life is not None for other in self.specs):
             follow_calendar(node)
         self.links.wake_stalled()
+
+    def _core(self, node: Node, spec: PeerSpec, boot: int, generator: Random, now: float) -> PeerCore:
+        return PeerCore(
+            cluster=self.authority.cluster,
+            notary=node.notary,
+            facts=self._facts_of(node.index),
+            seeds=self._seeds,
+            settings=replace(self.settings, rules=spec.rules),
+            boot=boot,
+            nonce=generator.getrandbits(64).to_bytes(8, "big"),
+            restored=node.disk.open(generator),
+            rng=generator,
+            now=now,
+        )
 
     def _facts_of(self, index: int) -> MemberFacts:
         spec = self.specs[index]

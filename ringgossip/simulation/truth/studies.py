@@ -21,6 +21,7 @@ from ringgossip.errors import ConfigError, UsageError
 # `simulations/truth/`; if it needs a module of its own, that module's line goes here.
 FAMILIES = (
     "epidemics",
+    "swim",
 )  # fmt: skip
 STATISTICS = ("mean", "median", "ratio", "highest", "lowest")
 JUDGEMENTS = ("equal", "at_most", "at_least")
