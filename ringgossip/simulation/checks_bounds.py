@@ -1,8 +1,9 @@
 """Do rates, tables and bytes in flight stay within their limits? Promise S5.
 
 Grants and requests are looked at in every step that makes one; tables and
-rates once in a while. A table that may grow with what strangers send, and is
-not here, is a hole in this check: add a line.
+rates once in a while. Of every table that `tables` finds in a peer, those that
+may hold more than there are peers and versions are named here with their
+limit; all others must not.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ringgossip.protocol.core import Send, SendChunk
 from ringgossip.simulation.checks import Checks
+from ringgossip.simulation.tables import Tables
 from ringgossip.wire.messages import GetChunks
 
 if TYPE_CHECKING:
@@ -61,6 +63,18 @@ BOUNDS: tuple[tuple[str, Size, Limit], ...] = (
 )
 
 
+# Tables that what others say may fill, and how far. Paths as `tables` names them.
+MOST = {
+    "_early": 10_000, "_offerers": 10_000, "_asked_certificates": 4096, "_listed": 4096,
+    "_troubles._told": 256, "admission._checked": 20_000, "transfer._hopeless": 10_000,
+    "transfer._strikes": 4096, "retention._pledges": 100_000,
+}  # fmt: skip
+# What follows from who is there and what exists: so much for each, and a few besides.
+_FOR_EACH = 4
+_BESIDES = 64
+_SELDOM = 8  # looks between two at everything
+
+
 class BoundChecks:
     """Looks at what must stay small."""
 
@@ -69,6 +83,8 @@ class BoundChecks:
         self._checks = checks
         self._packets: list[int] = []
         self._looked_at = 0.0
+        self._looks = 0
+        self._tables = Tables()
         checks.watch(SendChunk, self.granted)
         checks.watch(Send, self._asked)
 
@@ -93,8 +109,23 @@ class BoundChecks:
         if outstanding > most:
             self._checks.fail("S5", node, f"has {outstanding} bytes in flight, at most {most} are allowed")
 
+    def look_at_everything(self) -> None:
+        """Look at every table there is."""
+        world = self._world
+        usual = _BESIDES + _FOR_EACH * (len(world.nodes) + len(world.publications))
+        for node in world.nodes:
+            if node.core is None:
+                continue
+            for path, size in self._tables.sizes(node.index, node.core):
+                if size > usual and size > MOST.get(path, 0):
+                    most = max(usual, MOST.get(path, 0))
+                    self._checks.fail("S5", node, f"has {size} entries in {path}, at most {most} are allowed")
+
     def look(self) -> None:
-        """Look at every table, and at the rates since the last look."""
+        """Look at the tables, and at the rates since the last look."""
+        self._looks += 1
+        if self._looks % _SELDOM == 0:
+            self.look_at_everything()
         network, now = self._world.network, self._world.now
         seconds = now - self._looked_at
         most = (MOST_PACKETS + PACKETS_EACH_MEMBER * len(self._world.nodes)) * (seconds + 1.0)

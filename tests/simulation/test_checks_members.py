@@ -7,10 +7,11 @@ import pytest
 
 from ringgossip.events import PeerLost, PeerRecovered
 from ringgossip.simulation.checks import PromiseBroken
-from ringgossip.simulation.checks_bounds import BoundChecks
+from ringgossip.simulation.checks_bounds import MOST, BoundChecks
 from ringgossip.simulation.checks_members import MemberChecks
 from ringgossip.simulation.convergence import Quiet
 from ringgossip.simulation.faults import Partition
+from ringgossip.simulation.tables import find_tables
 from ringgossip.simulation.world import PeerSpec, World
 
 
@@ -90,3 +91,24 @@ def test_quiet_is_two_datagrams_a_second_and_no_chunks(world: World) -> None:
     world.network.packets_sent[0] += 1000
     world.run(1.0)
     assert any("datagrams" in line for line in quiet.problems())
+
+
+def test_s5_a_table_that_nobody_named_is_found_and_may_not_grow_without_reason(world: World) -> None:
+    checks, core = BoundChecks(world, world.checks), world.nodes[0].core
+    assert core is not None
+    world.publish(0, "models", "best.pth", size=1_000_000)
+    world.run(5.0)
+    checks.look_at_everything()
+    core.offering.strangers_seen = dict.fromkeys(range(64))  # type: ignore[attr-defined]
+    world.crash(1)  # what was found of another core is not looked at any more
+    fresh = BoundChecks(world, world.checks)
+    fresh.look_at_everything()
+    core.offering.strangers_seen |= dict.fromkeys(range(1000))  # type: ignore[attr-defined]
+    broken("S5", fresh.look_at_everything)
+
+
+def test_every_table_that_has_a_limit_of_its_own_is_there(world: World) -> None:
+    assert world.nodes[0].core is not None
+    found = find_tables(world.nodes[0].core)
+    assert len(found) > 60 and set(MOST) <= set(found)
+    assert {"dialing._links", "serving._askers", "rumors._hot", "receipts._books"} <= set(found)
