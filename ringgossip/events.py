@@ -5,7 +5,6 @@ in them: whoever listens has a clock. Artifacts are named as on the command
 line, `kind/origin/name`.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -133,6 +132,15 @@ class ArtifactCompleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactShown(Event):
+    artifact: str
+    sequence: int
+    size: int
+    path: str
+    via: str  # who put it there, on a disk that we share; that is no copy of ours
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactRejected(Event):
     """All chunks were proven, but the file is not what its kind demands, or cannot be stored."""
 
@@ -149,6 +157,22 @@ class ArtifactShrank(Event):
     sequence: int
     kept_as: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactWithdrawn(Event):
+    """Its origin ended the artifact: not listed, not wanted; files that are here stay."""
+
+    artifact: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRetired(Event):
+    """The authority ended a name, up to this generation: what that node published is listed no more."""
+
+    name: str
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,26 +438,6 @@ SIGNALS: dict[str, type[Signal]] = {
     "NODE_RECOVERED": NodeRecovered,
     "ORPHAN_GAMES_DETECTED": OrphanGamesDetected,
 }
-
-# Other words for the node that are in use.
-_NODE_WORDS = ("node_id", "host", "source_node", "node")
-
-
-def signal(name: str, fields: Mapping[str, object]) -> Signal:
-    """Return the signal that a program means. Raises `ValueError` with one line.
-
-    The node may be called by any of the names in use; fields that we do not
-    know are ignored, since programs of the reference send many.
-    """
-    kind = SIGNALS.get(name)
-    if kind is None:
-        raise ValueError(f"{name!r} is no signal: use one of {', '.join(SIGNALS)}")
-    node = next((fields[word] for word in _NODE_WORDS if fields.get(word)), None)
-    if not isinstance(node, str):
-        raise ValueError(f"{name} is about a node: say node_id")
-    config_key = fields.get("config_key") or ""
-    return kind(node, config_key if isinstance(config_key, str) else "")
-
 
 # --- listening itself ------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import pytest
 
 from ringgossip import events
 from ringgossip.cli.speech import sentence
+from ringgossip.config.signals import signal
 
 ALL = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, events.Event)]
 
@@ -45,7 +46,7 @@ def test_every_event_is_plain_data_and_one_line(kind: type[events.Event]) -> Non
 
 @pytest.mark.parametrize("word", ["node_id", "host", "source_node"])
 def test_a_signal_is_about_a_node_whatever_the_field_is_called(word: str) -> None:
-    told = events.signal("TRAINING_STARTED", {word: "gpu-3", "config_key": "hex8_2p", "epoch": 7})
+    told = signal("TRAINING_STARTED", {word: "gpu-3", "config_key": "hex8_2p", "epoch": 7})
     assert told == events.TrainingStarted("gpu-3", "hex8_2p")
 
 
@@ -59,4 +60,4 @@ def test_a_signal_is_about_a_node_whatever_the_field_is_called(word: str) -> Non
 )
 def test_a_signal_that_says_nothing_is_refused(name: str, fields: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        events.signal(name, fields)
+        signal(name, fields)

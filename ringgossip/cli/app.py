@@ -18,6 +18,8 @@ COMMANDS = {
     "peer": ("ringgossip.cli.peer", "run this node's peer until SIGTERM"),
     "publish": ("ringgossip.cli.publish", "share a file, and wait for copies of it"),
     "artifacts": ("ringgossip.cli.artifacts", "show what exists, and who holds it"),
+    "withdraw": ("ringgossip.cli.withdraw", "end what this node published; files stay"),
+    "retire": ("ringgossip.cli.retire", "end what a node published that is gone for good"),
     "members": ("ringgossip.cli.members", "show who is there"),
     "sync": ("ringgossip.cli.sync", "bring artifacts to nodes, and say what became of each"),
     "drain": ("ringgossip.cli.drain", "bring what only this node holds to others"),

@@ -17,18 +17,29 @@ if TYPE_CHECKING:
 @click.argument("kind", required=False)
 @click.option("--board-type", metavar="B", help="Only those of this board.")
 @click.option("--num-players", metavar="N", type=int, help="Only those of so many players.")
+@click.option("--all", "unlisted", is_flag=True, help="Also what was withdrawn, or its node retired.")
 @data_option
 @json_option
 def command(
-    kind: str | None, board_type: str | None, num_players: int | None, data: Path | None, as_json: bool
+    kind: str | None,
+    board_type: str | None,
+    num_players: int | None,
+    unlisted: bool,
+    data: Path | None,
+    as_json: bool,
 ) -> None:
     """Show the catalog: every artifact of the cluster, or those of one KIND."""
     filters: dict[str, Any] = {"board_type": board_type, "num_players": num_players}
     with local_client(data) as client:
-        found = client.artifacts(
-            kind, **{name: value for name, value in filters.items() if value is not None}
-        )
+        given = {name: value for name, value in filters.items() if value is not None}
+        found = client.artifacts(kind, unlisted=unlisted, **given)
     emit({"artifacts": [entry._asdict() for entry in found]}, as_json, lambda: _table(found))
+
+
+def _here(entry: "Artifact") -> str:
+    if entry.via:
+        return f"at {entry.via}'s place"
+    return "yes" if entry.complete else "no"
 
 
 def _table(found: "list[Artifact]") -> str:
@@ -41,7 +52,7 @@ def _table(found: "list[Artifact]") -> str:
                 entry.text,
                 entry.sequence,
                 bytes_text(entry.size),
-                "yes" if entry.complete else "no",
+                entry.unlisted or _here(entry),
                 ", ".join(entry.holders) or "nobody known",
             )
             for entry in sorted(found, key=lambda entry: entry.text)

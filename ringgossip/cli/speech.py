@@ -34,6 +34,8 @@ _NEWS = (
     events.ArtifactConflict,
     events.OriginEquivocated,
     events.PublicationWithdrawn,
+    events.ArtifactWithdrawn,
+    events.NodeRetired,
     events.TransferStalled,
     events.BadChunk,
     events.StorageTrouble,
@@ -81,6 +83,8 @@ def _sentence(event: Event) -> str:
             return f"announced: {_version(event)}, {bytes_text(event.size)}"
         case events.ArtifactCompleted():
             return f"complete: {_version(event)}, {bytes_text(event.size)}, at {event.path}"
+        case events.ArtifactShown():
+            return f"shown: {_version(event)} at {event.path}, where {event.via} put it"
         case events.ArtifactRejected():
             return f"rejected: {_version(event)}: {event.reason}"
         case events.ArtifactShrank():
@@ -93,7 +97,11 @@ def _sentence(event: Event) -> str:
         case events.OriginEquivocated():
             return f"equivocated: {_version(event)} was signed twice with different content"
         case events.PublicationWithdrawn():
-            return f"withdrawn: {_version(event)}: {event.reason}"
+            return f"no longer served from here: {_version(event)}: {event.reason}"
+        case events.ArtifactWithdrawn():
+            return f"withdrawn: {_version(event)} by its origin; files stay where they are"
+        case events.NodeRetired():
+            return f"retired: what {event.name} published is listed no more; files stay where they are"
         case events.TransferStarted():
             return f"pulling: {_version(event)}, {bytes_text(event.size)}"
         case events.TransferStalled():
@@ -124,7 +132,8 @@ def _sentence(event: Event) -> str:
         case events.CopiesComplete():
             return f"copies complete: all {event.kind} have theirs"
         case events.ArtifactEvicted():
-            return f"evicted: {_version(event)}: {event.reason}; held by {', '.join(event.holders)}"
+            held = f"held by {', '.join(event.holders)}" if event.holders else "listed no more"
+            return f"evicted: {_version(event)}: {event.reason}; {held}"
         case events.BudgetSpent():
             return f"budget: the {bytes_text(event.bytes)} of this {event.period} have left"
         case events.BreakerOpened():

@@ -40,6 +40,8 @@ class Artifact(NamedTuple):
     path: str | None
     complete: bool
     holders: tuple[str, ...]
+    unlisted: str = ""  # withdrawn or retired: then only `unlisted=True` shows it
+    via: str = ""  # the node that put it where it can be read here, on a shared disk; no copy of ours
 
     @property
     def text(self) -> str:
@@ -130,9 +132,13 @@ class Client:
         )
         return _receipt(result)
 
-    def artifacts(self, kind: str | None = None, **filters: Any) -> list[Artifact]:
-        """Return every artifact of the catalog, complete here or not; filters compare with its metadata."""
-        return [_artifact(entry) for entry in self._list("artifacts", {"kind": kind, "filters": filters})]
+    def artifacts(self, kind: str | None = None, *, unlisted: bool = False, **filters: Any) -> list[Artifact]:
+        """Return what is listed, complete here or not; filters compare with its metadata.
+
+        `unlisted`: also what was withdrawn, or published by a node that is retired.
+        """
+        asked = {"kind": kind, "filters": filters, "unlisted": unlisted}
+        return [_artifact(entry) for entry in self._list("artifacts", asked)]
 
     def wait_for(
         self,
@@ -190,6 +196,15 @@ class Client:
 
         result: dict[str, Any] = self._call(call, given, heard)
         result["details"]["items"] = items
+        return result
+
+    def withdraw(self, artifact: str, *, timeout: float = 60.0) -> Artifact:
+        """End an artifact that this node published, `kind/origin/name`; no file is touched anywhere."""
+        return _artifact(self._call("withdraw", {"artifact": artifact, "timeout": timeout}))
+
+    def retire(self, order: bytes) -> dict[str, Any]:
+        """Hand over an order of the authority that retires a node; returns `node` and `generation`."""
+        result: dict[str, Any] = self._call("retire", {"order": order.hex()})
         return result
 
     def drain(self, deadline: float | None = None) -> dict[str, Any]:

@@ -39,6 +39,7 @@ _KEYS: dict[str, Callable[[str], Any]] = {
     "ephemeral": _switch,
     "provider": str,
     "storage_group": str,
+    "shared_folder": str,
     "data": str,
     "credentials": str,
     "listen": str,

@@ -250,6 +250,7 @@ class NodeFile(_Block):
     ephemeral: bool | None = None
     provider: _Text | None = None
     storage_group: _Text | None = None
+    shared_folder: _Path | None = None
     data: _Path
     credentials: _Path | None = None
     listen: Annotated[Address, PlainValidator(_address(DEFAULT_PORT, any_port=True))] | None = None

@@ -51,6 +51,10 @@ class PeerConfig:
         default=None, metadata=about("peers with the same value share a disk (NFS)")
     )
 
+    shared_folder: Path | None = field(
+        default=None, metadata=about("where that disk is mounted; none: the mount that `data` lies on")
+    )
+
     # --- where things lie
     data: Path = field(metadata=about("folder of replicas, partial files and the index; made if missing"))
     credentials: Path = field(metadata=about("folder that `enroll` wrote"))

@@ -16,6 +16,12 @@ was ever offered to it. Otherwise two catalogs could differ for ever.
    catalogs that exchange what they keep end up equal. An honest origin asks
    `room_for` before it publishes and never gets there.
 
+Not everything that exists is listed: an artifact whose newest record is a
+withdrawal is not, nor what was signed under a name that the authority retired
+(with a certificate of that generation or an earlier one). Its records stay, so
+that catalogs agree; `unlisted` is a function of the record, its certificate
+and the authority's orders, which are replicated among the certificates.
+
 The caller has verified the signature of a record, and that a certificate is
 signed by the cluster's authority, before either is offered here.
 Each kind, and the certificates, have a digest; `root` stands for all of them.
@@ -92,6 +98,7 @@ class Catalog:
         self._proofs: dict[bytes, Record] = {}
         self._certificates: dict[PeerId, NodeCertificate] = {}
         self._certificate_keys: dict[bytes, PeerId] = {}
+        self._retired: dict[str, int] = {}  # name -> the last generation that an order of the authority ends
         self._waiting: dict[PeerId, dict[bytes, Record]] = {}
         self._waiting_count = 0
         self._counts: dict[str, int] = {}
@@ -138,6 +145,23 @@ class Catalog:
         for one in KINDS if kind is None else (kind,):
             yield from self._records[one].values()
 
+    def retired(self, name: str) -> int:
+        """Return the generation up to which the authority has retired a name; 0: it has not."""
+        return self._retired.get(name, 0)
+
+    def unlisted(self, record: Record) -> str:
+        """Return why this newest record of an artifact is not listed, a word; empty: it is."""
+        if record.withdrawn:
+            return "withdrawn"
+        if record.origin not in self._retired:
+            return ""
+        signer = self._certificates.get(record.signer)
+        return "retired" if signer and signer.generation <= self._retired[record.origin] else ""
+
+    def listed(self, kind: str | None = None) -> Iterator[Record]:
+        """Yield what is listed, as `records` does."""
+        return (record for record in self.records(kind) if not self.unlisted(record))
+
     def named(self, kind: str, name: str) -> tuple[Record, ...]:
         """Return the records of all origins that use this name, the latest first."""
         held = self._names[kind].get(name, ())
@@ -145,9 +169,8 @@ class Catalog:
         return tuple(sorted(records, key=lambda record: (-record.stamp, record.origin)))
 
     def latest(self, kind: str, name: str) -> Record | None:
-        """Return the record with the highest stamp of this name; of equal ones that of the smaller origin."""
-        records = self.named(kind, name)
-        return records[0] if records else None
+        """Return what is listed of this name with the highest stamp; of equal ones the smaller origin's."""
+        return next((record for record in self.named(kind, name) if not self.unlisted(record)), None)
 
     def conflict(self, kind: str, name: str) -> tuple[Record, Record] | None:
         """Return the latest record and another origin's with the same stamp, if there is one.
@@ -155,15 +178,15 @@ class Catalog:
         Then neither author knew of the other. Games never conflict: every node
         has a `games.db` of its own.
         """
-        records = self.named(kind, name)
+        records = [record for record in self.named(kind, name) if not self.unlisted(record)]
         if kind == "games" or len(records) < 2 or records[0].stamp != records[1].stamp:
             return None
         return records[0], records[1]
 
     def stamp_after(self, kind: str, name: str) -> int:
         """Return the stamp of the next publication of this name: above all seen, but at most 2**48."""
-        latest = self.latest(kind, name)
-        return 1 if latest is None else min(latest.stamp + 1, MAX_STAMP)
+        named = self.named(kind, name)
+        return min(named[0].stamp + 1, MAX_STAMP) if named else 1
 
     def sequence_after(self, key: ArtifactKey) -> int:
         """Return the sequence of our next publication: above every one seen, whichever store made it."""
@@ -198,6 +221,9 @@ class Catalog:
         self._certificates[peer_id] = certificate
         self._certificate_keys[key_hash] = peer_id
         self._digests[CERTIFICATES].insert(key_hash, hash_bytes(certificate.der))
+        if certificate.retires:
+            ends = max(certificate.generation, self._retired.get(certificate.name, 0))
+            self._retired[certificate.name] = ends
         waited = list(self._waiting.pop(peer_id, {}).values())
         self._waiting_count -= len(waited)
         return waited

@@ -5,13 +5,16 @@ it. Relays forward both unchanged, so what was signed is what everybody sees.
 
     body   = msgpack [kind, origin, name, sequence, stamp, store, size, chunk_size,
                       root, metadata, signer, ...]      metadata = bin(msgpack map)
+           and, when its origin withdraws the artifact, a twelfth field: true
     packed = msgpack [bin(body), bin(signature)]        at most 1,000 bytes
 
-Fields that a later version appends are ignored here but stay in the body and
-under the signature. The signature (Ed25519) covers a domain tag, the cluster
-and the body: nothing signed elsewhere can pass for a record, nor a record of
-one cluster for one of another. All limits are checked here, so that admission
-is a function of the bytes alone.
+A withdrawal says again what it ends, so that who does not know the field sees
+nothing but a new sequence of a content it has. Fields that a later version
+appends are ignored here but stay in the body and under the signature. The
+signature (Ed25519) covers a domain tag, the cluster and the body: nothing
+signed elsewhere can pass for a record, nor a record of one cluster for one of
+another. All limits are checked here, so that admission is a function of the
+bytes alone.
 Source: design section 4.
 """
 
@@ -94,6 +97,7 @@ class Record:
     packed_metadata: bytes
     body: bytes
     signature: bytes
+    withdrawn: bool = False  # its origin says that there is no such artifact any more
 
     @property
     def metadata(self) -> dict[str, Scalar]:
@@ -132,6 +136,7 @@ def make_record(
     signer: PeerId,
     cluster: str,
     sign: Callable[[bytes], bytes],
+    withdrawn: bool = False,
 ) -> Record:
     """Pack and sign a record; raise `UsageError` for what no member would admit.
 
@@ -142,7 +147,10 @@ def make_record(
             raise UsageError(f"metadata {label!r} must be text, a number, true, false or nothing")
     try:
         packed_metadata: bytes = msgpack.packb(dict(sorted(metadata.items())))
-        fields = (kind, origin, name, sequence, stamp, store, size, chunk_size, root, packed_metadata, signer)
+        fields: tuple[Any, ...] = (
+            kind, origin, name, sequence, stamp, store, size, chunk_size, root, packed_metadata, signer,
+        )  # fmt: skip
+        fields = (*fields, True) if withdrawn else fields
         body: bytes = msgpack.packb(fields)
     except (OverflowError, UnicodeEncodeError) as error:
         raise UsageError(f"this cannot be written in a record: {error}") from None
@@ -205,6 +213,8 @@ def signer_problem(record: Record, cluster: str, certificate: "NodeCertificate")
     """Return why this certificate may not sign this record, or None when it may; looks at no signature."""
     if certificate.peer_id != record.signer:
         return f"{record.key.text} names another certificate"
+    if certificate.retires:
+        return f"{record.key.text} is signed with an order that retires a name"
     if certificate.cluster != cluster:
         return f"the signer of {record.key.text} belongs to cluster {certificate.cluster!r}"
     if certificate.name != record.origin:
@@ -238,6 +248,8 @@ def _record(fields: tuple[Any, ...], body: bytes, signature: bytes) -> Record:
         packed_metadata,
         body,
         signature,
+        # What is no `true` there is a field that we do not know: never a reason to refuse.
+        len(fields) > _FIELDS and fields[_FIELDS] is True,
     )
 
 

@@ -5,10 +5,12 @@ certificate, the gossip keys and a ledger of every name that was given out.
 `enroll` writes one node's credentials. A name that is given out again gets
 the next generation; its fresh certificate then wins over the old one wherever
 both are met. The ledger is written first, so a crash can skip a generation,
-never repeat one; it is signed, so a damaged one is noticed.
+never repeat one; it is signed, so a damaged one is noticed. `retire` signs the
+order that ends a name.
 """
 
 import datetime as dt
+import difflib
 import fcntl
 import json
 import os
@@ -26,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from ringgossip.errors import CredentialsError, PeerMisbehaved
-from ringgossip.identity.certificate import MAX_GENERATION, AuthorityCertificate, NodeCertificate
+from ringgossip.identity.certificate import MAX_GENERATION, RETIRED, AuthorityCertificate, NodeCertificate
 from ringgossip.identity.files import PRIVATE, PUBLIC, read_file, sync_folder, write_whole
 from ringgossip.identity.keyring import KeyRing
 from ringgossip.identity.names import check_cluster_name, check_node_name
@@ -109,6 +111,27 @@ def enroll(
     return target
 
 
+def retire(folder: Path, node: str) -> tuple[bytes, int]:
+    """Sign the order that retires a name as far as it was given out; return it in DER, and its generation.
+
+    Enrolled again, the name begins anew: the order does not reach that generation.
+    Raises `UsageError` for a bad name, `CredentialsError` for one that was never enrolled.
+    """
+    check_node_name(node)
+    try:
+        with _authority(folder) as authority:
+            generation = authority.generations.get(node)
+            if generation is None:
+                close = difflib.get_close_matches(node, authority.generations, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise CredentialsError(f"{node} was never enrolled with {folder}{hint}")
+            start = time.time() - EARLIER
+            order = authority.sign_retirement(node, generation, start, start + AUTHORITY_VALIDITY)
+            return order, generation
+    except OSError as error:
+        raise CredentialsError(f"cannot retire {node} with {folder}: {error.strerror}") from error
+
+
 @dataclass(slots=True)
 class _Authority:
     folder: Path
@@ -134,16 +157,27 @@ class _Authority:
         self, key: Ed25519PrivateKey, node: str, generation: int, start: float, end: float
     ) -> bytes:
         """Return the certificate, in DER, that makes the owner of `key` a member."""
-        subject = x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, self.certificate.cluster),
-                x509.NameAttribute(NameOID.COMMON_NAME, node),
-                x509.NameAttribute(NameOID.SERIAL_NUMBER, str(generation)),
-            ]
-        )
         if end <= start:
             raise CredentialsError("a certificate must end after it starts")
-        builder = _builder(subject, _authority_name(self.certificate.cluster), key, start, end)
+        return self._signed(self._subject(node, generation), key, start, end)
+
+    def sign_retirement(self, node: str, generation: int, start: float, end: float) -> bytes:
+        """Return the order, in DER; its key is our own, so that nobody else can use it as a certificate."""
+        unit = x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, RETIRED)
+        return self._signed([*self._subject(node, generation), unit], self.key, start, end)
+
+    def _subject(self, node: str, generation: int) -> list[x509.NameAttribute[str]]:
+        return [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, self.certificate.cluster),
+            x509.NameAttribute(NameOID.COMMON_NAME, node),
+            x509.NameAttribute(NameOID.SERIAL_NUMBER, str(generation)),
+        ]
+
+    def _signed(
+        self, subject: list[x509.NameAttribute[str]], key: Ed25519PrivateKey, start: float, end: float
+    ) -> bytes:
+        issuer = _authority_name(self.certificate.cluster)
+        builder = _builder(x509.Name(subject), issuer, key, start, end)
         return builder.sign(self.key, None).public_bytes(Encoding.DER)
 
 

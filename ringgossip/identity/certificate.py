@@ -5,6 +5,10 @@ because certificates are replicated to every member: subject `O` is the
 cluster, `CN` the node, `serialNumber` the generation, which `enroll` raises
 when a name is given out again. A node's certificate has no extensions, so
 it serves both ends of TLS and cannot sign others.
+
+An order that retires a name has the same form, `OU` "retired" and the
+authority's own key: the records of that name that certificates of this or an
+earlier generation signed are listed no more. Nobody can open a link with it.
 Source: RFC 5280; RFC 8410 (Ed25519 in X.509).
 
 Everything here is a pure function of bytes. In particular `verify` asks no
@@ -25,6 +29,7 @@ from ringgossip.identity.names import PEER_ID_BYTES, PeerId, check_cluster_name,
 MAX_CERTIFICATE_BYTES = 1024
 MAX_GENERATION = 2**32 - 1
 SIGNATURE_BYTES = 64
+RETIRED = "retired"
 
 # AlgorithmIdentifier for Ed25519, and a BIT STRING of 64 bytes with no unused bits.
 _AFTER_BODY = bytes.fromhex("300506032b6570") + bytes.fromhex("034100")
@@ -42,6 +47,7 @@ class NodeCertificate:
     public_key_bytes: bytes
     not_before: int
     not_after: int
+    retires: bool = False  # no node's certificate: an order by which its name ends
 
     @classmethod
     def parse(cls, der: bytes) -> "NodeCertificate":
@@ -68,6 +74,7 @@ class NodeCertificate:
             public_key_bytes=parts.public_key,
             not_before=parts.not_before,
             not_after=parts.not_after,
+            retires=parts.unit == RETIRED,
         )
 
     def verify_signature(self, signature: bytes, data: bytes) -> bool:
@@ -139,6 +146,11 @@ class _Parts:
     may_sign: bool
     signed: bytes
     signature: bytes
+
+    @property
+    def unit(self) -> str | bytes | None:
+        units = [value for oid, value in self.subject if oid == NameOID.ORGANIZATIONAL_UNIT_NAME]
+        return units[0] if len(units) == 1 else None
 
     def only(self, attribute: ObjectIdentifier, what: str) -> str:
         values = [value for oid, value in self.subject if oid == attribute]

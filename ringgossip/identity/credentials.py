@@ -64,6 +64,8 @@ class Credentials:
         certificate = _certificate(NodeCertificate.parse, folder / NODE_CERTIFICATE, again)
         again = f"run `ringgossip enroll DIR --node {certificate.name} -o {folder}`"
         reason = authority.verify(certificate)
+        if reason is None and certificate.retires:
+            reason = "it is an order that retires a name, no node's certificate"
         if reason is not None:
             raise CredentialsError(f"{folder / NODE_CERTIFICATE}: {reason}: {again}")
         if expired(certificate, wall()):
@@ -111,6 +113,8 @@ class Credentials:
         reason = self.authority.verify(certificate)
         if reason is not None:
             raise PeerMisbehaved(reason)
+        if certificate.retires:
+            raise PeerMisbehaved("showed an order of the authority, which is no node's certificate")
         if expired(certificate, time.time() if wall_now is None else wall_now):
             raise PeerMisbehaved(f"certificate of {certificate.name!r} has expired, or begins in the future")
         return certificate

@@ -5,11 +5,14 @@ number to two contents. A fresh store may have lost history: it first completes
 one exchange (or finds itself alone for ten seconds), then starts above every
 own record it has seen; should an older, higher one turn up later, what this
 store published is published again above it.
+
+A withdrawal is numbered and signed like a publication, and a publication after
+it is one more. What the authority retired publishes nothing any more.
 """
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringgossip.content.catalog import Catalog
 from ringgossip.content.record import ArtifactKey, Record, make_record
@@ -83,6 +86,16 @@ class Authorship:
             if known is not None and self._same(known, draft):
                 out.append(Published(draft.ticket, known, unchanged=True))
                 continue
+            if self._notary.certificate.generation <= self._catalog.retired(key.origin):
+                reason = f"the authority has retired {key.origin}: enroll this node again"
+                out.append(PublishRefused(draft.ticket, reason))
+                continue
+            if draft.withdrawn and known is not None:
+                # It says again what it ends, whatever came between the question and now.
+                draft = replace(
+                    draft, size=known.size, chunk_size=known.chunk_size, root=known.root,
+                    metadata=known.metadata,
+                )  # fmt: skip
             if not self._catalog.room_for(key):
                 reason = f"{key.origin} has as many artifacts as one origin may have"
                 out.append(PublishRefused(draft.ticket, reason))
@@ -102,6 +115,7 @@ class Authorship:
                     signer=self._notary.certificate.peer_id,
                     cluster=self._cluster,
                     sign=self._notary.sign,
+                    withdrawn=draft.withdrawn,
                 )
             except UsageError as error:
                 out.append(PublishRefused(draft.ticket, str(error)))
@@ -113,12 +127,12 @@ class Authorship:
         return out
 
     def _same(self, known: Record, draft: Draft) -> bool:
-        return (
-            known.root == draft.root
-            and known.store == self._store
-            and known.metadata == dict(draft.metadata)
-            and self._shelf.holds(known)
-        )
+        if draft.withdrawn:
+            return known.withdrawn
+        equal = known.root == draft.root and known.metadata == dict(draft.metadata)
+        if known.withdrawn:
+            return equal and not draft.revive
+        return equal and known.store == self._store and self._shelf.holds(known)
 
     def is_ours(self, record: Record) -> bool:
         """Tell whether this record is one that we are writing down just now."""
@@ -154,8 +168,9 @@ class Authorship:
         if ours is None or ours.store != self._store or record.store == self._store:
             return []
         draft = Draft(
-            REPUBLICATION, ours.kind, ours.name, ours.size, ours.chunk_size, ours.root, ours.metadata
-        )
+            REPUBLICATION, ours.kind, ours.name, ours.size, ours.chunk_size, ours.root, ours.metadata,
+            ours.withdrawn,
+        )  # fmt: skip
         return self.publish(draft, now)
 
     def exchange_completed(self, now: float) -> Out:

@@ -28,6 +28,8 @@ back as an input of `PeerCore`:
     Finalise(record, ...)        finalised(record, path, now) | rejected(record, reason, final, now):
                                  `final` when the content is to blame, not the disk
     (a held copy is damaged)     copy_lost(record, reason, now)
+    LookAt(record, place, peer)  looked(record, path or None, reason, now)
+    TellPlace(peer, entry, ...)  (the world answers with a Placed message itself)
 
     (a publication)              Published(ticket, record, unchanged) | PublishRefused(ticket, reason)
     (a sync, a drain)            SyncAnswered(ticket, report) | DrainAnswered(ticket, report)
@@ -239,6 +241,24 @@ class Evict:
 
 
 @dataclass(frozen=True, slots=True)
+class TellPlace:
+    """Say to `peer`, who shares our disk, where on it our copy lies; `record` None: nowhere."""
+
+    peer: PeerId
+    entry: bytes
+    record: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class LookAt:
+    """Look whether `place` on the disk that we share, which `peer` named, has the whole of `record`."""
+
+    record: Record
+    place: str
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """The publication that came with `ticket` is this record: durable and told, or known already."""
 
@@ -322,6 +342,8 @@ Effect = (
     | Finalise
     | Drop
     | Evict
+    | TellPlace
+    | LookAt
     | Published
     | PublishRefused
     | Remember
@@ -395,6 +417,8 @@ class Draft:
     chunk_size: int
     root: bytes
     metadata: Mapping[str, str | int | float | bool | None]
+    withdrawn: bool = False  # no content at all: the artifact is to end
+    revive: bool = True  # what was withdrawn is published again although nothing of it has changed
 
 
 @dataclass(frozen=True, slots=True)

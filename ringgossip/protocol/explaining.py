@@ -21,7 +21,7 @@ class Explanation:
     """The answer for one artifact and one node. `code` is a word for scripts, `sentence` a paragraph.
 
     Codes: why it is wanted (`role holder asked origin`), or why it is not (`coordinator
-    excluded status kind disk storage_group not_wanted`).
+    excluded status kind disk storage_group not_wanted withdrawn retired evicted`).
     """
 
     artifact: str
@@ -68,22 +68,28 @@ def explain(
             verdict = precise
     code = verdict.why if isinstance(verdict, Wanted) else verdict.code if isinstance(verdict, No) else ""
     text = verdict.sentence if isinstance(verdict, Wanted | No) else ""
-    if name == record.origin:
+    ended = rules.unlisted(record)
+    wanted = not ended and (bool(verdict) or name == record.origin)
+    if name == record.origin and not ended:
         code, text = "origin", f"{name} published it"
     others = [holder for holder in names if holder != name]
     weight = push_weight(candidate)
     copies = rules.settings.copies_of(kind)
-    said = [f"{name} {_state(held, bool(verdict) or name == record.origin)}: {text}."]
-    if held and not verdict and name != record.origin:
-        said.append("It keeps what it has; nothing is evicted for that.")
-    listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-    said.append(f"Version {record.sequence} is held by {listed}." if others else "Nobody else holds it.")
-    if progress:
-        said.append(progress)
-    if held_back:
-        said.append(held_back)
     confirmed = len([holder for holder in names if holder != record.origin])
-    said.append(f"{copies} copies are wanted beside its origin's, {confirmed} are confirmed.")
+    if ended:
+        copies = 0
+        said = [f"{text}. No node wants it; every file stays where it is, unless its node's `keep:` says no."]
+    else:
+        said = [f"{name} {_state(held, wanted)}: {text}."]
+        if held and not wanted:
+            said.append("It keeps what it has; nothing is evicted for that.")
+        listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        said.append(f"Version {record.sequence} is held by {listed}." if others else "Nobody else holds it.")
+        if progress:
+            said.append(progress)
+        if held_back:
+            said.append(held_back)
+        said.append(f"{copies} copies are wanted beside its origin's, {confirmed} are confirmed.")
     said.append(f"As a partner {name} weighs {weight}.")
     plan = ""
     if record.origin == rules.myself().name:
@@ -94,8 +100,8 @@ def explain(
         rate = "no limit" if limit.rate is None else f"{limit.rate:g} bytes a second"
         said.append(f"Between us and {name}: {rate} ({limit.rule}).")
     return Explanation(
-        record.key.text, name, code, bool(verdict) or name == record.origin, held, tuple(names), copies, plan,
-        weight.value, None if own else limit.rate, "breaker" if held_back else "", " ".join(said),
+        record.key.text, name, code, wanted, held, tuple(names), copies, plan, weight.value,
+        None if own else limit.rate, "breaker" if held_back else "", " ".join(said),
     )  # fmt: skip
 
 

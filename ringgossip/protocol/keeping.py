@@ -50,6 +50,8 @@ class Keeping(Verbs):
         """Tell whether we are the one who looks after this version's copies."""
         if self.versions.visible(record.key) != record or self.catalog.get(record.key) != record:
             return False
+        if self.catalog.unlisted(record):
+            return False
         if record.origin == self.name:
             return True
         there = self.reachable()
@@ -177,6 +179,11 @@ class Keeping(Verbs):
         candidates = [self.rules.candidate(peer) for peer in pledged]
         places = [candidate.place for candidate in candidates if candidate and candidate.place not in mine]
         return len(dict.fromkeys(places)) >= max(1, self.rules.settings.copies_of(record.kind))
+
+    def is_over(self, record: Record) -> bool:
+        """Tell whether its artifact is listed no more: then nobody counts on any copy."""
+        newest = self.catalog.get(record.key)
+        return newest is not None and bool(self.catalog.unlisted(newest))
 
     def _held_version(self, entry: bytes) -> Record | None:
         record = self.record_of(entry[:32])

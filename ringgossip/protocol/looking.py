@@ -5,31 +5,38 @@ from ringgossip.errors import OperationFailed
 from ringgossip.identity import PeerId
 from ringgossip.protocol.breakers import BreakerView
 from ringgossip.protocol.explaining import Explanation, explain
-from ringgossip.protocol.keeping import Keeping
 from ringgossip.protocol.membership import Member
+from ringgossip.protocol.sharing import Sharing
 from ringgossip.protocol.views import ArtifactView, ReceiptView, TransferView
 from ringgossip.strategy.eligibility import Verdict
 from ringgossip.strategy.wanting import Wanted
 
 
-class Looking(Keeping):
+class Looking(Sharing):
     """The questions that a core answers."""
 
     def members(self) -> tuple[Member, ...]:
         """Return everybody we know of, ourselves included."""
         return self.membership.members()
 
-    def artifacts(self, kind: str | None = None) -> list[ArtifactView]:
-        """Return every artifact of the catalog."""
-        return [self.artifact_view(record) for record in self.catalog.records(kind)]
+    def artifacts(self, kind: str | None = None, unlisted: bool = False) -> list[ArtifactView]:
+        """Return every artifact that is listed; with `unlisted` also what was withdrawn, or retired."""
+        records = self.catalog.records(kind) if unlisted else self.catalog.listed(kind)
+        return [self.artifact_view(record) for record in records]
 
     def artifact_view(self, record: Record) -> ArtifactView:
         """Return one artifact with its holders."""
-        complete = self.shelf.holds(record)
+        complete, shown = self.shelf.holds(record), self.showing.shown(record.key)
         holders = {self.name_of(peer) for peer in self.receipts.holders(record)}
         if complete:
             holders.add(self.name)
-        return ArtifactView(record, complete, tuple(sorted(holders)))
+        unlisted = self.catalog.unlisted(record)
+        if shown is None or shown.record.sequence <= self._held_sequence(record.key):
+            return ArtifactView(record, complete, tuple(sorted(holders)), unlisted)
+        readable = complete or shown.record == record
+        return ArtifactView(
+            record, readable, tuple(sorted(holders)), unlisted, shown.path, self.name_of(shown.via)
+        )
 
     def receipt(self, key: ArtifactKey, record: Record) -> ReceiptView:
         """Return who confirmed a copy of this or a later version."""
@@ -47,6 +54,11 @@ class Looking(Keeping):
         holders = [*self.receipts.holders(record), *([self.me] if self.shelf.holds(record) else [])]
         ours = peer == self.me and not self.shelf.holds(record)
         progress = self.transfer.progress_of(key) if peer == self.me else ""
+        shown = self.showing.shown(key) if peer == self.me else None
+        if shown is not None:
+            progress = f"It reads version {shown.record.sequence} at {shown.path}, " + (
+                f"where {self.name_of(shown.via)} put it; that is no copy of its own."
+            )
         held_back = self._held_back(record, now) if ours else ""
         return explain(self.rules, record, peer, holders, progress, held_back, self.name_of)
 

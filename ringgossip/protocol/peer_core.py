@@ -57,6 +57,8 @@ from ringgossip.wire.messages import (
     NewsKnown,
     Offer,
     OfferAnswered,
+    Placed,
+    PlaceWanted,
     Pledged,
     PledgeWanted,
     Records,
@@ -297,6 +299,8 @@ class PeerCore(Looking):
                 | Pledged()
                 | SyncWanted()
                 | SyncDone()
+                | PlaceWanted()
+                | Placed()
             ):
                 return self._verb_heard(message, sender, now)
         # Each of these machines ignores what is not its own.
@@ -332,7 +336,9 @@ class PeerCore(Looking):
         before = self.catalog.get(record.key)
         self.catalog.admit(record)
         out: Out = []
-        if self.catalog.get(record.key) == record:
+        if self.catalog.get(record.key) == record and record.withdrawn:
+            out += self._entered(record, before, None, now)
+        elif self.catalog.get(record.key) == record:
             out += self._became_visible(record, self.versions.shrinks(record), now)
             out += self.transfer.superseded(record, now)
             out += self._entered(record, before, None, now)

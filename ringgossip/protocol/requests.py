@@ -83,6 +83,8 @@ class Scene(Protocol):
         """Return the newest record of the artifact with this key hash."""
         ...
 
+    def unlisted(self, record: Record) -> str: ...
+
     def holders_of(self, record: Record) -> list[PeerId]:
         """Return who holds this or a later version, ourselves included."""
         ...
@@ -171,7 +173,7 @@ class Requests:
         for entry in entries_of(message.entries):
             record = self._scene.record_of(entry[:32])
             if record is not None and record.sequence >= version_of(entry)[0]:
-                records.append(record)
+                records += [] if self._scene.unlisted(record) else [record]
             elif len(request.awaited) < _MOST_ROWS - self._rows:
                 request.awaited[entry[:32]] = version_of(entry)[0]
                 unknown.append(entry[:32])
@@ -330,6 +332,15 @@ class Requests:
         for request, row in list(self._waiting.get((key_hash, peer), ())):
             if sequence >= row.record.sequence:
                 self._close(request, row, MOVED)
+                touched[request] = None
+        return [effect for request in touched for effect in self._close_if_done(request, now)]
+
+    def ended(self, key_hash: bytes, code: str, now: float) -> Out:
+        """It is listed no more: nobody brings it anywhere."""
+        touched: dict[Request, None] = {}
+        for place in [place for place in self._waiting if place[0] == key_hash]:
+            for request, row in list(self._waiting[place]):
+                self._close(request, row, *outcome_of(code))
                 touched[request] = None
         return [effect for request in touched for effect in self._close_if_done(request, now)]
 

@@ -3,7 +3,8 @@
 A pledge is a holder's own word, on its link, that it keeps its verified copy
 for ten minutes. Holders that are evicting the same artifact themselves refuse,
 so two never rely on each other. What a user made here is never evicted, nor
-what somebody pulls from us just now.
+what somebody pulls from us just now. Of what is listed no more nobody counts
+copies: beyond `keep` it goes without pledges, and within it stays.
 
 Source: design section 4 (Who holds what; No remote deletion); incident 3.
 """
@@ -45,6 +46,10 @@ class Scene(Protocol):
 
     def enough(self, record: Record, pledged: Iterable[PeerId]) -> bool:
         """Tell whether these holders lie in enough distinct places to do without us."""
+        ...
+
+    def is_over(self, record: Record) -> bool:
+        """Tell whether its artifact was withdrawn, or its origin retired."""
         ...
 
     def evict(self, record: Record, reason: str, holders: Iterable[PeerId], now: float) -> Out: ...
@@ -103,6 +108,9 @@ class Retention:
                 break
             key_hash = record.key.hash
             if key_hash in self._leaving or key_hash in self._pledges:
+                continue
+            if self._scene.is_over(record):
+                out += self._scene.evict(record, reason, (), now)
                 continue
             holders = self._scene.other_holders(record)
             if not self._scene.enough(record, holders):

@@ -89,7 +89,7 @@ class Roster:
     # --- the order of probing --------------------------------------------------------
 
     def _insert(self, key: bytes) -> None:
-        """Append; `next_target` shuffles. In between, the place among those still to come is random."""
+        """Append: one of those still to come, as `next_target` draws them."""
         if key != self.me and key not in self.muted:
             self._ring.append(key)
 

@@ -15,9 +15,8 @@ Rules of this room:
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from ringgossip.config.blocks import Bandwidth, Budget, DiskRules, Keep
 from ringgossip.config.limits import Limit, peer_limit
 from ringgossip.config.words import KINDS, PRIORITIES, provider_of
 from ringgossip.content.record import ArtifactKey, Record
@@ -26,6 +25,7 @@ from ringgossip.identity import PeerId
 from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import NEVER, Draw, Effect, Notice, Tell, WantChanged
 from ringgossip.protocol.member_views import Member
+from ringgossip.protocol.rule_settings import RuleSettings as RuleSettings
 from ringgossip.strategy.candidates import Candidate, DiskUse
 from ringgossip.strategy.eligibility import CODES, No, Verdict, disk_stops, may_push, may_receive, refusals
 from ringgossip.strategy.partners import Turns, push_targets
@@ -39,40 +39,6 @@ KIND_RANK = {"models": 0, "npz": 1, "games": 1}  # checkpoints are small and eve
 _DISK_STEP = 0.05  # a card that changed at every write would be news all day
 _POOL = 64  # partners are drawn by weight among so many
 _MOST_ASKED = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class RuleSettings:
-    """What a node's configuration says of who gets what; seconds and bytes."""
-
-    state: str = "ready"
-    receive: tuple[str, ...] | None = None
-    want: tuple[str, ...] | None = None
-    exclude: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    priority_nodes: tuple[str, ...] = ()
-    strategy: str = "auto"
-    copies: int = 3
-    copies_per_kind: tuple[tuple[str, int], ...] = ()
-    min_games: int = 10
-    interval: float = 60.0
-    ephemeral_interval: float = 30.0
-    disk: DiskRules = field(default_factory=DiskRules)
-    bandwidth: Bandwidth = field(default_factory=Bandwidth)
-    budget: Budget = field(default_factory=Budget)
-    keep: tuple[Keep, ...] = ()
-    first_look: float = 3.0  # how long a new peer waits for members before it chooses holders
-    settle: float = 1.0  # how long members must have stood still
-    grace: float = 30.0  # how long the copies of a lost member count
-    batch: int = 200  # records looked at in one wake
-    pause: float = 0.02  # between two of these
-
-    def copies_of(self, kind: str) -> int:
-        """Return how many copies of this kind are wanted, the origin's own not counted."""
-        return dict(self.copies_per_kind).get(kind, self.copies)
-
-    def excluded(self, name: str) -> tuple[str, ...]:
-        """Return the kinds that a node must not be given."""
-        return tuple(kind for node, kinds in self.exclude if node == name for kind in kinds)
 
 
 class Rules:
@@ -105,6 +71,8 @@ class Rules:
         self._disk_stopped = disk_stops(False, disk, settings.disk)
         self._asked: dict[ArtifactKey, tuple[int, str]] = {}
         self.is_evicted: Callable[[Record], bool] = lambda record: False
+        self.unlisted: Callable[[Record], str] = lambda record: ""  # why it is not listed, a word
+        self.unreadable: Callable[[Record], bool] = lambda record: False  # on the disk that we share
         self._gone: dict[PeerId, float] = {}  # lost members -> until when their copies count
         self._census: dict[str, Census] = {}
         self._weights: dict[PeerId, float] = {}
@@ -138,6 +106,11 @@ class Rules:
             want=settings.want,
             excluded=settings.excluded(self._name),
         )
+
+    @property
+    def storage_group(self) -> str | None:
+        """The name of the disk that we share with others, if we do."""
+        return self._facts.storage_group
 
     def facts(self) -> MemberFacts:
         """Return what our card must say, the outcome of the rules included."""
@@ -283,10 +256,15 @@ class Rules:
         asked = self.is_asked(record)
         if not asked and self.is_evicted(record):
             return No("evicted", f"{self._name}: {CODES['evicted']}")
-        return self.wanting_of(self.me, record, asked)
+        verdict = self.wanting_of(self.me, record, asked)
+        if asked and isinstance(verdict, No) and verdict.code == "storage_group" and self.unreadable(record):
+            return Wanted("asked", f"{self._name} asked for it, and cannot read it on its shared disk")
+        return verdict
 
     def wanting_of(self, peer: PeerId, record: Record, asked: bool = False) -> Wanted | Verdict:
         """Return why a member wants a version, or why not, as everybody can see it."""
+        if code := self.unlisted(record):
+            return No(code, f"{record.key.text}: {CODES[code]}")
         member = self._member(peer)
         if member is None or (peer not in self._gone and member.state in ("dead", "left")):
             name = "it" if member is None else member.name
@@ -298,9 +276,10 @@ class Rules:
         return may_receive(self.myself(), record.kind, self.settings.disk)
 
     def wants_now(self, record: Record, now: float) -> bool:
-        """Tell whether to pull at once; who was chosen to hold it waits until the members stand still."""
+        """Tell whether to pull at once; who was chosen among others waits until the members stand still."""
         verdict = self.wanting(record)
-        return bool(verdict) and (now >= self._settled_at or getattr(verdict, "why", "") != "holder")
+        chosen = ("holder",) if self.storage_group is None else ("holder", "role")
+        return bool(verdict) and (now >= self._settled_at or getattr(verdict, "why", "") not in chosen)
 
     def rank(self, record: Record) -> int:
         """Return the place of a version among those that wait: smaller goes first."""

@@ -387,13 +387,9 @@ class Switchboard:
         return out
 
     def _entered(self, record: Record, before: Record | None, sender: PeerId | None, now: float) -> Out:
-        """A record is new in our catalog."""
-        self._count("records_admitted")
-        self.membership.set_catalog_root(self.catalog.root)
+        """A record is new in our catalog, and what it names is listed."""
         out: Out = [Tell(ArtifactAnnounced(record.key.text, record.sequence, record.size))]
-        out += self.rumors.tell(record, now, but=sender)
-        if record.origin == self.name:
-            out += self.authorship.met(record, before, now)
+        out += self._spread(record, before, sender, now)
         conflict = self.catalog.conflict(record.kind, record.name)
         if conflict is not None and record in conflict:
             winner, loser = conflict
@@ -401,6 +397,13 @@ class Switchboard:
         if self.rules.wants_now(record, now):
             out += self.transfer.want(record, now)
         return out
+
+    def _spread(self, record: Record, before: Record | None, sender: PeerId | None, now: float) -> Out:
+        """Let the others hear of a record that is new here, whatever it says."""
+        self._count("records_admitted")
+        self.membership.set_catalog_root(self.catalog.root)
+        out = self.rumors.tell(record, now, but=sender)
+        return out + self.authorship.met(record, before, now) if record.origin == self.name else out
 
     def _want_changed(self, change: WantChanged, now: float) -> Out:
         record = change.record

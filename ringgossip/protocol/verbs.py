@@ -7,6 +7,7 @@ that carry out the rules, only earlier, and it is told what became of it.
 from dataclasses import replace
 from typing import Any
 
+from ringgossip.config.signals import signal
 from ringgossip.config.words import KINDS, PRIORITIES
 from ringgossip.content.record import Record
 from ringgossip.events import (
@@ -17,7 +18,6 @@ from ringgossip.events import (
     Signal,
     TrainingCompleted,
     TrainingStarted,
-    signal,
 )
 from ringgossip.identity import PeerId
 from ringgossip.protocol.answers import SyncProgress, SyncRequest
@@ -67,6 +67,7 @@ class Verbs(Switchboard):
         for key, sequence, priority in self.marks.asked():
             self.rules.ask(key, sequence, priority)
         self.rules.is_evicted = self.marks.is_evicted
+        self.rules.unlisted = self.catalog.unlisted
         self._timed = (*self._timed, self.requests)
 
     # --- what requests ask of the others ------------------------------------------------------
@@ -100,12 +101,16 @@ class Verbs(Switchboard):
 
     def records(self, kind: str) -> list[Record]:
         """Return what is listed of a kind."""
-        return list(self.catalog.records(kind))
+        return list(self.catalog.listed(kind))
 
     def record_of(self, key_hash: bytes) -> Record | None:
         """Return the newest record of the artifact with this key hash."""
         found = (self.catalog.by_hash(kind, key_hash) for kind in KINDS)
         return next((record for record in found if record is not None), None)
+
+    def unlisted(self, record: Record) -> str:
+        """Return why this newest record is not listed; empty: it is."""
+        return self.catalog.unlisted(record)
 
     def holders_of(self, record: Record) -> list[PeerId]:
         """Return who holds this or a later version, ourselves included."""

@@ -13,6 +13,9 @@ class ArtifactView:
     record: Record
     complete: bool
     holders: tuple[str, ...]
+    unlisted: str = ""  # why it is not listed: withdrawn, retired
+    path: str | None = None  # where a member that shares our disk put it, if we have no copy of our own
+    via: str = ""  # that member
 
     @property
     def metadata(self) -> Mapping[str, Scalar]:

@@ -64,6 +64,14 @@ class BackgroundPeer:
         """Pull what a node holds, first of all; see `Peer.trigger_priority_sync`."""
         return self._run(partial(self._peer.trigger_priority_sync, *arguments, **options))
 
+    def withdraw(self, artifact: str, **options: Any) -> Artifact:
+        """End an artifact of this node; see `Peer.withdraw`."""
+        return self._run(partial(self._peer.withdraw, artifact, **options))
+
+    def retire(self, order: bytes) -> tuple[str, int]:
+        """Take an order of the authority that retires a node; see `Peer.retire`."""
+        return self._call(partial(self._peer.retire, order))
+
     def drain(self, deadline: float | None = None) -> DrainResult:
         """Bring what only this node holds to others; see `Peer.drain`."""
         return self._run(partial(self._peer.drain, deadline))
@@ -72,9 +80,11 @@ class BackgroundPeer:
         """Tell what happened at a node; see `Peer.notify`."""
         self._call(partial(self._peer.notify, name, **fields))
 
-    def artifacts(self, kind: str | None = None, **filters: object) -> list[Artifact]:
-        """Return the artifacts of the catalog."""
-        return self._call(partial(self._peer.artifacts, kind, **filters))
+    def artifacts(
+        self, kind: str | None = None, *, unlisted: bool = False, **filters: object
+    ) -> list[Artifact]:
+        """Return what is listed; see `Peer.artifacts`."""
+        return self._call(partial(self._peer.artifacts, kind, unlisted=unlisted, **filters))
 
     def members(self) -> tuple[Member, ...]:
         """Return everybody we know of."""

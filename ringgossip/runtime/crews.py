@@ -28,6 +28,8 @@ class Crews:
         self.names = Workers("names", 2, mailbox)
         self.folders = Workers("folders", 1, mailbox)
         self.chores = Workers("chores", 1, mailbox)
+        # Reading what others put on a shared disk; that may hang, and nothing else with it.
+        self.shared = Workers("shared", 1, mailbox)
         # What concerns one content stays in order; what concerns many shares the index's commits.
         self._lanes = [Workers(f"lane{number}", 1, mailbox) for number in range(_LANES)]
 
@@ -48,6 +50,7 @@ class Crews:
             self.names,
             self.folders,
             self.chores,
+            self.shared,
             *self._lanes,
         ]
 

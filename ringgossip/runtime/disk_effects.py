@@ -25,6 +25,7 @@ from ringgossip.protocol.core import (
     Evict,
     Finalise,
     FindPages,
+    LookAt,
     Persist,
     PersistCertificate,
     PersistSpent,
@@ -33,12 +34,14 @@ from ringgossip.protocol.core import (
     Send,
     SendPages,
     Tell,
+    TellPlace,
     VerifyRecords,
 )
 from ringgossip.protocol.peer_core import PeerCore
 from ringgossip.runtime.crews import Crews
+from ringgossip.runtime.shared_disk import SharedDisk
 from ringgossip.runtime.storage.store import Store
-from ringgossip.wire.messages import Busy, NoChunks, Page
+from ringgossip.wire.messages import Busy, NoChunks, Page, Placed
 
 _MOST_PAGE_READS = 16  # questions for pages that one peer may have waiting
 _MOST_PERSISTED = 256  # records written in one transaction
@@ -62,8 +65,11 @@ def explain(error: Exception) -> str:
 class DiskEffects:
     """Performs the effects of storage and of signatures."""
 
-    def __init__(self, board: DiskBoard, store: Store, crews: Crews, cluster: str) -> None:
+    def __init__(
+        self, board: DiskBoard, store: Store, crews: Crews, cluster: str, shared: SharedDisk
+    ) -> None:
         self._board = board
+        self._shared = shared
         self._store = store
         self._crews = crews
         self._cluster = cluster
@@ -264,6 +270,29 @@ class DiskEffects:
         """Delete a version that is superseded, or not needed here."""
         self._lane(
             effect.record.root, lambda: self._store.drop(effect.record), lambda _: [], self._tell_trouble
+        )
+
+    # --- the disk that others share ------------------------------------------------------------
+
+    def tell_place(self, effect: TellPlace) -> None:
+        """Say where on the shared disk our copy lies."""
+        path = None if effect.record is None else self._store.path_of(effect.record)
+        place = self._shared.place_of(path)
+        # What is no text, or too long for a message, others cannot be told.
+        sayable = place.isprintable() and len(place.encode(errors="replace")) <= 4096
+        self._told([Send(effect.peer, Placed(effect.entry, place if sayable else ""), LINK)])
+
+    def look_at(self, effect: LookAt) -> None:
+        """Look whether another member's file can be read here, and is what was signed."""
+        record = effect.record
+
+        def answer(path: str | None, reason: str) -> None:
+            self._told(self._board.core.looked(record, path, reason, _now()))
+
+        self._crews.shared.submit(
+            lambda: self._shared.look(record, effect.place),
+            lambda path: answer(str(path), ""),
+            lambda error: answer(None, explain(error)),
         )
 
     # --- common -----------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from ringgossip.protocol.core import (
     Evict,
     Finalise,
     FindPages,
+    LookAt,
     Persist,
     PersistCertificate,
     PersistSpent,
@@ -46,6 +47,7 @@ from ringgossip.protocol.core import (
     Stop,
     SyncAnswered,
     Tell,
+    TellPlace,
     VerifyRecords,
 )
 from ringgossip.protocol.peer_core import PeerCore
@@ -60,6 +62,7 @@ from ringgossip.runtime.notary import CredentialsNotary
 from ringgossip.runtime.ports import Ports
 from ringgossip.runtime.reloading import taken_over
 from ringgossip.runtime.resolving import Resolver
+from ringgossip.runtime.shared_disk import SharedDisk
 from ringgossip.runtime.storage.disk import disk_use
 from ringgossip.runtime.storage.store import Store
 from ringgossip.runtime.watching import watch_calendar
@@ -126,7 +129,7 @@ class Engine:
         )
         self.receiving = BufferPool(config.memory.in_flight_bytes)
         self.sending = BufferPool(_SENDING_BYTES)
-        self._disk = DiskEffects(self, store, crews, cluster)
+        self._disk = DiskEffects(self, store, crews, cluster, SharedDisk(config.shared_folder, store.data))
         self._links: Links | None = None
         self._perform = self._table()
 
@@ -234,6 +237,8 @@ class Engine:
             Finalise: disk.finalise,
             Drop: disk.drop,
             Evict: disk.drop,
+            TellPlace: disk.tell_place,
+            LookAt: disk.look_at,
             Published: self._answer,
             PublishRefused: self._answer,
             SyncAnswered: self._synced,

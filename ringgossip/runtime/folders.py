@@ -48,7 +48,14 @@ class Publish(Protocol):
     """`Peer.publish_source`."""
 
     async def __call__(
-        self, kind: str, source: Path, name: str, metadata: Mapping[str, Scalar], *, timeout: float
+        self,
+        kind: str,
+        source: Path,
+        name: str,
+        metadata: Mapping[str, Scalar],
+        *,
+        timeout: float,
+        revive: bool,
     ) -> Receipt: ...
 
 
@@ -142,6 +149,8 @@ class SharedFolder:
                     name,
                     self._share.metadata,
                     timeout=3600.0,
+                    # A file that lies here as ever does not take back what a user withdrew.
+                    revive=False,
                 )
             seen.done = look
             seen.not_before = started + self._min_interval

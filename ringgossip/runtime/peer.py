@@ -34,11 +34,10 @@ from ringgossip.runtime.listening import Audience, Listener
 from ringgossip.runtime.own_names import OwnNames
 from ringgossip.runtime.shapes import Artifact, Health, Receipt, artifact_of, copies_shape, link_shape
 from ringgossip.runtime.storage.publishing import Prepared, Progress
-from ringgossip.runtime.verbs import PeerVerbs
+from ringgossip.runtime.verbs import LOOK_AGAIN, PeerVerbs
 
 _LEAVE_SECONDS = 2.0
 _LAST_WORDS = 0.05  # datagrams have left by then; links say themselves when they are done
-_LOOK_AGAIN = 0.5  # what no event tells is seen after so long
 
 
 class Peer(PeerVerbs):
@@ -96,11 +95,17 @@ class Peer(PeerVerbs):
         """Return everybody we know of, ourselves included."""
         return self._engine.core.members()
 
-    def artifacts(self, kind: str | None = None, **filters: object) -> list[Artifact]:
-        """Return the artifacts of the catalog; filters are `origin`, `name`, `complete`, or metadata."""
+    def artifacts(
+        self, kind: str | None = None, *, unlisted: bool = False, **filters: object
+    ) -> list[Artifact]:
+        """Return what is listed; filters are `origin`, `name`, `complete`, or metadata.
+
+        `unlisted`: also what its origin withdrew, or the authority retired.
+        """
         kind = None if kind is None else normalise_kind(kind)
-        core = self._engine.core
-        found = (self._artifact(record) for record in core.catalog.records(kind))
+        catalog = self._engine.core.catalog
+        records = catalog.records(kind) if unlisted else catalog.listed(kind)
+        found = (self._artifact(record) for record in records)
         return [artifact for artifact in found if artifact.matches(filters)]
 
     def artifact(self, kind: str, origin: str, name: str) -> Artifact | None:
@@ -168,8 +173,12 @@ class Peer(PeerVerbs):
         copies: int = 0,
         timeout: float = 60.0,
         progress: Progress | None = None,
+        revive: bool = True,
     ) -> Receipt:
-        """Publish with any metadata: what `publish` and shared folders do."""
+        """Publish with any metadata: what `publish` and shared folders do.
+
+        Not `revive`: what was withdrawn stays so until its content or metadata change.
+        """
         self._still_open()
         kind = normalise_kind(kind)
         name = require_artifact_name(name)
@@ -181,7 +190,7 @@ class Peer(PeerVerbs):
             prepared = await self._engine.crews.publishers.call(
                 lambda: store.prepare(kind, source, name, metadata, progress)
             )
-            answer = await self._sign(prepared, deadline)
+            answer = await self._sign(prepared, deadline, revive)
         if lock.statistics().tasks_waiting == 0 and not lock.locked():
             self._publishing.pop((kind, name), None)
         if isinstance(answer, PublishRefused):
@@ -208,34 +217,29 @@ class Peer(PeerVerbs):
                 f"{kind} {name} was published from {before}: give another name, or say replace"
             )
 
-    async def _sign(self, prepared: Prepared, deadline: float) -> Published | PublishRefused:
+    async def _sign(self, prepared: Prepared, deadline: float, revive: bool) -> Published | PublishRefused:
         engine = self._engine
-        ticket = next(self._tickets)
-        answers: list[Published | PublishRefused] = []
-        answered = trio.Event()
 
-        def answer(effect: Published | PublishRefused) -> None:
-            answers.append(effect)
-            answered.set()
+        def discard(effect: Published | PublishRefused) -> None:
             if isinstance(effect, PublishRefused) or effect.unchanged:
                 engine.crews.publishers.submit(lambda: engine.store.discard(prepared), _nothing, _nothing)
 
-        engine.answers[ticket] = answer
         draft = Draft(
-            ticket,
+            next(self._tickets),
             prepared.kind,
             prepared.name,
             prepared.size,
             prepared.chunk_size,
             prepared.root,
             prepared.metadata,
+            revive=revive,
         )
-        engine.perform(engine.core.publish(draft, trio.current_time()))
-        with trio.move_on_at(deadline):
-            await answered.wait()
-        if not answers:
+        answer = await self._answered(
+            draft.ticket, lambda now: engine.core.publish(draft, now), deadline, discard
+        )
+        if answer is None:
             raise TimedOut(f"{prepared.kind} {prepared.name} is prepared, but its record is not on disk yet")
-        return answers[0]
+        return answer
 
     async def _await_copies(
         self, record: Record, copies: int, deadline: float, progress: Progress | None
@@ -250,7 +254,7 @@ class Peer(PeerVerbs):
             left = deadline - trio.current_time()
             if left <= 0 or self._closed:
                 return
-            await self._audience.changed(min(left, _LOOK_AGAIN))
+            await self._audience.changed(min(left, LOOK_AGAIN))
 
     def _receipt(self, answer: Published, copies: int, warnings: tuple[str, ...]) -> Receipt:
         core = self._engine.core
@@ -263,41 +267,6 @@ class Peer(PeerVerbs):
         )
 
     # --- waiting ---------------------------------------------------------------------------
-
-    async def wait_for(
-        self,
-        kind: str,
-        name: str,
-        *,
-        origin: str | None = None,
-        newer_than: int | None = None,
-        timeout: float = 60.0,
-    ) -> Artifact:
-        """Return the artifact as soon as a verified copy is here; without `origin` the latest of all authors.
-
-        Raises `TimedOut` with what is known of it by then.
-        """
-        self._still_open()
-        kind = normalise_kind(kind)
-        name = require_artifact_name(name)
-        core = self._engine.core
-        deadline = trio.current_time() + timeout
-        while True:
-            if origin is None:
-                record = core.catalog.latest(kind, name)
-            else:
-                record = core.catalog.get(ArtifactKey(kind, origin, name))
-            shown = None if record is None else core.versions.visible(record.key)
-            if shown is not None and (newer_than is None or shown.sequence > newer_than):
-                return self._artifact(shown)
-            if record is not None and (newer_than is None or record.sequence > newer_than):
-                self._engine.perform(core.ask(record, "normal", trio.current_time()))
-            left = deadline - trio.current_time()
-            if left <= 0:
-                known = "nobody has published it" if record is None else f"version {record.sequence} is known"
-                raise TimedOut(f"{kind} {name} is not here after {timeout:g} s: {known}")
-            self._still_open()
-            await self._audience.changed(min(left, _LOOK_AGAIN))
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[Listener]:

@@ -19,6 +19,7 @@ AT_ONCE = (
     "copies",
     "copies_per_kind",
     "exclude",
+    "keep",
     "priority_nodes",
     "min_games_to_sync",
     "disk",

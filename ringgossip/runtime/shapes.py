@@ -28,6 +28,8 @@ class Artifact:
     path: str | None
     complete: bool
     holders: tuple[str, ...]
+    unlisted: str = ""  # withdrawn or retired: then only those see it who ask for all
+    via: str = ""  # the member that put it where we read it, on a disk that we share; no copy of ours
 
     @property
     def text(self) -> str:
@@ -47,6 +49,8 @@ class Artifact:
             "path": self.path,
             "complete": self.complete,
             "holders": list(self.holders),
+            "unlisted": self.unlisted,
+            "via": self.via,
         }
 
     def matches(self, filters: Mapping[str, object]) -> bool:
@@ -72,9 +76,11 @@ def artifact_of(view: ArtifactView, path: str | None) -> Artifact:
         record.size,
         record.root.hex(),
         record.metadata,
-        path,
+        view.path or path,
         view.complete,
         view.holders,
+        view.unlisted,
+        view.via,
     )
 
 

@@ -6,30 +6,136 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from ringgossip.config.signals import signal
 from ringgossip.config.words import PRIORITIES, plural_kind
+from ringgossip.content.kinds import normalise_kind
 from ringgossip.content.kinds.metadata import check_board_type, check_num_players, parse_config_key
-from ringgossip.errors import OperationFailed, PeerGone, UsageError
-from ringgossip.events import TerminationNoticed, signal
+from ringgossip.content.names import require_artifact_name
+from ringgossip.content.record import ArtifactKey, Record
+from ringgossip.errors import OperationFailed, PeerGone, TimedOut, UsageError
+from ringgossip.events import TerminationNoticed
 from ringgossip.protocol.answers import DrainReport, SyncReport, SyncRequest
-from ringgossip.protocol.core import Tell
+from ringgossip.protocol.core import Effect, Published, PublishRefused, Tell
 from ringgossip.protocol.request_words import ORPHANS
 from ringgossip.runtime.answers import DrainResult, SyncResult, drain_result, sync_result
 from ringgossip.runtime.shapes import BreakerShape, breaker_shape
 
 if TYPE_CHECKING:
     from ringgossip.runtime.engine import Engine
+    from ringgossip.runtime.listening import Audience
+    from ringgossip.runtime.shapes import Artifact
 
 Progress = Callable[[str, int, int], None]
 
 _LOOK = 0.25
+LOOK_AGAIN = 0.5  # what no event tells is seen after so long
 
 
 class PeerVerbs:
     """The verbs that are carried out by the core and answered with a report."""
 
     _engine: "Engine"
+    _audience: "Audience"
     _tickets: "count[int]"
     _closed: bool
+
+    def _artifact(self, record: Record) -> "Artifact":
+        raise NotImplementedError
+
+    # --- waiting and ending -------------------------------------------------------------
+
+    async def wait_for(
+        self,
+        kind: str,
+        name: str,
+        *,
+        origin: str | None = None,
+        newer_than: int | None = None,
+        timeout: float = 60.0,
+    ) -> "Artifact":
+        """Return the artifact as soon as a verified copy is here; without `origin` the latest of all authors.
+
+        Raises `TimedOut` with what is known of it by then.
+        """
+        self._still_open()
+        kind = normalise_kind(kind)
+        name = require_artifact_name(name)
+        core = self._engine.core
+        deadline = trio.current_time() + timeout
+        while True:
+            if origin is None:
+                record = core.catalog.latest(kind, name)
+            else:
+                record = core.catalog.get(ArtifactKey(kind, origin, name))
+            ended = "" if record is None else core.catalog.unlisted(record)
+            shown = None if record is None or ended else core.versions.visible(record.key)
+            if shown is not None and (newer_than is None or shown.sequence > newer_than):
+                return self._artifact(shown)
+            lent = None if record is None or ended else core.showing.shown(record.key)
+            if lent is not None and (newer_than is None or lent.record.sequence > newer_than):
+                return self._artifact(lent.record)
+            if record is not None and not ended and (newer_than is None or record.sequence > newer_than):
+                self._engine.perform(core.ask(record, "normal", trio.current_time()))
+            left = deadline - trio.current_time()
+            if left <= 0:
+                known = "nobody has published it" if record is None else f"version {record.sequence} is known"
+                known = f"it is {ended}" if ended else known
+                raise TimedOut(f"{kind} {name} is not here after {timeout:g} s: {known}")
+            self._still_open()
+            await self._audience.changed(min(left, LOOK_AGAIN))
+
+    async def withdraw(self, artifact: str, *, timeout: float = 60.0) -> "Artifact":
+        """End an artifact of this node, `kind/origin/name`: listed and wanted no more; no file is touched.
+
+        Publishing it again begins anew. Withdrawn twice it is withdrawn once. Raises
+        `UsageError` for what is no artifact, `OperationFailed` for one of another node.
+        """
+        self._still_open()
+        key, core = ArtifactKey.parse(artifact), self._engine.core
+        ticket = next(self._tickets)
+        deadline = trio.current_time() + timeout
+        answer = await self._answered(ticket, lambda now: core.withdraw(ticket, key, now), deadline)
+        if answer is None:
+            raise TimedOut(f"{artifact} is not withdrawn yet: its record is not on disk")
+        if isinstance(answer, PublishRefused):
+            raise OperationFailed(f"{artifact} was not withdrawn: {answer.reason}")
+        return self._artifact(answer.record)
+
+    def retire(self, order: bytes) -> tuple[str, int]:
+        """Take an order of the cluster's authority that retires a node; every peer will hear of it.
+
+        Returns the node's name and the generation up to which it is retired. Raises `UsageError`
+        for what is no such order.
+        """
+        self._still_open()
+        taken, effects = self._engine.core.order(order, trio.current_time())
+        self._engine.perform(effects)
+        return taken.name, taken.generation
+
+    async def _answered(
+        self,
+        ticket: int,
+        ask: Callable[[float], list[Effect]],
+        deadline: float,
+        then: Callable[[Published | PublishRefused], None] | None = None,
+    ) -> Published | PublishRefused | None:
+        """Ask the core to publish; return its answer, or None if none came; `then` hears it even later."""
+        answers: list[Published | PublishRefused] = []
+        answered = trio.Event()
+
+        def answer(effect: Published | PublishRefused) -> None:
+            answers.append(effect)
+            answered.set()
+            if then is not None:
+                then(effect)
+
+        self._engine.answers[ticket] = answer
+        self._engine.perform(ask(trio.current_time()))
+        with trio.move_on_at(deadline):
+            await answered.wait()
+        return answers[0] if answers else None
+
+    # --- sync, drain, signals -----------------------------------------------------------
 
     async def sync(
         self,

@@ -132,9 +132,9 @@ async def _publish(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -
 async def _artifacts(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> None:
     arguments = _Arguments(given)
     kind = arguments.take("kind", str, None)
-    filters = arguments.take("filters", dict, {})
+    filters, unlisted = arguments.take("filters", dict, {}), arguments.take("unlisted", bool, False)
     arguments.end()
-    found = peer.artifacts(kind, **filters)
+    found = peer.artifacts(kind, unlisted=unlisted, **filters)
     for start in range(0, len(found), _PART):
         await talk.send({"part": [artifact.as_dict() for artifact in found[start : start + _PART]]})
 
@@ -149,6 +149,25 @@ async def _wait_for(peer: "Peer", given: Mapping[str, Any], talk: Conversation) 
     }
     arguments.end()
     return (await peer.wait_for(kind, name, **options)).as_dict()
+
+
+async def _withdraw(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    arguments = _Arguments(given)
+    artifact, timeout = arguments.take("artifact", str), arguments.seconds("timeout", 60.0)
+    arguments.end()
+    return (await peer.withdraw(artifact, timeout=timeout)).as_dict()
+
+
+async def _retire(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
+    arguments = _Arguments(given)
+    order = arguments.take("order", str)
+    arguments.end()
+    try:
+        packed = bytes.fromhex(order)
+    except ValueError:
+        raise UsageError("order must be the bytes of an order, in hex") from None
+    node, generation = peer.retire(packed)
+    return {"node": node, "generation": generation}
 
 
 async def _sync(peer: "Peer", given: Mapping[str, Any], talk: Conversation) -> Any:
@@ -261,6 +280,8 @@ CALLS: Mapping[str, Call] = {
     "publish": Call(_publish, waits=True),
     "wait_for": Call(_wait_for, waits=True),
     "listen": Call(_listen, waits=True),
+    "withdraw": Call(_withdraw, waits=True),
+    "retire": Call(_retire),
     "sync": Call(_sync, waits=True),
     "trigger_priority_sync": Call(_trigger_priority_sync, waits=True),
     "drain": Call(_drain, waits=True),

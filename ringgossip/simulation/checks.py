@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ringgossip.content.record import ArtifactKey, Record
-from ringgossip.events import ArtifactAnnounced, ArtifactCompleted, CopyConfirmed
+from ringgossip.events import ArtifactAnnounced, ArtifactCompleted, ArtifactWithdrawn, CopyConfirmed
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.core import Effect, Persist, Published, Reserve, Send, SendChunk, Tell
 from ringgossip.wire.messages import GetChunks
@@ -53,6 +53,7 @@ class Checks:
         self.watch_event(CopyConfirmed, self._copy_confirmed)
         self.watch_event(ArtifactCompleted, self._visible_here)
         self.watch_event(ArtifactAnnounced, self._announced_here)
+        self.watch_event(ArtifactWithdrawn, self._announced_here)
 
     def watch(self, kind: type, look: Look) -> None:
         """Let `look(node, effect)` see every effect of this kind, after the step that made it."""
@@ -133,7 +134,7 @@ class Checks:
         if known != record.hash and record.origin not in self.forgetful:
             self.fail("S3", node, f"admits {record.key.text} {record.sequence}, not the one others did")
 
-    def _announced_here(self, node: "Node", event: ArtifactAnnounced) -> None:
+    def _announced_here(self, node: "Node", event: ArtifactAnnounced | ArtifactWithdrawn) -> None:
         """S3: at one peer the sequence of an artifact never goes back."""
         key = (node.index, node.kernel.boot(node.index), event.artifact)
         before = self._announced.get(key, 0)
@@ -197,6 +198,9 @@ class Checks:
         if holding.of_user or holding.pinned or record.origin == node.name:
             self.fail("S2", node, f"evicts {holding.path}, which is not its own to evict")
         others = [other for other in self._nodes if other is not node]
+        # What was withdrawn, or its node retired, nobody counts on.
+        if node.core is not None and node.core.is_over(record):
+            return
         if not any(other.disk.holds(record.key, record.sequence) for other in others):
             self.fail("S2", node, f"evicts {holding.path}, the last copy there is")
 

@@ -32,7 +32,7 @@ def problems(world: "World") -> list[str]:
 def data_problems(world: "World") -> list[str]:
     """Promise L1."""
     nodes = running(world)
-    return [*_publications(world), *_catalogs(nodes), *_copies(nodes)]
+    return [*_publications(world), *_catalogs(nodes), *_copies(nodes), *_shown(world, nodes)]
 
 
 def _publications(world: "World") -> list[str]:
@@ -72,6 +72,29 @@ def _copies(nodes: list[Node]) -> list[str]:
                 held[version] = any(other.disk.holds(*version) for other in nodes)
             if held[version] and core.wants(record):
                 found.append(f"L1: {node.name} lacks {record.key.text} {record.sequence}")
+    return found
+
+
+def _shown(world: "World", nodes: list[Node]) -> list[str]:
+    """Who leaves a file to another on its disk shows what that one has."""
+    found = []
+    accepts = world.network.accepts
+    for node in nodes:
+        core, group = node.core, world.specs[node.index].storage_group
+        assert core is not None
+        mates = [
+            other
+            for other in nodes
+            if group is not None and other is not node and world.specs[other.index].storage_group == group
+            if accepts[node.index] or accepts[other.index]
+        ]
+        for record in core.catalog.listed() if mates else ():
+            version = (record.key, record.sequence)
+            code = getattr(core.rules.wanting(record), "code", "")
+            if node.disk.holds(*version) or code != "storage_group":
+                continue
+            if any(version in mate.disk.holdings for mate in mates) and not core.showing.shows(record):
+                found.append(f"L1: {node.name} does not show {record.key.text} {record.sequence}")
     return found
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import msgpack
 
-from ringgossip.wire.messages import CancelChunks, HaveMore, Message, Nack, NewsKnown
+from ringgossip.wire.messages import CancelChunks, HaveMore, Message, Nack, NewsKnown, Placed, PlaceWanted
 
 # What makes things faster and nothing else possible: an older peer may well lack it.
-_LUXURIES = frozenset({NewsKnown, Nack, HaveMore, CancelChunks})
+_LUXURIES = frozenset({NewsKnown, Nack, HaveMore, CancelChunks, PlaceWanted, Placed})
 _NEW_TAG = 120
 
 

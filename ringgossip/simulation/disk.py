@@ -169,8 +169,8 @@ class Disk:
             self._journal.append(lambda: self._restore_record(key, before))
         if not ours:
             return
-        staged = self._staged.pop(record.root, None)
-        if staged is None:
+        staged = None if record.withdrawn else self._staged.pop(record.root, None)
+        if staged is None and not record.withdrawn:
             earlier = self._holding_of(record.root)
             staged = (earlier.path, earlier.of_user) if earlier is not None else None
         if staged is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ringgossip.content.record import Record
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
@@ -81,6 +82,7 @@ class Shared:
     checks: "Checks | None" = None
     lies: bool = False  # Somebody lies: a broken limit is no bug of ours then.
     published: Callable[["Node", Published | PublishRefused], None] = lambda node, answer: None
+    look: Callable[["Node", Record, str], str] = lambda node, record, place: "nothing is there"
 
 
 class Node:

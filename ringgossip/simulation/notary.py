@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from ringgossip.content.record import Record, record_signed_bytes, signer_problem
 from ringgossip.errors import PeerMisbehaved
-from ringgossip.identity.certificate import NodeCertificate, fingerprint_prefix
+from ringgossip.identity.certificate import RETIRED, NodeCertificate, fingerprint_prefix
 
 _MARK = b"simulated certificate\0"
 _YEAR = 365 * 86400
@@ -43,6 +43,12 @@ class Authority:
         certificate = self.read(body + _keyed(self._key, body, 64))
         return FakeNotary(self, certificate, secret)
 
+    def retire(self, name: str, generation: int = 1) -> NodeCertificate:
+        """Sign the order that ends a name up to this generation."""
+        fields = "\0".join((name, self.cluster, str(generation), RETIRED)).encode()
+        body = _MARK + bytes(32) + fields
+        return self.read(body + _keyed(self._key, body, 64))
+
     def read(self, der: bytes) -> NodeCertificate:
         """Return the certificate in `der`, or raise `PeerMisbehaved` if this authority has not signed it."""
         known = self._certificates.get(der)
@@ -52,10 +58,11 @@ class Authority:
         if not body.startswith(_MARK) or _keyed(self._key, body, 64) != mark:
             raise PeerMisbehaved("its certificate is not signed by this cluster's authority")
         public = body[len(_MARK) : len(_MARK) + 32]
-        name, cluster, generation, *ends = body[len(_MARK) + 32 :].decode().split("\0")
-        not_after = int(ends[0]) if ends else 100 * _YEAR
+        name, cluster, generation, *more = body[len(_MARK) + 32 :].decode().split("\0")
+        retires = more == [RETIRED]
+        not_after = int(more[0]) if more and not retires else 100 * _YEAR
         certificate = NodeCertificate(
-            der, fingerprint_prefix(der), name, cluster, int(generation), public, 0, not_after
+            der, fingerprint_prefix(der), name, cluster, int(generation), public, 0, not_after, retires
         )
         self._certificates[der] = certificate
         return certificate

@@ -65,7 +65,27 @@ class Terminate:
     spread: float = 0.0
 
 
-Task = Publish | Train | Terminate
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Peers withdraw a file that they published; who has not, or does not run, does nothing."""
+
+    by: Who
+    kind: str = "models"
+    name: str = "file"
+    at: float = 10.0
+    spread: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """The authority retires peers; `by` is handed the order."""
+
+    peers: Who
+    by: Who = 0
+    at: float = 10.0
+
+
+Task = Publish | Train | Terminate | Withdraw | Retire
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +230,7 @@ class Story:
         story.plan()
         try:
             for task in story.tasks:
-                story.peers_of(task.by if isinstance(task, Publish) else task.peers)
+                story.peers_of(task.by if isinstance(task, Publish | Withdraw) else task.peers)
             if not story.seeds:
                 raise ValueError("no peer is left that newcomers could find")
         except ValueError as error:

@@ -22,11 +22,13 @@ from ringgossip.simulation.scenario import (
     Planned,
     Promises,
     Publish,
+    Retire,
     Story,
     SwarmRange,
     Task,
     Terminate,
     Train,
+    Withdraw,
 )
 from ringgossip.simulation.scenario_peers import PEER, cluster_groups, group_of
 from ringgossip.simulation.swarm import MAKERS
@@ -60,8 +62,15 @@ TASKS: dict[str, tuple[type, _Table]] = {
     "terminate": (Terminate, {
         "peers": check.who, "at": _TIME, "notice": check.number(0, 3600, or_none=True), "spread": _TIME,
     }),
+    "withdraw": (Withdraw, {
+        "by": check.who, "kind": check.kind, "name": check.text, "at": _TIME, "spread": _TIME,
+    }),
+    "retire": (Retire, {"peers": check.who, "by": check.who, "at": _TIME}),
 }  # fmt: skip
-_NEEDS = {"publish": ("by",), "train": ("peers",), "terminate": ("peers",)}
+_NEEDS = {
+    "publish": ("by",), "train": ("peers",), "terminate": ("peers",), "withdraw": ("by",),
+    "retire": ("peers",),
+}  # fmt: skip
 SWARM: _Table = {
     "kinds": check.several_of(MAKERS), "most": check.whole(1, 1000), "start": _TIME, "end": _TIME,
 }  # fmt: skip
@@ -244,7 +253,7 @@ class _Reader:
     def _fits(self, story: Story, tasks: list[tuple[KeyPath, Task]]) -> None:
         late = f"after the safety phase of {story.safety:g} s"
         for path, task in tasks:
-            key = "by" if isinstance(task, Publish) else "peers"
+            key = "by" if isinstance(task, Publish | Withdraw) else "peers"
             try:
                 if not story.peers_of(getattr(task, key)):
                     self._problem((*path, key), "names nobody in this story")

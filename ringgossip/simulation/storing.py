@@ -17,6 +17,7 @@ from ringgossip.protocol.core import (
     Evict,
     Finalise,
     FindPages,
+    LookAt,
     Persist,
     PersistCertificate,
     PersistSpent,
@@ -24,10 +25,11 @@ from ringgossip.protocol.core import (
     Reserve,
     Send,
     SendPages,
+    TellPlace,
     VerifyRecords,
 )
 from ringgossip.protocol.peer_core import PeerCore
-from ringgossip.wire.messages import NoChunks, Page
+from ringgossip.wire.messages import NoChunks, Page, Placed
 
 if TYPE_CHECKING:
     from ringgossip.simulation.node import Node
@@ -155,6 +157,27 @@ def _evict(node: "Node", effect: Evict) -> None:
     node.disk.drop(effect.record)
 
 
+def _tell_place(node: "Node", effect: TellPlace) -> None:
+    record = effect.record
+    held = None if record is None else node.disk.holdings.get((record.key, record.sequence))
+    # A shared disk has a folder for each node.
+    place = "" if held is None else f"{node.name}/{held.path}"
+    answer: list[Effect] = [Send(effect.peer, Placed(effect.entry, place), LINK)]
+    node.later(_READY_SECONDS, lambda now: answer)
+
+
+def _look_at(node: "Node", effect: LookAt) -> None:
+    record = effect.record
+
+    def answer(now: float) -> list[Effect]:
+        reason = node.shared.look(node, record, effect.place)
+        path = None if reason else f"/shared/{effect.place}"
+        return _core(node).looked(record, path, reason, now)
+
+    rate = node.disk.times.bytes_per_second
+    node.later(_READY_SECONDS + (record.size / rate if rate else 0.0), answer)
+
+
 def _send_pages(node: "Node", effect: SendPages) -> None:
     node.later(node.disk.times.read * len(effect.pages), _pages_read, node, effect, node.link_to(effect.peer))
 
@@ -194,5 +217,7 @@ STORING: dict[type, Callable[["Node", Any], None]] = {
     Finalise: _finalise,
     Drop: _drop,
     Evict: _evict,
+    TellPlace: _tell_place,
+    LookAt: _look_at,
     SendPages: _send_pages,
 }

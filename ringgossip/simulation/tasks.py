@@ -3,8 +3,9 @@
 from random import Random
 from typing import TYPE_CHECKING
 
+from ringgossip.content.record import ArtifactKey
 from ringgossip.simulation.kernel import VERB
-from ringgossip.simulation.scenario import Publish, Story, Terminate, Train
+from ringgossip.simulation.scenario import Publish, Retire, Story, Terminate, Train, Withdraw
 
 if TYPE_CHECKING:
     from ringgossip.simulation.world import World
@@ -24,6 +25,14 @@ def schedule(story: Story, world: "World") -> None:
             case Terminate():
                 for index in story.peers_of(task.peers):
                     _terminate(world, task, index, generator)
+            case Withdraw():
+                for index in story.peers_of(task.by):
+                    when = task.at + task.spread * generator.random()
+                    world.kernel.after(when, _withdraw, world, task, index)
+            case Retire():
+                [by, *_] = story.peers_of(task.by)
+                for index in story.peers_of(task.peers):
+                    world.kernel.after(task.at, world.retire, story.names[index], by)
 
 
 def _publish(world: "World", task: Publish, index: int, when: float) -> None:
@@ -44,6 +53,13 @@ def _publish(world: "World", task: Publish, index: int, when: float) -> None:
             world.kernel.after(task.every, publish)
 
     world.kernel.after(max(0.0, when - world.now), publish)
+
+
+def _withdraw(world: "World", task: Withdraw, index: int) -> None:
+    core = world.nodes[index].core
+    key = ArtifactKey(task.kind, world.nodes[index].name, task.name)
+    if core is not None and core.catalog.get(key) is not None:
+        world.withdraw(index, task.kind, task.name)
 
 
 def _train(world: "World", task: Train, index: int) -> None:

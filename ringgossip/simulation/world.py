@@ -128,6 +128,7 @@ class World:
         checks = self.checks if check else None
         self._shared = Shared(self.kernel, self.network, self.links, Wire(wire == "real"), cluster, checks)
         self._shared.published = self._published
+        self._shared.look = self._look
         self._workload = self.kernel.generator("workload")
         self._contents: dict[tuple[int, str, str], tuple[int, Manifest]] = {}
         self._names = 0
@@ -361,6 +362,36 @@ class World:
         )
         node.give(VERB, ticket, node.core.publish, draft)
         return ticket
+
+    def withdraw(self, index: int, kind: str, name: str) -> int:
+        """Let a peer withdraw a file of its own; returns the ticket."""
+        self._verb(index, "withdraw")
+        node = self.nodes[index]
+        assert node.core is not None, f"{node.name} does not run"
+        ticket = self._new_number()
+        node.give(VERB, ticket, node.core.withdraw, ticket, ArtifactKey(kind, node.name, name))
+        return ticket
+
+    def retire(self, name: str, by: int) -> None:
+        """Let the authority retire a name, and hand the order to the peer `by`."""
+        self._verb(by, "retire")
+        node, order = self.nodes[by], self.authority.retire(name)
+        if node.core is not None:
+            core = node.core
+            node.give(VERB, 0, lambda now: core.order(order.der, now)[1])
+
+    def _look(self, node: Node, record: Record, place: str) -> str:
+        """Look at a file on the disk that a node shares with others."""
+        name, _, path = place.partition("/")
+        group = self.specs[node.index].storage_group
+        for other in self.nodes:
+            held = other.disk.holdings.get((record.key, record.sequence))
+            if other.name == name and held is not None and held.path == path and held.record == record:
+                if group is None or self.specs[other.index].storage_group != group:
+                    return "it lies on another disk"
+                damaged = any(root == record.root for root, _ in other.disk.damaged)
+                return "it is damaged" if damaged else ""
+        return "nothing is there"
 
     def _published(self, node: Node, answer: Published | PublishRefused) -> None:
         publication = self.publications.get(answer.ticket)

@@ -24,6 +24,8 @@ CODES = {
     "storage_group": "it shares a disk with a node that has the file",
     "evicted": "its `keep:` rules let it go, and nobody there asked for it since",
     "not_wanted": "nobody there asked for it, and other nodes hold enough copies",
+    "withdrawn": "its origin withdrew it",
+    "retired": "the cluster's authority retired the node that published it",
 }
 
 

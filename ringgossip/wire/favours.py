@@ -8,6 +8,7 @@ from ringgossip.wire.fields import Bytes, Count, Message, Request, Text, Whole
 # An entry (72 bytes) names a version as in `Holding`: key hash, sequence, root.
 
 Entries = Annotated[bytes, Bytes(72 * 1000, multiple=72)]
+Entry = Annotated[bytes, Bytes(72, 72, multiple=72)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +73,18 @@ class SyncDone(Message):
     request: Request
     last: bool
     entries: Entries
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceWanted(Message):
+    """Where on the disk that we share does your copy of this very version lie? Answered by `Placed`."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Message):
+    """`place` is relative to the root of the shared disk, wherever that is mounted; empty: not on it."""
+
+    entry: Entry
+    place: Annotated[str, Text(4096)]

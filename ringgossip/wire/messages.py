@@ -16,6 +16,8 @@ from typing import Annotated
 
 from ringgossip.wire.favours import Offer as Offer
 from ringgossip.wire.favours import OfferAnswered as OfferAnswered
+from ringgossip.wire.favours import Placed as Placed
+from ringgossip.wire.favours import PlaceWanted as PlaceWanted
 from ringgossip.wire.favours import Pledged as Pledged
 from ringgossip.wire.favours import PledgeWanted as PledgeWanted
 from ringgossip.wire.favours import SignalTold as SignalTold
@@ -434,6 +436,8 @@ MESSAGES: dict[int, type[Message]] = {
     64: Pledged,
     65: SyncWanted,
     66: SyncDone,
+    67: PlaceWanted,
+    68: Placed,
 }
 
 TAGS: dict[type[Message], int] = {message: tag for tag, message in MESSAGES.items()}

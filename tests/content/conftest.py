@@ -24,6 +24,7 @@ class Author:
     name: str
     generation: int = 1
     cluster: str = CLUSTER
+    retires: bool = False  # no node at all: an order of the authority
 
     @property
     def _key(self) -> Ed25519PrivateKey:
@@ -31,7 +32,7 @@ class Author:
 
     @property
     def der(self) -> bytes:
-        return f"{self.cluster} {self.name} {self.generation}".encode()
+        return f"{self.cluster} {self.name} {self.generation}{' retired' * self.retires}".encode()
 
     @property
     def peer_id(self) -> PeerId:

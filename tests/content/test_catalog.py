@@ -44,13 +44,15 @@ def contents(catalog: Catalog, keys: list[ArtifactKey]) -> Any:
         [(catalog.get(key), catalog.proof(key), catalog.sequence_after(key)) for key in keys],
         [(catalog.named(key.kind, key.name), catalog.conflict(key.kind, key.name)) for key in keys],
         [catalog.stamp_after(key.kind, key.name) for key in keys],
+        [(catalog.latest(key.kind, key.name), catalog.retired(key.origin)) for key in keys],
+        sorted(record.packed for record in catalog.listed()),
         catalog.missing_certificates(),
     )
 
 
 @pytest.fixture(scope="session")
 def history(author: Callable[..., Any]) -> tuple[list[Any], list[ArtifactKey]]:
-    """Certificates and records of an eventful cluster: equivocation, forgery, conflict, new generations."""
+    """Certificates, records and orders of an eventful cluster: forgery, conflict, new generations."""
     alice, bob, carol, alice2 = author("alice"), author("bob"), author("carol"), author("alice", generation=2)
     stranger = author("alice", cluster="other")
     items: list[Any] = [alice, bob, carol, alice2]
@@ -64,6 +66,11 @@ def history(author: Callable[..., Any]) -> tuple[list[Any], list[ArtifactKey]]:
     items += [carol.record("stolen.pth", origin="bob"), stranger.record("foreign.pth")]
     items += [one.record("games.db", kind="games") for one in (alice, bob, carol)]
     items += [carol.record(f"model-{number}.pth") for number in range(8)]
+    # Withdrawn, published again and withdrawn again; withdrawn and not, with one sequence; retired names.
+    items += [carol.record("gone.pth", sequence=n, stamp=n, withdrawn=n % 2 == 0) for n in range(1, 5)]
+    items += [carol.record("both.pth", sequence=2, withdrawn=flag) for flag in (True, False)]
+    items += [author("alice", retires=True), author("bob", retires=True), author("dora", retires=True)]
+    items += [author("bob", generation=3, retires=True), author("alice", retires=True).record("order.pth")]
     keys = list(dict.fromkeys(item.key for item in items if isinstance(item, Record)))
     return items, keys
 
@@ -106,6 +113,48 @@ def test_catalogs_that_exchange_what_they_kept_become_the_same(
         assert len({one.root for one in catalogs}) == 1
         for key in keys:
             assert len({one.get(key) for one in catalogs}) == 1
+
+
+def test_what_is_withdrawn_is_listed_no_more_until_published_again(catalog: Catalog, alice: Any) -> None:
+    catalog.admit(alice.record(stamp=1))
+    withdrawn = alice.record(sequence=2, stamp=2, withdrawn=True)
+    assert catalog.admit(withdrawn).outcome is Outcome.NEWER
+    assert (list(catalog.listed()), list(catalog.records())) == ([], [withdrawn])
+    assert catalog.unlisted(withdrawn) == "withdrawn"
+    assert catalog.latest("models", withdrawn.name) is None
+    assert catalog.stamp_after("models", withdrawn.name) == 3, "what comes next is later than what ended"
+    assert catalog.sequence_after(withdrawn.key) == 3
+    again = alice.record(sequence=3, stamp=3)
+    catalog.admit(again)
+    assert list(catalog.listed()) == [again] == [catalog.latest("models", again.name)]
+
+
+def test_a_retired_name_lists_nothing_until_a_later_generation_publishes(
+    catalog: Catalog, alice: Any, author: Callable[..., Any]
+) -> None:
+    catalog.add_certificate(author("bob"))
+    theirs = author("bob").record("other.pth")
+    for record in (theirs, alice.record(), alice.record("second.pth")):
+        catalog.admit(record)
+    before = catalog.root
+    catalog.add_certificate(author("alice", retires=True))
+    assert catalog.root != before, "else nobody would hear of it"
+    assert list(catalog.listed()) == [theirs]
+    late = alice.record("late.pth", sequence=5)
+    assert catalog.admit(late).outcome is Outcome.NEW, "admission asks no order"
+    assert catalog.unlisted(late) == "retired"
+    catalog.add_certificate(author("alice", generation=2))
+    again = author("alice", generation=2).record(sequence=2)
+    catalog.admit(again)
+    assert {record.name for record in catalog.listed()} == {again.name, theirs.name}
+    catalog.add_certificate(author("alice", generation=2, retires=True))
+    assert list(catalog.listed()) == [theirs]
+
+
+def test_nothing_is_published_with_an_order(catalog: Catalog, author: Callable[..., Any]) -> None:
+    order = author("alice", retires=True)
+    catalog.add_certificate(order)
+    assert catalog.admit(order.record()).outcome is Outcome.REFUSED
 
 
 def test_each_outcome_says_what_happened(catalog: Catalog, alice: Any, author: Callable[..., Any]) -> None:

@@ -51,6 +51,18 @@ def test_a_record_travels_and_is_verified(alice: Any) -> None:
     assert verify_record(record, "ringrift", alice) is None
 
 
+def test_a_withdrawal_travels_and_says_again_what_it_ends(alice: Any) -> None:
+    record, ended = alice.record(), alice.record(sequence=2, withdrawn=True)
+    assert unpack_record(ended.packed) == ended
+    assert (record.withdrawn, ended.withdrawn) == (False, True)
+    assert (ended.root, ended.size, ended.metadata) == (record.root, record.size, record.metadata)
+    assert verify_record(ended, "ringrift", alice) is None
+    fields = msgpack.unpackb(record.body)
+    # A field of a later version is no withdrawal, and no reason to refuse: others would admit it.
+    for more in ([False], [1], ["withdrawn"], [None, True], [{}]):
+        assert not unpack_record(repack(record, msgpack.packb([*fields, *more]))).withdrawn
+
+
 def test_the_order_in_which_metadata_is_given_does_not_matter(alice: Any) -> None:
     assert alice.record(metadata={"a": 1, "b": 2}).body == alice.record(metadata={"b": 2, "a": 1}).body
 

@@ -187,9 +187,9 @@ class Node:
         return {artifact.text: artifact for artifact in self.client.artifacts()}
 
     def holds(self, artifact: Artifact) -> bool:
-        """Tell whether a verified copy of this or a later version is visible."""
+        """Tell whether a verified copy of its own of this or a later version is visible."""
         mine = self.catalog().get(artifact.text)
-        return mine is not None and mine.complete and mine.sequence >= artifact.sequence
+        return mine is not None and mine.complete and not mine.via and mine.sequence >= artifact.sequence
 
     def states(self) -> dict[str, str]:
         """Return what it believes of every member."""

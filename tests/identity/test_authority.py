@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ringgossip.errors import CredentialsError, UsageError
-from ringgossip.identity.authority import create_cluster, enroll
+from ringgossip.identity.authority import create_cluster, enroll, retire
 from ringgossip.identity.certificate import NodeCertificate
 from ringgossip.identity.credentials import Credentials
-from ringgossip.identity.pem import single_pem
+from ringgossip.identity.pem import pem_of, single_pem
 
 
 def certificate_in(folder: Path) -> NodeCertificate:
@@ -147,3 +147,30 @@ def test_a_lost_ledger_is_not_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "c" / "ledger.json").unlink()
     with pytest.raises(CredentialsError, match="old generation"):
         enroll(tmp_path / "c", "alice")
+
+
+def test_an_order_retires_a_name_as_far_as_it_was_given_out_and_admits_nobody(tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    authority = create_cluster(folder, "ringrift")
+    enroll(folder, "gpu-1", tmp_path / "gpu-1")
+    enroll(folder, "gpu-1", tmp_path / "gpu-1")
+    der, generation = retire(folder, "gpu-1")
+    order = NodeCertificate.parse(der)
+    assert (order.name, order.generation, order.retires) == ("gpu-1", 2, True) == ("gpu-1", generation, True)
+    assert authority.verify(order) is None
+    assert not certificate_in(tmp_path / "gpu-1").retires
+    assert order.public_key_bytes == authority.public_key_bytes, "nobody else could use it"
+    again = NodeCertificate.parse(retire(folder, "gpu-1")[0])
+    assert (again.name, again.generation) == (order.name, order.generation)
+    (tmp_path / "gpu-1" / "node.crt").write_bytes(pem_of(der))
+    with pytest.raises(CredentialsError, match="an order that retires a name"):
+        Credentials.load(tmp_path / "gpu-1")
+
+
+def test_a_name_that_was_never_given_out_cannot_be_retired(tmp_path: Path) -> None:
+    create_cluster(tmp_path / "cluster", "ringrift")
+    enroll(tmp_path / "cluster", "gpu-1")
+    with pytest.raises(CredentialsError, match="did you mean 'gpu-1'"):
+        retire(tmp_path / "cluster", "gpu1")
+    with pytest.raises(CredentialsError, match="made by `ringgossip init`"):
+        retire(tmp_path / "elsewhere", "gpu-1")

@@ -2,8 +2,9 @@
 
 from cores import KB, core, quiet, rows, sync, told, world_of
 
+from ringgossip.config.signals import signal
 from ringgossip.content.record import ArtifactKey
-from ringgossip.events import DataSyncCompleted, DataSyncFailed, OrphanGamesRegistered, signal
+from ringgossip.events import DataSyncCompleted, DataSyncFailed, OrphanGamesRegistered
 from ringgossip.protocol.answers import SyncRequest
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.simulation.world import PeerSpec

@@ -125,7 +125,7 @@ class Store:
 
     def persist(self, record: Record) -> Path | None:
         """Write a record; on disk when this returns. For one of ours: where its copy lies."""
-        if record.store == self.restored.store:
+        if record.store == self.restored.store and not record.withdrawn:
             return self._publishing.persist(record)
         self._index.ask(lambda database: ledger.put_record(database, record))
         return None
