@@ -6,8 +6,7 @@ whole one). Its name is what people write in files.
 """
 
 import re
-from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from ringgossip.errors import UsageError
 
@@ -46,9 +45,11 @@ def check_cluster_name(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Address:
-    """A host (name or IP literal) and a port; UDP and TCP share it."""
+class Address(NamedTuple):
+    """A host (name or IP literal) and a port; UDP and TCP share it.
+
+    A tuple, because every packet is looked up by its address.
+    """
 
     host: str
     port: int

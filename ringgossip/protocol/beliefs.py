@@ -153,8 +153,6 @@ class Beliefs:
         self._voice.changed()
         self.changed_at = now
         self.dirty = True
-        if new.state < DEAD and (old is None or old.state >= DEAD):
-            self._roster.mix_in(self._rng)
         if new.state == SUSPECT:
             self._start_suspicion(new, accuser, now)
         elif self._suspicions.pop(key, None) is not None:

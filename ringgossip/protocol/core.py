@@ -45,7 +45,7 @@ is about to.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NewType, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
 
 from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import ArtifactKey, Record
@@ -107,9 +107,11 @@ class CloseLink:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """DATAGRAM goes to an address, LINK to the peer at the other end."""
+class Send(NamedTuple):
+    """DATAGRAM goes to an address, LINK to the peer at the other end.
+
+    A tuple, because no effect is made as often.
+    """
 
     to: PeerId | Address
     message: Message

@@ -72,6 +72,7 @@ class Dialing:
         self._tried = tried
         self._lines: dict[PeerId, _Line] = {}
         self._links: dict[LinkId, PeerId] = {}
+        self._next: float | None = NEVER  # the nearest deadline; None: look for it again
 
     # --- questions ----------------------------------------------------------------------
 
@@ -98,6 +99,7 @@ class Dialing:
         if line.link is not None:
             return []
         line.needed_until = now + self._settings.wanted
+        self._next = None
         if line.trying is not None or now < line.retry_at:
             return []
         return self._begin(peer, line, now)
@@ -115,6 +117,7 @@ class Dialing:
         """Dial the next address of this round; `reason` is why the one before it failed."""
         if line.trying:
             return [Dial(line.trying.pop(0), peer)]
+        self._next = None
         line.trying = None
         delay = min(self._settings.longest_retry, self._settings.first_retry * 2**line.failures)
         line.failures = min(line.failures + 1, 16)
@@ -139,6 +142,7 @@ class Dialing:
         """
         if peer == self._me:
             return [CloseLink(link, "this is ourselves")], False
+        self._next = None
         line = self._lines.setdefault(peer, _Line())
         out: Out = []
         if line.link is not None:
@@ -161,6 +165,7 @@ class Dialing:
         peer = self._links.pop(link, None)
         if peer is None:
             return None
+        self._next = None
         line = self._lines[peer]
         line.link = None
         # Do not dial a peer that has just hung up in a tight loop.
@@ -172,16 +177,19 @@ class Dialing:
         line = self._lines.get(peer)
         if line is not None and line.link is None and line.trying is None:
             del self._lines[peer]
+            self._next = None
 
     def member_up(self, peer: PeerId, now: float) -> None:
         """It is back, perhaps elsewhere: earlier failures say nothing."""
         line = self._lines.get(peer)
         if line is not None and line.link is None:
             line.failures, line.retry_at = 0, now
+            self._next = None
 
     def wake(self, now: float) -> Out:
         """Dial again whom somebody still needs."""
         out: Out = []
+        self._next = None
         for peer, line in list(self._lines.items()):
             if self._due(line) <= now:
                 if now < line.needed_until:
@@ -197,4 +205,6 @@ class Dialing:
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        return min((self._due(line) for line in self._lines.values()), default=NEVER)
+        if self._next is None:
+            self._next = min((self._due(line) for line in self._lines.values()), default=NEVER)
+        return self._next

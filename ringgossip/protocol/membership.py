@@ -10,7 +10,7 @@ This file receives, and decides when; `beliefs` decides what is true of others,
 Source: SWIM (Das et al. 2002); Lifeguard (Dadgar et al. 2018).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ringgossip.errors import PeerMisbehaved
@@ -142,12 +142,9 @@ class Membership(MemberViews):
         self._seeds.start(now)
         return self._seeds_due(now)
 
-    def acquaint(self, cards: Iterable[Card], now: float) -> None:
-        """Take these as alive, unasked and unverified: for worlds that begin in the middle."""
-        for card in cards:
-            if card.key != self._key:
-                self._roster.put(standing_of(card, 0, ALIVE), now)
-        self._roster.begin_round()
+    def acquaint(self, cards: tuple[Card, ...]) -> None:
+        """Take these as alive, unasked, and know nobody else: for worlds that begin in the middle."""
+        self._roster.fill(cards)
         self._alive = None
         self._voice.changed()
 
@@ -433,7 +430,10 @@ class Membership(MemberViews):
         """Return when to be woken."""
         if self._closed:
             return NEVER
-        return min(self._prober.due, self._gossiper.due, self._deadlines.next())
+        due, gossip, deadline = self._prober.due, self._gossiper.due, self._deadlines.next()
+        if gossip < due:
+            due = gossip
+        return deadline if deadline < due else due
 
 
 _HANDLERS: dict[type[Message], Callable[..., Out]] = {

@@ -79,6 +79,9 @@ Out = list[Effect | Notice]
 # carries only probes, what is signed, and what does no harm.
 _LINKS_ONLY = frozenset(message for tag, message in MESSAGES.items() if tag in (1, 3) or tag >= 30)
 
+# What idle peers say all the time; no other machine listens.
+_MEMBERSHIP = frozenset(message for tag, message in MESSAGES.items() if 10 <= tag <= 19)
+
 
 class PeerCore(Looking):
     """The inputs of the world, and what may be seen from outside."""
@@ -111,7 +114,11 @@ class PeerCore(Looking):
 
     def next_wakeup(self) -> float:
         """Return when `wake` must be called at the latest."""
-        return min(self.versions.next_wakeup(), *[machine.next_wakeup() for machine in self._timed])
+        due = self.versions.next_wakeup()
+        for machine in self._timed:
+            at = machine.next_wakeup()
+            due = at if at < due else due  # quicker than `min`, and asked after every input
+        return due
 
     def change_facts(self, facts: MemberFacts, now: float) -> list[Effect]:
         """Say something new about ourselves; plans and what we want follow."""
@@ -265,6 +272,8 @@ class PeerCore(Looking):
         return [*offered.effects, *broken]
 
     def _receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> Out:
+        if type(message) in _MEMBERSHIP:
+            return self.membership.receive(message, sender, source, now)
         match message:
             case Hello():
                 if message.version < 1:
@@ -305,7 +314,6 @@ class PeerCore(Looking):
                 return self._verb_heard(message, sender, now)
         # Each of these machines ignores what is not its own.
         return [
-            *self.membership.receive(message, sender, source, now),
             *self.serving.receive(message, sender, source, now),
             *self.transfer.receive(message, sender, source, now),
         ]

@@ -1,10 +1,11 @@
 """Who is in our list? The table of members, its digest, and the order in which they are probed.
 
-All work here is O(1) but for reshuffling once a round and for deaths. A member
-costs about 100 bytes: everything that is the same in every view is shared.
+All work here is O(1) but for deaths. A member costs about 100 bytes: everything
+that is the same in every view is shared.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache, reduce
 
 from ringgossip.protocol.cards import Card
 from ringgossip.protocol.core import Draw
@@ -14,6 +15,14 @@ from ringgossip.protocol.evidence import ALIVE, DEAD, Standing, standing_of
 def draw_below(rng: Draw, bound: int) -> int:
     """Return a whole number in [0, bound)."""
     return int(rng.random() * bound)
+
+
+@lru_cache(maxsize=2)
+def _crowd(cards: tuple[Card, ...]) -> tuple[dict[bytes, Standing], dict[str, bytes], int]:
+    """Return the table, the names and the digest of all of them, alive; once for a whole made world."""
+    table = {card.key: standing_of(card, 0, ALIVE) for card in cards}
+    names = {card.name: card.key for card in cards}
+    return table, names, reduce(lambda digest, card: digest ^ card.mark, cards, 0)
 
 
 class Roster:
@@ -30,7 +39,8 @@ class Roster:
         self.digest = me.mark  # exclusive or of the marks of all who are alive or suspect
         self.live = 1  # how many these are
         self.muted: dict[bytes, None] = {}  # whoever is in the table, and still no member to us
-        self._ring: list[bytes] = []  # these without ourselves, in the order of probing
+        # These without ourselves; up to `_next` those probed in this round, after it those still to come.
+        self._ring: list[bytes] = []
         self._next = 0
 
     def put(self, standing: Standing, now: float) -> None:
@@ -66,6 +76,17 @@ class Roster:
         if self.names.get(standing.card.name) == key:
             del self.names[standing.card.name]
 
+    def fill(self, cards: tuple[Card, ...]) -> None:
+        """Know of all these as alive, and of nobody else. Much faster than `put` for each."""
+        table, names, self.digest = _crowd(cards)
+        mine = self.table[self.me]
+        self.table.update(table)
+        self.table[self.me] = mine
+        self.names.update(names)
+        self.digest ^= 0 if self.me in table else mine.card.mark
+        self._ring = [key for key in self.table if key != self.me and key not in self.muted]
+        self.live = len(self.table)
+
     def has_room(self) -> bool:
         """Tell whether one more may enter; makes room by dropping the oldest fallen."""
         if len(self.table) >= self.most and self.fallen:
@@ -93,19 +114,6 @@ class Roster:
         if key != self.me and key not in self.muted:
             self._ring.append(key)
 
-    def begin_round(self) -> None:
-        """Let the next target be the first of a new round, in a new order."""
-        self._next = len(self._ring)
-
-    def mix_in(self, rng: Draw) -> None:
-        """Put the one appended last at a random place among those not yet probed in this round."""
-        ring = self._ring
-        if len(ring) > 1:
-            last = len(ring) - 1
-            place = min(self._next, last)
-            place += draw_below(rng, len(ring) - place)
-            ring[place], ring[last] = ring[last], ring[place]
-
     def _remove(self, key: bytes) -> None:
         if key != self.me and key not in self.muted:
             place = self._ring.index(key)
@@ -114,17 +122,21 @@ class Roster:
                 self._next -= 1
 
     def next_target(self, rng: Draw) -> bytes | None:
-        """Return whom to probe next: everybody once a round, each round in a new order."""
+        """Return whom to probe next: everybody once a round, each round in a new order.
+
+        Of those still to come each is as likely, newcomers too: one step of a shuffle.
+        Source: Fisher and Yates; Durstenfeld 1964.
+        """
         ring = self._ring
         if not ring:
             return None
-        if self._next >= len(ring):
-            for place in range(len(ring) - 1, 0, -1):
-                other = draw_below(rng, place + 1)
-                ring[place], ring[other] = ring[other], ring[place]
-            self._next = 0
-        key = ring[self._next]
-        self._next += 1
+        place = self._next
+        if place >= len(ring):
+            place = 0
+        other = place + draw_below(rng, len(ring) - place)
+        key = ring[other]
+        ring[other], ring[place] = ring[place], key
+        self._next = place + 1
         return key
 
     def sample(self, rng: Draw, count: int, but: bytes | None = None) -> list[bytes]:

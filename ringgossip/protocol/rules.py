@@ -414,7 +414,7 @@ class Rules:
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        return min(self._scan_at, min(self._gone.values(), default=NEVER))
+        return min(self._scan_at, *self._gone.values()) if self._gone else self._scan_at
 
 
 def _with_disk(facts: MemberFacts, disk: DiskUse | None) -> MemberFacts:

@@ -8,7 +8,7 @@ only effects are left.
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ringgossip.content.catalog import Catalog
 from ringgossip.content.record import ArtifactKey, Record
@@ -54,7 +54,7 @@ from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.marks import TRIES
 from ringgossip.protocol.membership import Membership, MembershipSettings
 from ringgossip.protocol.neighbours import Neighbours
-from ringgossip.protocol.notices import BY_ASKING, BY_DIALLING
+from ringgossip.protocol.notices import BY_ASKING, BY_DIALLING, NOTICES
 from ringgossip.protocol.receipts import Receipts, version_of
 from ringgossip.protocol.rules import Rules, RuleSettings
 from ringgossip.protocol.rumors import Rumors, RumorSettings
@@ -235,10 +235,20 @@ class Switchboard:
 
     def _settle(self, out: Out, now: float) -> list[Effect]:
         """Let notices go round until only effects are left, in order."""
-        effects: list[Effect] = []
+        for item in out:
+            if type(item) in NOTICES:
+                break
+        else:
+            effects: list[Any] = out
+            return effects
+        effects = []
         queue = deque(out)
         while queue:
             item = queue.popleft()
+            if type(item) not in NOTICES:
+                effects.append(item)
+                continue
+            more: Out = []
             match item:
                 case NeedLink():
                     more = self.dialing.need(item.peer, now)
@@ -252,7 +262,6 @@ class Switchboard:
                     self.dialing.forget(item.peer)
                     self.breakers.forget(item.peer)
                     self.rules.member_down(item.peer, item.left, now)
-                    more = []
                 case MemberReached():
                     more = self._try_again(item.peer, now)
                 case RouteFailed():
@@ -264,7 +273,6 @@ class Switchboard:
                 case CardChanged():
                     self.rules.members_changed(now)
                     self.serving.limits_changed(item.peer, now)
-                    more = []
                 case WantChanged():
                     more = self._want_changed(item, now)
                 case Remind():
@@ -275,9 +283,6 @@ class Switchboard:
                     more = self._certificate_arrived(item.certificate, now)
                 case NeedCertificate():
                     more = self._ask_certificate(item, now)
-                case _:
-                    effects.append(item)
-                    continue
             queue.extendleft(reversed(more))
         return effects
 

@@ -58,9 +58,11 @@ class Deadlines:
 
     def next(self) -> float:
         """Return the nearest deadline."""
-        while self._heap:
-            when, order, name = self._heap[0]
-            if self._when.get(name) == (when, order):
+        heap, set_to = self._heap, self._when
+        while heap:
+            when, order, name = heap[0]
+            now_set = set_to.get(name)
+            if now_set is not None and now_set[1] == order:
                 return when
-            heappop(self._heap)
+            heappop(heap)
         return NEVER

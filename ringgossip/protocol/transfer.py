@@ -293,11 +293,12 @@ class Transfer(Pulling):
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        due = min(self._ask_at, self._parked.next_wakeup())
+        due, silence = min(self._ask_at, self._parked.next_wakeup()), self._settings.silence
         for source in self._sources.values():
-            due = min(due, source.stalled_at(self._settings.silence))
-            if source.busy_until > -NEVER:
-                due = min(due, source.busy_until)
+            if source.chunks and source.last_progress + silence < due:
+                due = source.last_progress + silence
+            if -NEVER < source.busy_until < due:
+                due = source.busy_until
         for pull in self._pulls.values():
             if pull.phase in (Phase.MANIFEST, Phase.PULLING):
                 due = min(due, pull.look_at)

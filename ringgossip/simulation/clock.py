@@ -16,18 +16,36 @@ _LOOK = 30.0  # seconds between two looks at the wall clock
 class Clock:
     """The clock of one machine; `offset` in seconds, `drift` as a share: 0.01 is a hundredth too fast."""
 
-    __slots__ = ("_kernel", "_shown", "drift", "offset", "wall_offset")
+    __slots__ = ("_drift", "_kernel", "_offset", "_shown", "off", "wall_offset")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._shown = 0.0
-        self.offset = 0.0
-        self.drift = 0.0
+        self._offset = 0.0
+        self._drift = 0.0
+        self.off = False  # Somebody has put it out of order. Until then it shows the world's time.
         self.wall_offset = 0.0  # of the wall clock alone, which may go back
+
+    @property
+    def offset(self) -> float:
+        """Seconds that it is ahead."""
+        return self._offset
+
+    @offset.setter
+    def offset(self, seconds: float) -> None:
+        self._put_out_of_order()
+        self._offset = seconds
+
+    def _put_out_of_order(self) -> None:
+        if not self.off:
+            self.off = True
+            self._shown = self._kernel.now
 
     def __call__(self) -> float:
         """Return what the clock shows."""
-        now = self._kernel.now * (1.0 + self.drift) + self.offset
+        if not self.off:
+            return self._kernel.now
+        now = self._kernel.now * (1.0 + self._drift) + self._offset
         if now > self._shown:
             self._shown = now
         return self._shown
@@ -38,12 +56,14 @@ class Clock:
 
     def set_drift(self, share: float) -> None:
         """Run too fast by a share from now on, without a jump."""
-        self.offset += self._kernel.now * (self.drift - share)
-        self.drift = share
+        self.offset += self._kernel.now * (self._drift - share)
+        self._drift = share
 
     def in_world_time(self, when: float) -> float:
         """Return when the clock will show `when`, in the world's time."""
-        return when if when == NEVER else (when - self.offset) / (1.0 + self.drift)
+        if when == NEVER or not self.off:
+            return when
+        return (when - self._offset) / (1.0 + self._drift)
 
     def round_up_to(self, due: float) -> None:
         """Rounding must not wake a machine a moment before its own deadline, again and again."""

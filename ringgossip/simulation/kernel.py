@@ -26,6 +26,7 @@ ALARM, DATAGRAM, STREAM, DISK, FAULT, VERB, TOLD, OTHER = range(8)
 KIND_NAMES = ("alarm", "datagram", "stream", "disk", "fault", "verb", "told", "other")
 
 _ENTRY = struct.Struct("<dIBq").pack
+_LOG_BYTES = 16 * 1024  # are hashed at once: a call for each entry is dearer than its bytes
 
 Action = Callable[..., object]
 TraceLine = tuple[float, int, int, int, str]
@@ -41,7 +42,7 @@ class Kernel:
     """Virtual time and the queue of everything that will happen in it."""
 
     __slots__ = (
-        "_alarms", "_boots", "_hash", "_heap", "_order", "_pending", "_shuffle", "_wanted",
+        "_alarms", "_boots", "_hash", "_heap", "_log", "_order", "_pending", "_shuffle", "_wanted",
         "events", "now", "seed", "trace",
     )  # fmt: skip
 
@@ -55,6 +56,7 @@ class Kernel:
         self._order = 0
         self._shuffle = Random(derive(seed, "shuffle")) if shuffle else None
         self._hash = hashlib.blake2b(digest_size=16)
+        self._log = bytearray()
         self._boots: list[int] = []
         self._alarms: list[Action | None] = []
         self._wanted: list[float] = []
@@ -115,7 +117,6 @@ class Kernel:
             self.set_alarm(owner, wanted)
             return
         self._wanted[owner] = NEVER
-        self.note(owner, ALARM)
         alarm = self._alarms[owner]
         if alarm is not None:
             alarm()
@@ -143,13 +144,19 @@ class Kernel:
 
     def note(self, owner: int, kind: int, detail: int = 0, text: str = "") -> None:
         """Add what happened now to the run's hash, and to its trace if one is kept."""
-        self._hash.update(_ENTRY(self.now, owner, kind, detail))
+        log = self._log
+        log += _ENTRY(self.now, owner, kind, detail)
         if text:
-            self._hash.update(text.encode())
+            log += text.encode()
+        if len(log) > _LOG_BYTES:
+            self._hash.update(log)
+            log.clear()
         if self.trace is not None:
             self.trace.append((self.now, owner, kind, detail, text))
 
     @property
     def run_hash(self) -> str:
         """A hash over everything that happened so far: equal runs have equal ones."""
+        self._hash.update(self._log)
+        self._log.clear()
         return self._hash.hexdigest()

@@ -108,7 +108,7 @@ def _replay(world: "World", node: "Node", generator: Random) -> None:
         old = caught[below(generator, len(caught))]
         victim = _victim(world, node, generator)
         # Production refuses the packet itself by its number; sealed anew, only its words are old.
-        packet = replace(old, key=node.keys[0])
+        packet = old._replace(key=node.keys[0])
         world.network.send(node.index, world.network.addresses[victim.index], packet, 400)
 
 
@@ -196,7 +196,7 @@ class Knocking(Fault):
             if over:
                 return
             source = _victim(world, target, generator)
-            packet = replace(source.sealed(b"\xc1", 0, source.certificate.peer_id), key="another")
+            packet = source.sealed(b"\xc1", 0, source.certificate.peer_id)._replace(key="another")
             world.network.send(source.index, world.network.addresses[self.peer], packet, 300)
             world.kernel.after((0.5 + generator.random()) / self.rate, knock)
 

@@ -1,6 +1,7 @@
 """What is a run worth in numbers? Times to copy, traffic, false alarms, and the bound no system can beat."""
 
 from collections.abc import Sequence
+from math import fsum
 from typing import TYPE_CHECKING
 
 from ringgossip.simulation.recording import History
@@ -25,7 +26,7 @@ def fluid_bound(
     if slowest:
         least = max(least, size / min(slowest))
     if source is not None and all(up is not None for up in ups):
-        together = source + sum(up for up in ups if up is not None)
+        together = source + fsum(up for up in ups if up is not None)
         least = max(least, len(downs) * size / together)
     return least
 

@@ -184,4 +184,4 @@ class MembersWorld(World):
         running = [node.core.membership for node in self.nodes if node.core is not None]
         cards = tuple(read_card(membership.own_card) for membership in running)
         for membership in running:
-            membership.acquaint(cards, self.now)
+            membership.acquaint(cards)

@@ -63,9 +63,9 @@ class Network:
     """Where everybody is, what the weather is like, and which walls stand."""
 
     __slots__ = (
-        "_bad_times", "_generators", "_held", "_mappings", "_receivers", "_walls",
+        "_bad_times", "_fair", "_generators", "_held", "_mappings", "_receivers", "_walls", "_weather",
         "accepts", "addresses", "bytes_sent", "carrier", "fate", "kernel", "on_change", "owner_at",
-        "packets_sent", "udp_blocked", "weather",
+        "packets_sent", "udp_blocked",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, weather: Weather, carrier: Carrier) -> None:
@@ -86,6 +86,19 @@ class Network:
         self._held: list[tuple[Wall, int, int, Address, Any, int, bool]] = []
         self._bad_times: dict[tuple[int, int], bool] = {}
         self._mappings: dict[tuple[int, int], float] = {}
+
+    @property
+    def weather(self) -> Weather:
+        """How the network behaves now."""
+        return self._weather
+
+    @weather.setter
+    def weather(self, weather: Weather) -> None:
+        self._weather = weather
+        # Then only the delay is drawn for a packet.
+        self._fair = not (
+            weather.loss or weather.burst or weather.corruption or weather.duplication or weather.reordering
+        )
 
     # --- who is where ---------------------------------------------------------------
 
@@ -156,7 +169,7 @@ class Network:
 
     def send(self, source: int, address: Address, payload: Any, size: int) -> None:
         """Send a datagram of `size` bytes; it may arrive, late, twice or damaged."""
-        weather = self.weather
+        weather = self._weather
         self.packets_sent[source] += 1
         self.bytes_sent[source] += size
         target = self.owner_at.get(address, -1)
@@ -169,6 +182,12 @@ class Network:
         if not self.accepts[source]:
             self._mappings[source, target] = self.kernel.now
         generator = self._generators[source]
+        if self._fair:
+            delay = weather.latency.delay(source, target, generator)
+            self.carrier.datagram(
+                source, target, size, delay, self._arrive, source, target, address, payload, size, False
+            )
+            return None
         if weather.loss and generator.random() < weather.loss:
             return self._lose("lost")
         if weather.burst is not None and self._lost_in_burst(source, target, weather.burst, generator):

@@ -11,6 +11,7 @@ Source: field notes, section 1 (bandwidth, priority words); reference,
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from math import fsum
 
 from ringgossip.config.blocks import Budget
 from ringgossip.config.limits import Limit, peer_limit
@@ -22,7 +23,7 @@ __all__ = ["Limit", "Spent", "divide", "left", "peer_limit", "spend", "turn_page
 def divide(rate: float, priorities: Sequence[str]) -> list[float]:
     """Return what each of several requests gets of `rate`, by the shares of their priority words."""
     shares = [share_of(priority) for priority in priorities]
-    whole = sum(shares)
+    whole = fsum(shares)
     return [rate * share / whole for share in shares]
 
 

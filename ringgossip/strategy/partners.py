@@ -10,7 +10,7 @@ reservoir".
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from heapq import nsmallest
-from math import ceil, log
+from math import ceil, fsum, log
 from typing import Generic, Protocol, TypeVar
 
 from ringgossip.identity import PeerId
@@ -62,7 +62,7 @@ class Turns(Generic[Key]):
 
     def order(self, weights: Mapping[Key, float], count: int, rng: Draw) -> list[Key]:
         """Return all keys that weigh something in the order of this draw, of which `count` will be taken."""
-        total = sum(weights.values())
+        total = fsum(weights.values())
         drawn = sample(weights, len(weights), rng)
         if count <= 0:
             return drawn

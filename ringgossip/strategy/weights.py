@@ -10,6 +10,7 @@ factor, quality factor, priority words).
 """
 
 from dataclasses import dataclass
+from math import fsum
 
 from ringgossip.strategy.candidates import Candidate
 
@@ -41,7 +42,8 @@ class Weight:
     @property
     def value(self) -> float:
         """The weight: at least `LEAST`."""
-        return max(LEAST, sum(points for _, points in self.parts))
+        # Exact, because `sum` of floats is another on Python 3.12 than before it, and runs must replay.
+        return max(LEAST, fsum(points for _, points in self.parts))
 
     def __str__(self) -> str:
         named = " ".join(f"{name} {points:+g}" for name, points in self.parts if points)

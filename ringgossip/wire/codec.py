@@ -250,9 +250,14 @@ def _complaint(shape: Shape, value: Any) -> str:
     return "has an item that is not what it should be"
 
 
+_PACKER = msgpack.Packer()
+
+
 def _encoder(message: type[Message]) -> Callable[[Any], bytes]:
     values = "".join(f", message.{field.name}" for field in fields(message))
-    space: dict[str, Any] = {"pack": msgpack.packb}
+    # One packer for all: making one takes longer than packing. It calls nothing back, so no thread
+    # can come in between.
+    space: dict[str, Any] = {"pack": _PACKER.pack}
     exec(f"def encode(message): return pack(({TAGS[message]}{values},))", space)
     encoder: Callable[[Any], bytes] = space["encode"]
     return encoder

@@ -1,7 +1,8 @@
 """What may a field of a message be? Its limits, which are checked before memory is taken."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +50,23 @@ Indices = Annotated[tuple[Count, ...], Items(1024)]
 @dataclass(frozen=True, slots=True)
 class Message:
     """The root of all messages."""
+
+
+def quicken(messages: Iterable[type[Message]]) -> None:
+    """Let these be made in half the time: each field is set by its slot, not looked up by its name.
+
+    They stay frozen; only `__init__`, which dataclasses write with `object.__setattr__`, is another.
+    """
+    for message in messages:
+        space: dict[str, Any] = {}
+        arguments, body = ["self"], []
+        for field in fields(message):
+            space[f"set_{field.name}"] = getattr(message, field.name).__set__
+            body.append(f" set_{field.name}(self, {field.name})")
+            if field.default is not MISSING:
+                space[f"default_{field.name}"] = field.default
+                arguments.append(f"{field.name}=default_{field.name}")
+            else:
+                arguments.append(field.name)
+        exec("\n".join([f"def __init__({', '.join(arguments)}):", *(body or [" pass"])]), space)
+        message.__init__ = space["__init__"]  # type: ignore[method-assign]

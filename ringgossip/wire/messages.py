@@ -37,6 +37,7 @@ from ringgossip.wire.fields import Request as Request
 from ringgossip.wire.fields import Short as Short
 from ringgossip.wire.fields import Text as Text
 from ringgossip.wire.fields import Whole as Whole
+from ringgossip.wire.fields import quicken
 from ringgossip.wire.proof import KeyProven as KeyProven
 from ringgossip.wire.proof import KeysOffered as KeysOffered
 from ringgossip.wire.proof import KeysUnknown as KeysUnknown
@@ -441,3 +442,5 @@ MESSAGES: dict[int, type[Message]] = {
 }
 
 TAGS: dict[type[Message], int] = {message: tag for tag, message in MESSAGES.items()}
+
+quicken(TAGS)

@@ -158,7 +158,8 @@ def test_a_piece_of_news_is_everywhere_at_once() -> None:
             return sum(view is not None and view.facts.training for view in views)
 
         net.run_until(lambda known=known: known() >= 25, 0.02, step=0.005)  # type: ignore[misc]
-        last.append(net.run_until(lambda known=known: known() == 50, 1.0, step=0.005))  # type: ignore[misc]
+        # Whom gossip misses by chance hears it when digests are compared: one run in forty.
+        last.append(net.run_until(lambda known=known: known() == 50, 3.0, step=0.005))  # type: ignore[misc]
     assert sorted(last)[2] <= 0.2
 
 

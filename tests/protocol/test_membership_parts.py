@@ -84,16 +84,26 @@ def test_everybody_is_probed_once_a_round_and_newcomers_in_between() -> None:
     for _ in range(3):
         drawn = [roster.next_target(rng) for _ in range(20)]
         assert sorted(map(bytes, drawn)) == sorted(roster.others())  # type: ignore[arg-type]
+    before = set(roster.others())
     [roster.next_target(rng) for _ in range(5)]
-    places = []
     for number in range(30):
         roster.put(standing_of(card_of(f"new-{number}"), 0, ALIVE), 1.0)
-        roster.mix_in(rng)
-        places.append(list(roster.others()).index(card_of(f"new-{number}").key))
-    assert min(places) >= 5
-    assert len(set(places)) > 10
     rest = [roster.next_target(rng) for _ in range(45)]
     assert len(set(rest)) == 45
+    new = [place for place, key in enumerate(rest) if key not in before]
+    assert min(new) < 10 and max(new) > 35
+
+
+def test_a_roster_that_was_filled_is_one_that_met_everybody() -> None:
+    cards = tuple(card_of(name) for name in ("me", "ann", "bob"))
+    filled, met = Roster(cards[0], 5000), Roster(cards[0], 5000)
+    filled.fill(cards)
+    for card in cards:
+        met.put(standing_of(card, 0, ALIVE), 0.0)
+    assert (filled.table, filled.names, filled.digest, filled.live) == (
+        met.table, met.names, met.digest, met.live,
+    )  # fmt: skip
+    assert sorted(filled.others()) == sorted(met.others())
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from([ALIVE, SUSPECT, DEAD])), max_size=40))

@@ -27,6 +27,7 @@ class Air:
         for i in range(self.peers):
             index = self.network.add(Address("10.0.0.1", 1000 + i))
             assert index == self.kernel.add_owner() == i
+            self.network.carrier.add(None, None)
             self.got.append([])
             self.network.listen(i, lambda payload, _, damaged, i=i: self.note(i, payload, damaged))
 

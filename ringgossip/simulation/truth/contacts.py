@@ -44,7 +44,7 @@ class Contacts:
         self._cards = cards
         for machine in self._machines:
             machine.start(0.0)
-            machine.acquaint(cards, 0.0)
+            machine.acquaint(cards)
         self._infected: dict[int, None] = {}
         self._source = -1
         # A machine's own clock runs a period from one question to the next, whenever that is asked.

@@ -34,7 +34,7 @@ def test_nobody_waits_longer_than_two_rounds_less_one_question() -> None:
 
 
 def test_news_goes_round_as_the_formula_says() -> None:
-    rows = verdicts("swim-infection", "from 25", 2)
+    rows = verdicts("swim-infection", "from 25", 4)
     assert [row.within for row in rows.values()] == [True] * 5
 
 
