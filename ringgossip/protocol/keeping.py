@@ -16,6 +16,7 @@ from ringgossip.protocol.answers import Short
 from ringgossip.protocol.core import Effect, Evict, Notice, Tell
 from ringgossip.protocol.offering import Offering
 from ringgossip.protocol.receipts import entries_of, entry_of, version_of
+from ringgossip.protocol.relaying import Relaying
 from ringgossip.protocol.retention import Retention
 from ringgossip.protocol.verbs import Verbs
 from ringgossip.strategy.candidates import Candidate
@@ -23,7 +24,7 @@ from ringgossip.strategy.eligibility import may_push
 from ringgossip.strategy.partners import sample
 from ringgossip.strategy.plans import Plan
 from ringgossip.strategy.weights import push_weight
-from ringgossip.wire.messages import Message, News, Offer, OfferAnswered
+from ringgossip.wire.messages import Message, News, Offer, OfferAnswered, Relayed
 
 Out = list[Effect | Notice]
 
@@ -38,7 +39,35 @@ class Keeping(Verbs):
         self.offering = Offering(self, now)
         super().__init__(now=now, **rest)
         self.retention = Retention(self, self._held_version, self._rng, now)
-        self._timed = (*self._timed, self.offering, self.retention)
+        self.relaying = Relaying(
+            rest["cluster"],
+            self._notary,
+            self._boot,
+            self._rng,
+            self.shelf.versions,
+            entry_of,
+            self.dialing.peers,
+            self.dialing.linked,
+            self.membership.alive,
+            self.membership.member,
+            self.membership.peer_named,
+            self.catalog.certificate,
+            self._booked_of_ours,
+            now,
+        )
+        self._timed = (*self._timed, self.offering, self.retention, self.relaying)
+
+    def _booked_of_ours(self, holder: PeerId) -> list[bytes]:
+        ours = {record.key.hash: None for record in self.catalog.records() if record.origin == self.name}
+        return self.receipts.booked(holder, ours)
+
+    def _relayed(self, message: Relayed, sender: PeerId, now: float) -> Out:
+        """Somebody passed a word on, or wants one to be passed on."""
+        out, word = self.relaying.receive(message, sender, now)
+        if word is None:
+            return out
+        holder = PeerId(message.sender)
+        return out + self._copies_confirmed(holder, self.receipts.note(word, holder), now)
 
     # --- what offering asks of the others ------------------------------------------------------
 
@@ -239,10 +268,14 @@ class Keeping(Verbs):
     def _became_visible(self, record: Record, shrank: str | None, now: float) -> Out:
         out = super()._became_visible(record, shrank, now)
         self.retention.arrived(record, now)
+        self.relaying.held(record, now)
         return out + self.offering.published(record, now) if record.origin == self.name else out
 
     def _no_longer_held(self, record: Record, now: float) -> Out:
         if self.versions.visible(record.key) is None:
             self.offering.gone(record.key)
             self.retention.gone(record.key)
-        return super()._no_longer_held(record, now)
+        out = super()._no_longer_held(record, now)
+        if not self.receipts.has(entry_of(record)):
+            self.relaying.dropped(record, now)
+        return out

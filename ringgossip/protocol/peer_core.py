@@ -63,6 +63,7 @@ from ringgossip.wire.messages import (
     PledgeWanted,
     Records,
     RecordsWanted,
+    Relayed,
     SignalTold,
     SyncDone,
     SyncWanted,
@@ -190,6 +191,7 @@ class PeerCore(Looking):
         out += self.membership.link_opened(peer, address, now)
         out += self.serving.link_opened(peer, now)
         out += self.receipts.link_opened(peer, now)
+        self.relaying.link_opened(peer)
         out += self.transfer.link_opened(peer, now)
         out += self.anti_entropy.link_opened(peer, now)
         return self._settle(out + self._link_up(peer, now), now)
@@ -199,6 +201,7 @@ class PeerCore(Looking):
         out += self.membership.link_broken(peer, now)
         out += self.serving.link_broken(peer, now)
         self.receipts.link_broken(peer)
+        self.relaying.link_broken(peer)
         out += self.transfer.link_broken(peer, now, replaced)
         out += self.anti_entropy.link_broken(peer, now)
         return out
@@ -300,6 +303,8 @@ class PeerCore(Looking):
             case Holding() | HoldingsDigest() | HoldingsWanted() | HoldingsList():
                 out, added = self.receipts.receive(message, sender, source, now)
                 return out + self._copies_confirmed(sender, added, now)
+            case Relayed():
+                return self._relayed(message, sender, now)
             case (
                 Offer()
                 | OfferAnswered()

@@ -10,7 +10,7 @@ Peers are bits: the holders of a version are one integer, so that the books of
 fifty peers over 20,000 artifacts cost one small object per version.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from ringgossip.content.hashing import hash_bytes
@@ -79,6 +79,10 @@ class Receipts:
         for record in self._shelf.versions():
             self._note_own(entry_of(record))
 
+    def has(self, entry: bytes) -> bool:
+        """Tell whether we say that we hold this."""
+        return entry in self._own
+
     def _note_own(self, entry: bytes) -> bool:
         if entry in self._own:
             return False
@@ -143,11 +147,7 @@ class Receipts:
         """Handle a word about holdings; return effects and the entries that are new in this sender's book."""
         match message:
             case Holding():
-                book = self._book(sender)
-                added = [entry for entry in entries_of(message.added) if self._add(book, entry)]
-                for entry in entries_of(message.dropped):
-                    self._drop(book, entry)
-                return [], added
+                return [], self.note(message, sender)
             case HoldingsDigest():
                 book = self._book(sender)
                 agrees = book.count == message.count and book.xor == int.from_bytes(message.xor)
@@ -173,6 +173,14 @@ class Receipts:
                     book.before = None
                 return [], [entry for entry in added if entry not in before]
         return [], []
+
+    def note(self, message: Holding, holder: PeerId) -> list[bytes]:
+        """Write down what a holder said; return the entries that are new in its book."""
+        book = self._book(holder)
+        added = [entry for entry in entries_of(message.added) if self._add(book, entry)]
+        for entry in entries_of(message.dropped):
+            self._drop(book, entry)
+        return added
 
     def _list_all(self, peer: PeerId) -> Out:
         entries = list(self._own)
@@ -236,6 +244,12 @@ class Receipts:
         for entry in entries:
             self._drop(book, entry)
         return set(entries)
+
+    def booked(self, peer: PeerId, keys: Container[bytes]) -> list[bytes]:
+        """Return what stands in a peer's book of artifacts with these key hashes; looks at every version."""
+        book = self._books.get(peer)
+        bit = 0 if book is None else 1 << book.slot
+        return [entry for entry, holders in self._versions.items() if holders & bit and entry[:32] in keys]
 
     # --- questions ---------------------------------------------------------------------------------
 

@@ -120,13 +120,8 @@ def view_problems(world: "World") -> list[str]:
 
 
 def copy_problems(world: "World") -> list[str]:
-    """Promise L3: everything has its copies, or all that can be had, and its origin knows of them.
-
-    Holders say so on links: of two peers that both cannot accept a connection
-    neither hears the other, and only the copies count.
-    """
+    """Promise L3: everything has its copies, or all that can be had, and its origin knows of them."""
     nodes = running(world)
-    accepts = world.network.accepts
     found = []
     for node in nodes:
         core = node.core
@@ -140,8 +135,7 @@ def copy_problems(world: "World") -> list[str]:
             wanted = min(core.rules.settings.copies_of(record.kind), wanting)
             if len(holders) < wanted:
                 found.append(f"L3: {record.key.text} has {len(holders)} of {wanted} copies")
-            silent = {other.name for other in others if not (accepts[node.index] or accepts[other.index])}
-            unknown = holders - silent - set(core.receipt(record.key, record).holders)
+            unknown = holders - set(core.receipt(record.key, record).holders)
             # Who has said so is counted; the origin needs the copies that it wants, not every one.
             if unknown and len(holders) - len(unknown) < wanted:
                 names = ", ".join(sorted(unknown)[:3])

@@ -41,6 +41,7 @@ from ringgossip.wire.fields import quicken
 from ringgossip.wire.proof import KeyProven as KeyProven
 from ringgossip.wire.proof import KeysOffered as KeysOffered
 from ringgossip.wire.proof import KeysUnknown as KeysUnknown
+from ringgossip.wire.relay import Relayed as Relayed
 
 PROTOCOL_VERSION = 1
 
@@ -420,6 +421,7 @@ MESSAGES: dict[int, type[Message]] = {
     41: HoldingsDigest,
     42: HoldingsWanted,
     43: HoldingsList,
+    44: Relayed,
     50: Interest,
     51: Have,
     52: HaveMore,

@@ -47,8 +47,8 @@ def values(shape: Shape) -> st.SearchStrategy[Any]:
     limits = shape.limits
     made: st.SearchStrategy[Any]
     if isinstance(limits, Bytes):
-        most = min(limits.max, 40 * limits.multiple) // limits.multiple
         least = -(-limits.min // limits.multiple)
+        most = max(least, min(limits.max, 40 * limits.multiple) // limits.multiple)
         made = st.integers(least, most).flatmap(
             lambda n: st.binary(min_size=n * limits.multiple, max_size=n * limits.multiple)
         )
