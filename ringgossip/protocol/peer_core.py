@@ -12,10 +12,7 @@ from ringgossip.content.record import Record
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import (
     ArtifactCompleted,
-    GossipKeysRefused,
-    PeerProtocolError,
     PublicationWithdrawn,
-    StrangerRefused,
 )
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.admission import Offered
@@ -34,8 +31,8 @@ from ringgossip.protocol.core import (
     Send,
     Tell,
 )
-from ringgossip.protocol.looking import Looking
 from ringgossip.protocol.notices import BY_DIALLING, BY_LANE
+from ringgossip.protocol.refusing import Refusing
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.protocol.switchboard import CoreSettings
 from ringgossip.strategy.candidates import DiskUse
@@ -84,7 +81,7 @@ _LINKS_ONLY = frozenset(message for tag, message in MESSAGES.items() if tag in (
 _MEMBERSHIP = frozenset(message for tag, message in MESSAGES.items() if 10 <= tag <= 19)
 
 
-class PeerCore(Looking):
+class PeerCore(Refusing):
     """The inputs of the world, and what may be seen from outside."""
 
     # --- life ------------------------------------------------------------------------------
@@ -231,18 +228,6 @@ class PeerCore(Looking):
         """They go on over the link."""
         return self._settle([RouteFailed(peer, BY_LANE, reason)], now)
 
-    def packet_refused(self, address: str, reason: str, now: float) -> list[Effect]:
-        """A stranger's datagram or connection was turned away."""
-        self._count("strangers_refused")
-        host = address.rsplit(":", 1)[0]
-        return self._settle(self._troubles.tell(host + reason, StrangerRefused(address, reason), now), now)
-
-    def keys_refused(self, address: str, name: str, reason: str, now: float) -> list[Effect]:
-        """A member we dialled accepts none of our gossip keys."""
-        self._count("strangers_refused")
-        event = GossipKeysRefused(name, address, reason)
-        return self._settle(self._troubles.tell(name, event, now), now)
-
     # --- messages -----------------------------------------------------------------------------------
 
     def receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> list[Effect]:
@@ -263,12 +248,6 @@ class PeerCore(Looking):
         except PeerMisbehaved as error:
             return self.misbehaved(sender, str(error), now)
         return self._settle(out, now)
-
-    def misbehaved(self, sender: PeerId, reason: str, now: float) -> list[Effect]:
-        """A member broke the protocol: counted, told once in a while."""
-        self._count("protocol_errors")
-        name = self.name_of(sender)
-        return self._settle(self._troubles.tell(name, PeerProtocolError(name, reason), now), now)
 
     def _offered(self, offered: Offered, sender: PeerId, now: float) -> Out:
         broken = [] if offered.problem is None else self.misbehaved(sender, offered.problem, now)

@@ -7,8 +7,9 @@ happened to it, after its last write. The store looks once more after hashing,
 so a writer that was only slow is found out. A live database is never finished:
 it is published when it or its WAL changed, as often as snapshots may cost.
 
-Links are followed inside the folder, never out of it. What was refused is tried
-again when it changes. Source: field notes, incidents 1, 14 and 21.
+Links are followed inside the folder, never out of it; when it opens a file the
+store looks again (`storage.inside`). What was refused is tried again when it
+changes. Source: field notes, incidents 1, 14 and 21.
 """
 
 import logging
@@ -56,6 +57,7 @@ class Publish(Protocol):
         *,
         timeout: float,
         revive: bool,
+        inside: Path,
     ) -> Receipt: ...
 
 
@@ -151,6 +153,7 @@ class SharedFolder:
                     timeout=3600.0,
                     # A file that lies here as ever does not take back what a user withdrew.
                     revive=False,
+                    inside=self._share.folder,
                 )
             seen.done = look
             seen.not_before = started + self._min_interval

@@ -3,11 +3,15 @@
 A member's handshake succeeds, and successes cost a source nothing, so fifty
 peers behind one address join at once. A failure costs a token. Whoever knocks
 and then says nothing holds a place for seconds, which is what hurts: such a
-source has a few places for a minute, and the others are for everybody else.
+source has a few places for a minute, and the others are for everybody else. And
+while all places are taken and somebody waits, whoever had his for longer than
+a member needs gives it up.
 """
 
 import ipaddress
 from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -20,6 +24,8 @@ SUSPECT_HANDSHAKES = 4  # at a time, for a source that failed lately
 # A refusal takes milliseconds; who takes so long waits for us to give up.
 SLOW = 2.0
 SLOW_REMEMBERED = 60.0
+# A member takes a few round trips; who is cut off although it is one, knocks again.
+LONG_ENOUGH = 1.0
 
 
 @dataclass(slots=True)
@@ -37,12 +43,29 @@ class Gate:
         self._sources: OrderedDict[str, _Source] = OrderedDict()
         self._busy = 0
         self._left = trio.Event()
+        self._under_way: dict[trio.CancelScope, float] = {}  # since when, the earliest first
 
     async def wait_for_room(self) -> None:
-        """Wait until another handshake may begin; meanwhile the kernel holds the line."""
+        """Somebody waits for a place: return when there is one; meanwhile the kernel holds the line."""
         while self._busy >= MOST_HANDSHAKES:
             self._left = trio.Event()
-            await self._left.wait()
+            now = trio.current_time()
+            scope, since = next(iter(self._under_way.items()), (None, now))
+            if scope is not None and now - since >= LONG_ENOUGH:
+                del self._under_way[scope]
+                scope.cancel()
+            with trio.move_on_at(since + LONG_ENOUGH if now - since < LONG_ENOUGH else now + LONG_ENOUGH):
+                await self._left.wait()
+
+    @contextmanager
+    def place(self) -> Iterator[trio.CancelScope]:
+        """Hold a place for what is done in the block, at most until others wait for it too long."""
+        with trio.CancelScope() as scope:
+            self._under_way[scope] = trio.current_time()
+            try:
+                yield scope
+            finally:
+                self._under_way.pop(scope, None)
 
     def enter(self, host: str, now: float) -> bool:
         """Say whether somebody from `host` may try; if so `leave` must follow."""

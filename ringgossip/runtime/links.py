@@ -120,8 +120,8 @@ class Links:
     async def listen(self, sock: socket.socket) -> None:
         """Accept links for ever."""
         while True:
-            await self._gate.wait_for_room()
             await trio.lowlevel.wait_readable(sock)
+            await self._gate.wait_for_room()
             try:
                 accepted, place = sock.accept()
             except OSError as error:
@@ -137,14 +137,17 @@ class Links:
 
     async def _accept(self, sock: socket.socket, address: Address) -> None:
         welcome = False
-        opened: Greeted | Refused | None
+        opened: Greeted | Refused | None = Refused("it was too slow, and others waited", stranger=False)
         try:
-            if await self._is_lane(sock):
-                opened = await self._accept_lane(sock)
-            else:
-                opened = await self._greeter.greet(sock, server=True)
+            with self._gate.place():
+                if await self._is_lane(sock):
+                    opened = await self._accept_lane(sock)
+                else:
+                    opened = await self._greeter.greet(sock, server=True)
             welcome = not isinstance(opened, Refused)
         finally:
+            if not welcome:
+                sock.close()
             self._gate.leave(address.host, welcome, trio.current_time())
         if opened is None:
             return

@@ -174,10 +174,12 @@ class Peer(PeerVerbs):
         timeout: float = 60.0,
         progress: Progress | None = None,
         revive: bool = True,
+        inside: Path | None = None,
     ) -> Receipt:
         """Publish with any metadata: what `publish` and shared folders do.
 
         Not `revive`: what was withdrawn stays so until its content or metadata change.
+        With `inside`, `source` must lie below that folder, wherever links lead.
         """
         self._still_open()
         kind = normalise_kind(kind)
@@ -188,7 +190,7 @@ class Peer(PeerVerbs):
             await self._check_name(kind, name, source, replace)
             store = self._engine.store
             prepared = await self._engine.crews.publishers.call(
-                lambda: store.prepare(kind, source, name, metadata, progress)
+                lambda: store.prepare(kind, source, name, metadata, progress, inside)
             )
             answer = await self._sign(prepared, deadline, revive)
         if lock.statistics().tasks_waiting == 0 and not lock.locked():

@@ -23,6 +23,7 @@ _LONGEST_HEAD = 16 * 1024
 _LONGEST_BODY = 64 * 1024  # Nobody needs to send one; what is longer is hung up on.
 _REQUEST_SECONDS = 10.0  # From the first byte of a request, or of silence, to its end.
 _SEND_SECONDS = 10.0
+_CONNECTION_SECONDS = 300.0  # Then it may be opened anew: nobody holds a place for ever.
 _READ = 16 * 1024
 
 
@@ -36,6 +37,7 @@ class Page:
 
 
 Pages = Mapping[str, Callable[[], Page]]
+Places = dict[trio.CancelScope, float]  # a place for each connection, and since when it waits for a request
 
 
 def json_page(data: Any, status: int = 200) -> Page:
@@ -61,10 +63,10 @@ async def serving_pages(address: Address, pages: Pages, nursery: trio.Nursery) -
             f"status: cannot listen on {address} ({error.strerror or error}): "
             "end what uses it, or choose another `status:`"
         ) from error
-    free = trio.CapacityLimiter(MOST_CONNECTIONS)
+    places: Places = {}
     scopes = [trio.CancelScope() for _ in listeners]
     for listener, scope in zip(listeners, scopes):
-        nursery.start_soon(_accept, listener, pages, free, scope, nursery)
+        nursery.start_soon(_accept, listener, pages, places, scope, nursery)
     try:
         yield Address(address.host, listeners[0].socket.getsockname()[1])
     finally:
@@ -75,47 +77,51 @@ async def serving_pages(address: Address, pages: Pages, nursery: trio.Nursery) -
 async def _accept(
     listener: trio.SocketListener,
     pages: Pages,
-    free: trio.CapacityLimiter,
+    places: Places,
     scope: trio.CancelScope,
     nursery: trio.Nursery,
 ) -> None:
     async with listener:
         with scope:
             while True:
-                # Beyond the limit others wait in the backlog; a request lasts seconds at most.
-                token = object()
-                await free.acquire_on_behalf_of(token)
                 try:
                     stream = await listener.accept()
                 except OSError:
-                    free.release_on_behalf_of(token)
                     await trio.sleep(0.1)
                     continue
-                except BaseException:
-                    free.release_on_behalf_of(token)
-                    raise
-                nursery.start_soon(_connection, stream, pages, free, token)
+                if len(places) >= MOST_CONNECTIONS:
+                    # Who does nothing for longest makes room: a monitor must get in, whatever others hold.
+                    longest = min(places, key=places.__getitem__)
+                    del places[longest]
+                    longest.cancel()
+                place = trio.CancelScope()
+                places[place] = trio.current_time()
+                nursery.start_soon(_connection, stream, pages, places, place)
 
 
 async def _connection(
-    stream: trio.SocketStream, pages: Pages, free: trio.CapacityLimiter, token: object
+    stream: trio.SocketStream, pages: Pages, places: Places, place: trio.CancelScope
 ) -> None:
+    ends = trio.current_time() + _CONNECTION_SECONDS
     try:
-        async with stream:
-            http = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
-            try:
-                while await _exchange(http, stream, pages):
-                    http.start_next_cycle()
-            except (
-                trio.BrokenResourceError,
-                trio.ClosedResourceError,
-                trio.TooSlowError,
-                h11.LocalProtocolError,
-            ):
-                # It hung up, or reads too slowly.
-                pass
+        with place:
+            async with stream:
+                http = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
+                try:
+                    while await _exchange(http, stream, pages) and trio.current_time() < ends:
+                        http.start_next_cycle()
+                        if place in places:
+                            places[place] = trio.current_time()
+                except (
+                    trio.BrokenResourceError,
+                    trio.ClosedResourceError,
+                    trio.TooSlowError,
+                    h11.LocalProtocolError,
+                ):
+                    # It hung up, or reads too slowly.
+                    pass
     finally:
-        free.release_on_behalf_of(token)
+        places.pop(place, None)
 
 
 async def _exchange(http: h11.Connection, stream: trio.SocketStream, pages: Pages) -> bool:

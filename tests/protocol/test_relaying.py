@@ -130,7 +130,6 @@ def test_what_has_a_link_speaks_for_itself() -> None:
 
 def test_a_word_that_is_not_about_holdings_is_not_taken() -> None:
     alice, bob, _ = three()
-    [word] = bob.hold(record("best.pth"), 1.0)
     body = encode(Interest(bytes(32), True))
     signed = bob.machine._signed(BOB, ALICE, 7, 7, 50, body)
     assert alice.hear(Relayed(BOB, ALICE, 7, 50, body, NOTARIES["bob"].sign(signed)), MIA) == ([], None)

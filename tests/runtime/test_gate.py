@@ -1,8 +1,10 @@
 """Who may knock, and how often? Time is what the test says it is."""
 
 import pytest
+import trio
+import trio.testing
 
-from ringgossip.runtime.gate import MOST_HANDSHAKES, SUSPECT_HANDSHAKES, Gate
+from ringgossip.runtime.gate import LONG_ENOUGH, MOST_HANDSHAKES, SUSPECT_HANDSHAKES, Gate
 
 EVIL, MEMBERS = "198.51.100.1", "203.0.113.7"
 
@@ -50,3 +52,31 @@ def test_many_addresses_of_one_ipv6_network_are_one_source(gate: Gate) -> None:
     let_in = sum(gate.enter(f"2001:db8::{number:x}", now=30.0) for number in range(2, 22))
     assert let_in == SUSPECT_HANDSHAKES
     assert gate.enter("2001:db8:0:1::1", now=30.0)
+
+
+@pytest.mark.trio
+async def test_while_others_wait_whoever_took_long_gives_up_his_place(
+    gate: Gate, autojump_clock: trio.testing.MockClock
+) -> None:
+    cut_off: list[int] = []
+
+    async def silent(number: int, host: str) -> None:
+        assert gate.enter(host, trio.current_time())
+        with gate.place() as scope:
+            await trio.sleep(5)
+        if scope.cancelled_caught:
+            cut_off.append(number)
+        gate.leave(host, False, trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for number in range(MOST_HANDSHAKES):
+            nursery.start_soon(silent, number, f"198.51.100.{number}")
+            await trio.sleep(0.01)
+        before = trio.current_time()
+        await gate.wait_for_room()
+        assert trio.current_time() - before <= LONG_ENOUGH
+        assert cut_off == [0]
+        # Nobody is cut off while nobody waits.
+        await trio.sleep(2)
+        assert cut_off == [0]
+        nursery.cancel_scope.cancel()

@@ -1,6 +1,7 @@
 """Whole peers on loopback: sockets, threads, disks and the real core."""
 
 import os
+import socket
 import sqlite3
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from ringgossip.errors import CredentialsError, OperationFailed, PeerGone, Store
 from ringgossip.events import ArtifactCompleted, EventsMissed, PeerJoined, StrangerRefused
 from ringgossip.identity import Address
 from ringgossip.identity.authority import create_cluster, enroll
+from ringgossip.runtime.links import Links
 from ringgossip.runtime.listening import Listener
 from ringgossip.runtime.opening import open_runtime_peer
 from ringgossip.runtime.peer import Peer
@@ -269,3 +271,23 @@ async def test_a_member_whose_certificate_ends_is_none_any_more_and_its_files_st
 
 def state(peer: Peer, name: str) -> str:
     return next((member.state for member in peer.members() if member.name == name), "unknown")
+
+
+async def test_a_receipt_counts_holders_with_which_no_link_is_possible(config, tmp_path, monkeypatch):
+    listen = Links.listen
+
+    async def only_alice(self: Links, sock: socket.socket) -> None:
+        if self._greeter._credentials.name == "alice":
+            await listen(self, sock)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Links, "listen", only_alice)
+    async with (
+        open_runtime_peer(config("alice"), embedded=False) as alice,
+        open_runtime_peer(config("bob", alice.address), embedded=False) as bob,
+        open_runtime_peer(config("carol", alice.address), embedded=False) as carol,
+    ):
+        await know_each_other(alice, bob, carol)
+        receipt = await bob.publish("models", model(tmp_path), copies=2, timeout=10)
+        assert receipt.holders == ("alice", "carol")
+        assert {link.peer for link in bob._engine.links.all()} == {alice._engine.core.me}

@@ -115,21 +115,31 @@ async def test_a_silent_connection_is_hung_up_on(autojump_clock: trio.testing.Mo
         assert trio.current_time() - before <= 11.0
 
 
-async def test_connections_beyond_the_limit_wait_and_are_then_answered() -> None:
+async def test_whoever_holds_all_places_makes_room_for_one_more() -> None:
     async with served() as address:
-        streams = [await trio.open_tcp_stream(address.host, address.port) for _ in range(MOST_CONNECTIONS)]
-        async with trio.open_nursery() as nursery:
-            answers: list[bytes] = []
+        silent = [await trio.open_tcp_stream(address.host, address.port) for _ in range(MOST_CONNECTIONS)]
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        for _ in range(3):
+            assert b"200 " in await ask(address, get("/health"))
+        # The one that said nothing for longest went, the latest did not.
+        with trio.fail_after(5):
+            assert await silent[0].receive_some(1) == b""
+            await silent[-1].send_all(get("/health"))
+            assert b"200 " in await silent[-1].receive_some(1000)
+        for stream in silent:
+            await stream.aclose()
 
-            async def late() -> None:
-                answers.append(await ask(address, get("/health")))
 
-            nursery.start_soon(late)
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            assert answers == []
-            for stream in streams:
-                await stream.aclose()
-        assert b"200 " in answers[0]
+async def test_whoever_asks_again_and_again_is_not_the_one_who_goes() -> None:
+    async with served() as address:
+        busy = await trio.open_tcp_stream(address.host, address.port)
+        others = []
+        for _ in range(2 * MOST_CONNECTIONS):
+            others.append(await trio.open_tcp_stream(address.host, address.port))
+            await busy.send_all(get("/health"))
+            assert b"200 " in await busy.receive_some(1000)
+        for stream in (busy, *others):
+            await stream.aclose()
 
 
 async def test_a_port_in_use_is_one_line_that_says_what_to_do() -> None:

@@ -9,6 +9,7 @@ Source: design section 7.
 """
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -77,6 +78,9 @@ class Index:
 
         Raises `IndexDamaged`, or `StoreError` when disk or format are in the way.
         """
+        # SQLite gives a WAL the mode of its database: names and metadata are nobody else's business.
+        with contextlib.suppress(OSError):  # SQLite says better what is wrong.
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
             born = _prepare(connection, path, store)

@@ -36,13 +36,15 @@ class Layout:
     def __init__(self, data: Path) -> None:
         try:
             _refuse_what_is_not_ours(data)
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(data)
             self.data = data.resolve(strict=True)
             for name in _FOLDERS:
                 folder = self.data / name
-                folder.mkdir(exist_ok=True)
+                # Replicas may be for others to read, as the umask says; the rest is nobody else's business.
+                folder.mkdir(mode=0o777 if name == "replicas" else 0o700, exist_ok=True)
                 if not stat.S_ISDIR(folder.lstat().st_mode):
                     raise StoreError(f"{folder} is no folder: move it away")
+            sync_folder(self.data)
         except FileExistsError as problem:
             raise StoreError(
                 f"{problem.filename} is no folder: move it away, or choose another `data:`"
@@ -144,6 +146,17 @@ class Layout:
                 path.rename(target)
                 return target
             number += 1
+
+
+def _make_folder(data: Path) -> None:
+    """Make the data folder, private to us, and what is missing above it; a power cut leaves it there."""
+    missing = [data]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for folder in reversed(missing):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700 if folder == data else 0o777, exist_ok=True)
+            sync_folder(folder.parent)
 
 
 def _refuse_what_is_not_ours(data: Path) -> None:

@@ -28,6 +28,7 @@ from ringgossip.errors import ArtifactRefused
 from ringgossip.runtime.storage import ledger
 from ringgossip.runtime.storage.disk import Handle, Signature, clone, remove, sync_folder, trouble
 from ringgossip.runtime.storage.holdings import Holdings
+from ringgossip.runtime.storage.inside import open_inside, place_inside
 from ringgossip.runtime.storage.places import Place, PlaceKind
 from ringgossip.runtime.storage.snapshots import SnapshotHelper
 from ringgossip.runtime.storage.space import Space
@@ -77,8 +78,11 @@ class Publishing:
         name: str,
         metadata: Mapping[str, Scalar],
         progress: Progress | None = None,
+        inside: Path | None = None,
     ) -> Prepared:
         """Check, hash and hold a source; `progress` hears (`snapshot` or `hash`, bytes done, bytes in all).
+
+        Whatever lies at `path`, it must lie below `inside` if that is given.
 
         Raises `UsageError` for a name, `ArtifactRefused` for a torn, growing or damaged file,
         `SnapshotPostponed` for a database that cannot be copied now, `StoreError` for our disk.
@@ -89,9 +93,9 @@ class Publishing:
         path = path.absolute()
         _require_plain_path(path)
         if rules.live:
-            place, row, known, taken = self._snapshot(rules, path, progress)
+            place, row, known, taken = self._snapshot(rules, path, progress, inside)
         else:
-            place, row, known = self._steady(rules, path, progress)
+            place, row, known = self._steady(rules, path, progress, inside)
             taken = (0.0, 0.0)
         with self._lock:
             self._waiting[kind, name, place.root] = _Waiting(place, str(path))
@@ -159,10 +163,11 @@ class Publishing:
     # --- files that nobody writes any more ------------------------------------------------------
 
     def _steady(
-        self, rules: Kind, path: Path, progress: Progress | None
+        self, rules: Kind, path: Path, progress: Progress | None, inside: Path | None
     ) -> tuple[Place, ledger.SourceRow, bool]:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+            fd = os.open(path, flags) if inside is None else open_inside(inside, path, flags)
         except OSError as problem:
             raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
         handle = Handle(fd)
@@ -300,8 +305,9 @@ class Publishing:
     # --- live databases ------------------------------------------------------------------------------
 
     def _snapshot(
-        self, rules: Kind, path: Path, progress: Progress | None
+        self, rules: Kind, path: Path, progress: Progress | None, inside: Path | None
     ) -> tuple[Place, ledger.SourceRow, bool, tuple[float, float]]:
+        lies = _lies_inside(inside, path)
         fingerprint = self.helper.fingerprint(path)
         known = self._known(rules, path, fingerprint)
         if known is not None:
@@ -315,6 +321,9 @@ class Publishing:
         self.space.reserve(str(temporary).encode(), _whole_size(path), temporary)
         try:
             taken = self.helper.snapshot(path, temporary, chunk_size=rules.chunk_size)
+            if _lies_inside(inside, path) != lies:
+                remove(temporary)
+                raise ArtifactRefused(f"{path} was moved while it was read: it is not published")
         finally:
             self.space.release(str(temporary).encode())
         if progress is not None:
@@ -358,6 +367,14 @@ def _require_plain_path(path: Path) -> None:
         raise ArtifactRefused(f"{str(path)!a} is not valid UTF-8: rename it, then publish it") from None
     if "\0" in str(path):
         raise ArtifactRefused(f"{str(path)!a} has a zero byte: no file has such a path")
+
+
+def _lies_inside(inside: Path | None, path: Path) -> tuple[Path, int, int] | None:
+    """Return where a database lies that must lie below `inside`; it is never opened in this process."""
+    try:
+        return None if inside is None else place_inside(inside, path)
+    except OSError as problem:
+        raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
 
 
 def _whole_size(path: Path) -> int:

@@ -161,12 +161,15 @@ class Store:
         name: str,
         metadata: Mapping[str, Scalar] | None = None,
         progress: Progress | None = None,
+        inside: Path | None = None,
     ) -> Prepared:
         """Check and hash a user's file, or take a snapshot of a live database; its bytes are held from now.
 
+        It must lie below `inside`, if that is given, links in it notwithstanding.
+
         Raises `UsageError`, `ArtifactRefused`, `SnapshotPostponed` or `StoreError`.
         """
-        return self._publishing.prepare(kind, path, name, metadata or {}, progress)
+        return self._publishing.prepare(kind, path, name, metadata or {}, progress, inside)
 
     def discard(self, prepared: Prepared) -> None:
         """Let go of a source that nobody signs: refused, or unchanged."""

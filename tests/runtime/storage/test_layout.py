@@ -1,5 +1,7 @@
 """Names from strangers never lead out of the store, whatever else is broken."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,26 @@ def test_what_was_set_aside_before_is_not_overwritten(tmp_path: Path) -> None:
     assert sorted(file.read_bytes() for file in layout.damaged.iterdir()) == [b"\0", b"\1", b"\2"]
     with pytest.raises(StoreError, match="not ours"):
         layout.set_aside(tmp_path)
+
+
+def test_what_is_nobody_elses_business_is_private_and_replicas_follow_the_umask(tmp_path: Path) -> None:
+    data = tmp_path / "made/ringgossip"
+    before = os.umask(0o027)
+    try:
+        Store.open(data).close()
+    finally:
+        os.umask(before)
+    made = (data.parent, *data.parent.glob("**/*"))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made}
+    assert modes["made"] == 0o750
+    assert modes["replicas"] == 0o750
+    private = ("ringgossip", "partial", "published", "snapshots", "damaged")
+    assert {modes[name] for name in private} == {0o700}
+    assert modes["index.db"] == modes["lock"] == 0o600
+
+
+def test_new_folders_are_there_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("ringgossip.runtime.storage.layout.sync_folder", synced.append)
+    Layout(tmp_path / "made/ringgossip")
+    assert synced == [tmp_path, tmp_path / "made", tmp_path / "made/ringgossip"]
