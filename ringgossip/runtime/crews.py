@@ -18,8 +18,8 @@ class Crews:
         self.post = mailbox.post
         cores = os.cpu_count() or 2
         # Reading and proving chunks: hashes release the GIL, so as many as cores, within reason.
-        self.readers = Workers("read", max(2, min(4, cores)), mailbox)
-        self.writers = Workers("write", max(2, min(4, cores)), mailbox)
+        self.readers = Workers("read", max(2, min(4, cores)), mailbox, patient=True)
+        self.writers = Workers("write", max(2, min(4, cores)), mailbox, patient=True)
         self.index = Workers("index", 1, mailbox)
         self.signatures = Workers("verify", 1, mailbox)
         self.copiers = Workers("copy", 2, mailbox)

@@ -73,6 +73,8 @@ log = logging.getLogger("ringgossip")
 
 # Chunks read and about to be sent; those asked for have their own, configured budget.
 _SENDING_BYTES = 32 * 2**20
+# Whole bodies from lanes, not written yet: more would only leave the processor's cache meanwhile.
+_ARRIVING_BYTES = 8 * 2**20
 
 
 class Engine:
@@ -102,7 +104,9 @@ class Engine:
         self._counters: dict[str, int] = {}
         self._mailbox = mailbox
         self._on_event = on_event
-        self._bell = trio.Event()
+        # Until when the timer sleeps; a later deadline is found when it wakes, an earlier one moves it.
+        self._alarm = trio.CancelScope()
+        self._batching = False
         self._stopped = trio.Event()
         self._credentials = credentials
         nonce = secrets.token_bytes(BOOT_NONCE_BYTES)
@@ -128,6 +132,7 @@ class Engine:
             self,
         )
         self.receiving = BufferPool(config.memory.in_flight_bytes)
+        self.arriving = BufferPool(_ARRIVING_BYTES)
         self.sending = BufferPool(_SENDING_BYTES)
         self._disk = DiskEffects(self, store, crews, cluster, SharedDisk(config.shared_folder, store.data))
         self._links: Links | None = None
@@ -153,7 +158,7 @@ class Engine:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled, or until the core says that this peer must not go on."""
         async with trio.open_nursery() as nursery:
-            inbox = Inbox(self, self.store, self.crews.writers, self.receiving)
+            inbox = Inbox(self, self.store, self.crews.writers, self.receiving, self.arriving)
             self._links = Links(
                 self._credentials,
                 self,
@@ -177,16 +182,23 @@ class Engine:
 
     async def _wake(self) -> None:
         while True:
-            self._bell = trio.Event()
-            due = self._core.next_wakeup()
-            with trio.move_on_at(due):
-                await self._bell.wait()
+            self._alarm = trio.CancelScope(deadline=self._core.next_wakeup())
+            with self._alarm:
+                await trio.sleep_forever()
             now = trio.current_time()
-            if now >= due:
+            if now >= self._core.next_wakeup():
                 self.perform(self._core.wake(now))
 
     def _batch(self, deliver: Call) -> None:
+        self._batching = True
         deliver()
+        self._batching = False
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        due = self._core.next_wakeup()
+        if due < self._alarm.deadline:
+            self._alarm.deadline = due
 
     def reload(self, config: PeerConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Let a configuration hold from now on; return what changed, and what waits for a restart."""
@@ -202,10 +214,11 @@ class Engine:
     # --- the board ------------------------------------------------------------------------------
 
     def perform(self, effects: Sequence[Effect]) -> None:
-        """Perform effects in order; the timer looks again when this turn is over."""
+        """Perform effects in order, and move the timer if something is due earlier now."""
         for effect in effects:
             self._perform[type(effect)](effect)
-        self._bell.set()
+        if not self._batching:
+            self._set_alarm()
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter."""

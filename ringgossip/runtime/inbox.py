@@ -10,7 +10,8 @@ from ringgossip.identity import PeerId
 from ringgossip.protocol.core import AcceptBody, DiscardBody, Effect
 from ringgossip.runtime.board import Board
 from ringgossip.runtime.buffers import BufferPool
-from ringgossip.runtime.workers import Workers
+from ringgossip.runtime.sealed import Head
+from ringgossip.runtime.workers import Mailbox, Workers
 
 
 class ChunkWriter(Protocol):
@@ -34,6 +35,7 @@ class Arriving:
 
     accepted: AcceptBody
     buffer: memoryview
+    pool: BufferPool
 
     @property
     def data(self) -> memoryview:
@@ -44,11 +46,20 @@ class Arriving:
 class Inbox:
     """Bodies from all links: asks the core, lends buffers, hands whole bodies to workers."""
 
-    def __init__(self, board: Board, writer: ChunkWriter, workers: Workers, pool: BufferPool) -> None:
+    def __init__(
+        self, board: Board, writer: ChunkWriter, workers: Workers, pool: BufferPool, fast: BufferPool
+    ) -> None:
+        """`fast` is for bodies that come whole, and so soon that few buffers do; `pool` for all others."""
         self._board = board
         self._writer = writer
         self._workers = workers
         self._pool = pool
+        self._fast = fast
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The way back into trio's thread, for the threads of lanes."""
+        return self._workers.mailbox
 
     async def begin(self, peer: PeerId, request: int, index: int, length: int) -> Arriving | None:
         """Ask the core about a body that begins to arrive; None: read it away.
@@ -56,6 +67,10 @@ class Inbox:
         Waits for a free buffer, so that a peer that sends faster than our disk
         writes is slowed down by TCP.
         """
+        accepted = self._ask(peer, request, index, length)
+        return None if accepted is None else Arriving(accepted, await self._pool.take(length), self._pool)
+
+    def _ask(self, peer: PeerId, request: int, index: int, length: int) -> AcceptBody | None:
         effects = self._board.core.body_arrives(peer, request, index, length, trio.current_time())
         accepted = None
         others: list[Effect] = []
@@ -66,17 +81,42 @@ class Inbox:
                 others.append(effect)
         if others:
             self._board.perform(others)
+        return accepted
+
+    def borrow(self, length: int, closed: Callable[[], bool]) -> memoryview | None:
+        """Lend a buffer for a body of which only its head is here, or None once `closed`; in a lane's thread.
+
+        Waits for a free one, as `begin` does. It comes back through `arrived` or `give_back`.
+        """
+        return self._fast.take_blocking(length, closed)
+
+    def give_back(self, buffer: memoryview) -> None:
+        """A buffer is not needed after all; from any thread."""
+        self._fast.give(buffer)
+
+    def arrived(
+        self,
+        peer: PeerId,
+        head: Head,
+        buffer: memoryview,
+        unseal: Callable[[], bool],
+        spoiled: Callable[[], None],
+    ) -> None:
+        """A sealed body is here, in a borrowed buffer: ask the core now whether anybody wants it."""
+        accepted = self._ask(peer, head.request, head.index, head.length)
         if accepted is None:
-            return None
-        return Arriving(accepted, await self._pool.take(length))
+            self._fast.give(buffer)
+        else:
+            self.complete(Arriving(accepted, buffer, self._fast), unseal, spoiled)
 
     def rest(self) -> None:
         """Called now and then: an idle peer is small."""
         self._pool.rest()
+        self._fast.rest()
 
     def abandon(self, arriving: Arriving) -> None:
         """The rest of a body will not come."""
-        self._pool.give(arriving.buffer)
+        arriving.pool.give(arriving.buffer)
 
     def complete(
         self,
@@ -97,7 +137,7 @@ class Inbox:
             return self._writer.verify_and_write(body.root, body.index, view, body.hash)
 
         def proven(good: bool) -> None:
-            self._pool.give(arriving.buffer)
+            arriving.pool.give(arriving.buffer)
             core, now = self._board.core, trio.current_time()
             if good:
                 effects = core.chunk_stored(body.peer, body.request, body.root, body.index, body.length, now)
@@ -107,7 +147,7 @@ class Inbox:
             self._board.perform(effects)
 
         def failed(error: Exception) -> None:
-            self._pool.give(arriving.buffer)
+            arriving.pool.give(arriving.buffer)
             if isinstance(error, _Spoiled):
                 spoiled()
                 return

@@ -8,6 +8,7 @@ At most one body is under way in each direction.
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
@@ -21,6 +22,7 @@ from ringgossip.runtime.inbox import Arriving, Inbox
 from ringgossip.runtime.lane import LEAST_RATE, Lane
 from ringgossip.runtime.outbox import Body, Outbox
 from ringgossip.runtime.rates import SMALLEST_PIECE, Meter
+from ringgossip.runtime.sealed import Head
 from ringgossip.runtime.tls import TlsStream, limit_unsent
 from ringgossip.wire.codec import UnknownMessage, decode, encode
 from ringgossip.wire.frames import FrameReader, pack_frame
@@ -36,6 +38,8 @@ PATIENCE = 30.0
 _BATCH = 64 * 1024  # control bytes joined for one call of OpenSSL
 _MOST_UNSENT = 256 * 1024
 _FLUSH = 1.0  # seconds that a closed link has to send what is queued
+
+Unseal = Callable[[], bool]
 
 
 class Link:
@@ -116,8 +120,6 @@ class Link:
     def wake_sender(self) -> None:
         """There may be something to send."""
         self._bell.set()
-        if self._lane is not None:
-            self._lane.wake()
 
     def close(self, reason: str) -> None:
         """End it after what is queued was sent, or after a second."""
@@ -173,14 +175,17 @@ class Link:
     async def _guarded(self, work: Callable[[], Awaitable[str]]) -> None:
         try:
             reason = await work()
-        except PeerMisbehaved as error:
-            reason = str(error)
-            self._board.perform(self._board.core.misbehaved(self.peer, reason, trio.current_time()))
-        except ssl.SSLError as error:
-            reason = f"TLS failed: {why_refused(error)}"
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (PeerMisbehaved, OSError) as error:
+            reason = self._explain(error)
         self.break_off(reason)
+
+    def _explain(self, error: PeerMisbehaved | OSError) -> str:
+        if isinstance(error, ssl.SSLError):
+            return f"TLS failed: {why_refused(error)}"
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        self._board.perform(self._board.core.misbehaved(self.peer, str(error), trio.current_time()))
+        return str(error)
 
     # --- the lane for bodies --------------------------------------------------------------
 
@@ -196,12 +201,14 @@ class Link:
         """Send bodies over a lane from now on; False if that is too late."""
         if self.ended or self._lane is not None or self._nursery is None or self.outbox is None:
             return False
-        outbox = self.outbox
-        self._lane = lane
-        outbox.sealer = lane.sealer
-        self._nursery.start_soon(self._guarded, lambda: lane.send(self, outbox))
-        self._nursery.start_soon(self._guarded, lambda: lane.receive(self))
+        self._lane = self.outbox.lane = lane
+        lane.start(self)
         return True
+
+    def lane_ended(self, ending: str | PeerMisbehaved | OSError) -> None:
+        """Its lane is over, and so is the link."""
+        if self.end_reason is None:
+            self.break_off(ending if isinstance(ending, str) else self._explain(ending))
 
     def place(self) -> tuple[str, int]:
         """Return where the other side of this connection is."""
@@ -238,7 +245,7 @@ class Link:
         self._sent_at = trio.current_time()
 
     def _next_body(self) -> bool:
-        body = self.outbox.take(sealed=False) if self.outbox is not None else None
+        body = self.outbox.take() if self.outbox is not None else None
         if body is None:
             return False
         now = trio.current_time()
@@ -254,18 +261,36 @@ class Link:
         """A body could not be read."""
         assert self.outbox is not None
         self.outbox.finished(body)
+        if self.end_reason is not None:
+            return
         reason, now = body.problem or "", trio.current_time()
         self._board.perform(
             self._board.core.chunk_unreadable(self.peer, body.request, body.root, body.index, reason, now)
         )
 
-    def sent(self, body: Body) -> None:
+    def sent(self, body: Body, began: float, ended: float) -> None:
         """A body left on the lane."""
+        assert self.outbox is not None
+        self.outbox.finished(body)
+        if self.end_reason is not None:
+            return
+        self.sending.begin(began)
+        self.sending.moved(body.length, ended)
         now = trio.current_time()
-        self.sending.moved(body.length, now)
         self._board.perform(
             self._board.core.chunk_sent(self.peer, body.request, body.index, body.length, now)
         )
+
+    def received(self, head: Head, buffer: memoryview, began: float, ended: float, unseal: Unseal) -> None:
+        """A body came on the lane, into a borrowed buffer."""
+        if self.end_reason is not None:
+            self._inbox.give_back(buffer)
+            return
+        self.receiving.begin(began)
+        self.receiving.moved(head.length, ended)
+        # As with TLS: what was damaged on the way ends the link, and accuses nobody.
+        spoiled = partial(self.break_off, "a chunk was damaged on its way")
+        self._inbox.arrived(self.peer, head, buffer, unseal, spoiled)
 
     async def _send_piece(self, body: Body) -> None:
         size = min(self.sending.piece(), body.length - self._offset)

@@ -1,7 +1,8 @@
-"""Which bodies wait to leave on one link? Granted chunks, read one ahead by worker threads.
+"""Which bodies wait to leave on one link? Granted chunks, read ahead by worker threads.
 
 The core grants few chunks at a time (design, section 3), so this queue is
-short. While one body is being sent the next is read; more would only hold memory.
+short. While some bodies are being sent the next are read; more would only hold
+memory. What is sealed goes from the thread that sealed it straight to the lane.
 """
 
 from collections import deque
@@ -14,7 +15,9 @@ from ringgossip.runtime.buffers import BufferPool
 from ringgossip.runtime.sealed import TAG_BYTES, BodySealer
 from ringgossip.runtime.workers import Workers
 
-_AHEAD = 4  # What is read and sealed while one is sent: each waits for a thread, and threads for each other.
+# What is read and sealed while others are sent: each waits for a thread, and threads for each other.
+_AHEAD = 4
+_AHEAD_BYTES = 8 * 2**20  # ... and small ones are told of as sent several at a time.
 
 
 class ChunkReader(Protocol):
@@ -36,18 +39,24 @@ class Body:
     buffer: memoryview | None = None
     ready: bool = False
     problem: str | None = None
-    head: bytes | None = None  # if it is sealed, what comes before it
+    counter: int = -1  # its place among the sealed bodies of a lane
 
     @property
     def data(self) -> memoryview:
         """The bytes to send."""
         assert self.buffer is not None
-        return self.buffer[: self.length + (TAG_BYTES if self.sealed else 0)]
+        return self.buffer[: self.length + (TAG_BYTES if self.counter >= 0 else 0)]
+
+
+class SealedWay(Protocol):
+    """A lane, as its outbox sees it."""
 
     @property
-    def sealed(self) -> bool:
-        """Whether it goes over a lane."""
-        return self.head is not None
+    def sealer(self) -> BodySealer: ...
+
+    def post(self, body: Body) -> None:
+        """Send a body, or tell its problem, when all before it have left; from any thread."""
+        ...
 
 
 class Outbox:
@@ -56,89 +65,104 @@ class Outbox:
     def __init__(
         self, reader: ChunkReader, workers: Workers, pool: BufferPool, changed: Callable[[], None]
     ) -> None:
-        """`changed` is called when the first body became ready."""
+        """`changed` is called when the first body that is not for a lane became ready."""
         self._reader = reader
         self._workers = workers
         self._pool = pool
         self._changed = changed
         self._waiting: deque[SendChunk] = deque()
-        self._ahead: deque[Body] = deque()
+        self._ahead: deque[Body] = deque()  # those for the link itself
+        self._under_way = self._bytes_under_way = 0
         self._closed = False
         # Once there is a lane, what is read from then on is sealed for it.
-        self.sealer: BodySealer | None = None
+        self.lane: SealedWay | None = None
 
     def __bool__(self) -> bool:
-        return bool(self._ahead or self._waiting)
+        return bool(self._under_way or self._waiting)
 
     def add(self, chunk: SendChunk) -> None:
         """Queue a granted chunk."""
         self._waiting.append(chunk)
         self._read_ahead()
 
-    def take(self, sealed: bool) -> Body | None:
-        """Return the next body that is read, or failed, if it is `sealed` so; `finished` must follow."""
-        if not self._ahead or not self._ahead[0].ready or self._ahead[0].sealed != sealed:
+    def take(self) -> Body | None:
+        """Return the next body for the link itself that is read, or failed; `finished` must follow."""
+        if not self._ahead or not self._ahead[0].ready:
             return None
-        body = self._ahead.popleft()
-        if self._ahead and self._ahead[0].ready and self._ahead[0].sealed != sealed:
-            # The next one is for whoever sends the other sort, and nothing else would say so.
-            self._changed()
-        return body
+        return self._ahead.popleft()
 
     def finished(self, body: Body) -> None:
         """Give the buffer of a body back, and read on."""
-        if body.buffer is not None:
-            self._pool.give(body.buffer)
-            body.buffer = None
+        if body.buffer is None:
+            return
+        self._pool.give(body.buffer)
+        body.buffer = None
+        self._under_way -= 1
+        self._bytes_under_way -= body.length
         self._read_ahead()
 
     def close(self) -> None:
-        """Let go of everything; reads under way return their buffers when they end."""
+        """Let go of everything; reads under way, and the lane, return their buffers when they end."""
         self._closed = True
         self._waiting.clear()
         for body in self._ahead:
-            if body.ready and body.buffer is not None:
-                self._pool.give(body.buffer)
-                body.buffer = None
+            if body.ready:
+                self.finished(body)
         self._ahead.clear()
 
     def _read_ahead(self) -> None:
-        while self._waiting and len(self._ahead) < _AHEAD and not self._closed:
+        while (
+            self._waiting
+            and (self._under_way < _AHEAD or self._bytes_under_way < _AHEAD_BYTES)
+            and not self._closed
+        ):
             chunk = self._waiting.popleft()
             body = Body(chunk.request, chunk.root, chunk.index, chunk.length)
-            self._ahead.append(body)
+            self._under_way += 1
+            self._bytes_under_way += chunk.length
+            if self.lane is None:
+                self._ahead.append(body)
+            else:
+                # In this order they leave, so in this order they are counted.
+                body.counter = self.lane.sealer.reserve()
             self._pool.take_later(chunk.length, lambda buffer, body=body: self._read(body, buffer))  # type: ignore[misc]
 
     def _read(self, body: Body, buffer: memoryview) -> bool:
         if self._closed:
             return False
         body.buffer = buffer
-        view, sealer = body.data, self.sealer
-        if sealer is not None:
-            # In this order they leave, so in this order they are counted.
-            counter = sealer.reserve()
-            body.head = sealer.head(counter, body.request, body.index, body.length)
+        view, lane = body.data, self.lane
+        if body.counter < 0 or lane is None:
+            self._workers.submit(
+                lambda: self._reader.read_chunk(body.root, body.index, view),
+                lambda chunk: self._was_read(body, _shortage(chunk, body)),
+                lambda error: self._was_read(body, _said(error)),
+            )
+            return True
 
-        def read() -> memoryview:
-            chunk = self._reader.read_chunk(body.root, body.index, view)
-            if sealer is not None and len(chunk) == body.length:
-                sealer.seal(counter, body.data)
-            return chunk
+        def read_and_seal() -> None:
+            try:
+                body.problem = _shortage(self._reader.read_chunk(body.root, body.index, view), body)
+                if body.problem is None:
+                    lane.sealer.seal(body.counter, body.data)
+            except Exception as error:
+                body.problem = _said(error)
+            lane.post(body)
 
-        self._workers.submit(
-            read,
-            lambda chunk: self._was_read(
-                body, None if len(chunk) == body.length else f"has {len(chunk)} bytes, not {body.length}"
-            ),
-            lambda error: self._was_read(body, str(error) or type(error).__name__),
-        )
+        self._workers.run(read_and_seal)
         return True
 
     def _was_read(self, body: Body, problem: str | None) -> None:
         body.ready, body.problem = True, problem
         if self._closed:
-            if body.buffer is not None:
-                self._pool.give(body.buffer)
-                body.buffer = None
+            self.finished(body)
         elif self._ahead and self._ahead[0] is body:
             self._changed()
+
+
+def _shortage(chunk: memoryview, body: Body) -> str | None:
+    return None if len(chunk) == body.length else f"has {len(chunk)} bytes, not {body.length}"
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -2,7 +2,8 @@
 
 Long-lived threads take jobs from queues. Results come back through one mailbox
 that wakes trio once for as many results as there are: a wake-up per chunk costs
-more than hashing the chunk (targets, section 1).
+more than hashing the chunk (targets, section 1). What comes in numbers says so,
+and waits a moment for more of its kind.
 """
 
 import queue
@@ -18,6 +19,9 @@ from ringgossip.errors import PeerGone
 T = TypeVar("T")
 Call = Callable[[], None]
 
+# How long what is posted for later waits at most: half of what links are given to do ahead.
+PAUSE = 0.010
+
 
 class Mailbox:
     """Calls that threads want made in trio's thread, in the order in which they were posted."""
@@ -26,17 +30,29 @@ class Mailbox:
         self._token = trio.lowlevel.current_trio_token()
         self._calls: deque[Call] = deque()
         self._ringing = False
+        self._patient = False  # something was posted for later, so more of it is likely
+        self._pausing = False
         self._bell = trio.Event()
 
     def post(self, call: Call) -> None:
         """Have `call` made soon; from any thread. Dropped when trio has ended."""
         self._calls.append(call)
         if not self._ringing:
-            self._ringing = True
-            try:
-                self._token.run_sync_soon(self._ring)
-            except trio.RunFinishedError:
-                self._calls.clear()
+            self._wake()
+
+    def post_later(self, call: Call) -> None:
+        """Have `call` made soon, or in `PAUSE` if others of its kind were made just now; from any thread."""
+        self._patient = True
+        self._calls.append(call)
+        if not self._ringing and not self._pausing:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._ringing = True
+        try:
+            self._token.run_sync_soon(self._ring)
+        except trio.RunFinishedError:
+            self._calls.clear()
 
     def _ring(self) -> None:
         self._bell.set()
@@ -47,8 +63,16 @@ class Mailbox:
             await self._bell.wait()
             self._bell = trio.Event()
             # Before the calls are taken: whoever posts from now on rings again.
+            self._pausing, self._patient = self._patient, False
             self._ringing = False
             around(self.deliver)
+            if self._pausing:
+                with trio.CancelScope(deadline=trio.current_time() + PAUSE):
+                    await self._bell.wait()
+                # In this order: who saw a pause has posted before we look.
+                self._pausing = False
+                if self._calls:
+                    self._bell.set()
 
     def deliver(self) -> None:
         """Make all calls that are there now, but none that these cause to be posted."""
@@ -59,10 +83,12 @@ class Mailbox:
 class Workers:
     """Threads that share one queue. Started when first needed, at most `threads`."""
 
-    def __init__(self, name: str, threads: int, mailbox: Mailbox) -> None:
+    def __init__(self, name: str, threads: int, mailbox: Mailbox, *, patient: bool = False) -> None:
+        """`patient`: results come in numbers, and none is waited for."""
         self._name = name
         self._most = threads
-        self._mailbox = mailbox
+        self.mailbox = mailbox
+        self._post = mailbox.post_later if patient else mailbox.post
         self._jobs: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._waiting = 0  # jobs that were submitted and are not done; touched in trio's thread only
@@ -90,11 +116,19 @@ class Workers:
             try:
                 result = job()
             except Exception as error:
-                self._mailbox.post(lambda error=error: self._finish(failed, error))  # type: ignore[misc]
+                self._post(lambda error=error: self._finish(failed, error))  # type: ignore[misc]
             else:
-                self._mailbox.post(lambda: self._finish(done, result))
+                self._post(lambda: self._finish(done, result))
 
         self._jobs.put(work)
+
+    def run(self, job: Call) -> None:
+        """Run `job`, which must not raise, in a thread; it tells itself what came of it."""
+        if self._closed:
+            return
+        if len(self._threads) < self._most:
+            self._start_thread()
+        self._jobs.put(job)
 
     async def call(self, job: Callable[[], T]) -> T:
         """Run `job` in a thread and return its result or raise its error.

@@ -158,7 +158,7 @@ class Node:
         self.resolver = Resolver(self.workers)
         self.ports = open_ports(listen)
         self.receiving, self.sending = BufferPool(8 << 20), BufferPool(8 << 20)
-        inbox = Inbox(self, self.chunks, self.workers, self.receiving)
+        inbox = Inbox(self, self.chunks, self.workers, self.receiving, self.receiving)
         self.links = Links(
             self.credentials, self, self.resolver, inbox, self.chunks, self.workers, self.sending, nursery
         )

@@ -85,23 +85,40 @@ async def test_a_fast_link_gets_a_lane_and_bodies_go_both_ways(nodes, monkeypatc
         assert alice.sending.used == bob.receiving.used == 0
 
 
+class Way:
+    """A lane that only writes down what it is to send."""
+
+    def __init__(self) -> None:
+        self.sealer = BodySealer(KEY)
+        self.posted = []
+
+    def post(self, body) -> None:
+        self.posted.append(body)
+
+
 @pytest.mark.trio
-async def test_a_lane_that_opens_between_two_bodies_is_told_of_the_second(nodes) -> None:
+async def test_bodies_before_a_lane_go_over_the_link_and_later_ones_over_the_lane(nodes) -> None:
     async with open_node(nodes.alice) as alice:
-        wakes = []
-        outbox = Outbox(alice.chunks, alice.workers, alice.sending, lambda: wakes.append(1))
+        ready, way = trio.Event(), Way()
+        outbox = Outbox(alice.chunks, alice.workers, alice.sending, ready.set)
         alice.chunks.chunks = {0: b"plain", 1: b"sealed"}
         outbox.add(SendChunk(alice.peer_id, 1, bytes(32), 0, 5))
-        outbox.sealer = BodySealer(KEY)
-        outbox.add(SendChunk(alice.peer_id, 1, bytes(32), 1, 6))
+        outbox.lane = way
+        for index in (1, 2):
+            outbox.add(SendChunk(alice.peer_id, 1, bytes(32), index, 6))
         with trio.fail_after(5):
-            while not all(body.ready for body in outbox._ahead):
+            await ready.wait()
+            while len(way.posted) < 2:
                 await trio.sleep(0.001)
-        assert outbox.take(sealed=True) is None
-        wakes.clear()
-        assert outbox.take(sealed=False).index == 0
-        assert wakes
-        assert outbox.take(sealed=True).index == 1
+        plain = outbox.take()
+        assert (plain.index, outbox.take()) == (0, None)
+        sealed, absent = sorted(way.posted, key=lambda body: body.counter)
+        assert (sealed.index, sealed.problem, len(sealed.data)) == (1, None, 6 + TAG_BYTES)
+        assert (absent.index, absent.problem) == (2, "chunk 2 is not here")
+        outbox.close()
+        for body in (plain, sealed, absent):
+            outbox.finished(body)
+        assert alice.sending.used == 0 and not outbox
 
 
 @pytest.mark.trio

@@ -13,7 +13,7 @@ from ringgossip.runtime.gate import FAILURES, MOST_HANDSHAKES, Gate
 from ringgossip.runtime.ports import open_ports
 from ringgossip.runtime.rates import LARGEST_PIECE, SMALLEST_PIECE, Meter
 from ringgossip.runtime.resolving import MOST_WAITING, Resolver
-from ringgossip.runtime.workers import Mailbox, Workers
+from ringgossip.runtime.workers import PAUSE, Mailbox, Workers
 
 
 @pytest.fixture
@@ -41,6 +41,51 @@ async def test_results_come_back_in_trios_thread_and_in_order(mailbox) -> None:
     assert workers.waiting == 0
     workers.close()
     assert workers.join(2.0)
+
+
+@pytest.mark.trio
+async def test_what_comes_in_numbers_waits_for_more_of_its_kind_but_for_nothing_urgent(
+    mailbox, mock_clock
+) -> None:
+    made = []
+    mailbox.post_later(lambda: made.append("first"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert made == ["first"]
+    mailbox.post_later(lambda: made.append("second"))
+    mailbox.post_later(lambda: made.append("third"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert made == ["first"]
+    mock_clock.jump(PAUSE)
+    await trio.testing.wait_all_tasks_blocked()
+    assert made == ["first", "second", "third"]
+    mailbox.post_later(lambda: made.append("fourth"))
+    mailbox.post(lambda: made.append("urgent"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert made[3:] == ["fourth", "urgent"]
+
+
+@pytest.mark.trio
+async def test_a_thread_waits_in_line_for_a_buffer_or_until_it_is_no_longer_wanted() -> None:
+    pool = BufferPool(256 * 1024 + SPARE_BYTES)
+    first = pool.try_take(200_000)
+    closed = threading.Event()
+
+    def borrow() -> memoryview | None:
+        return pool.take_blocking(200_000, closed.is_set)
+
+    got = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: trio.to_thread.run_sync(lambda: got.append(borrow())))
+        with trio.fail_after(5):
+            while not pool._line:
+                await trio.sleep(0.001)
+        assert got == []
+        pool.give(first)
+    assert [len(buffer) for buffer in got] == [256 * 1024 + SPARE_BYTES]
+    closed.set()
+    assert await trio.to_thread.run_sync(borrow) is None
+    pool.give(got[0])
+    assert pool.used == 0
 
 
 @pytest.mark.trio
