@@ -200,7 +200,7 @@ class Asking:
         settings = self._settings
         chunk_size = pull.record.chunk_size
         window = source.window(chunk_size, settings.window_seconds, settings.largest_window)
-        if source.outstanding >= window:
+        if source.outstanding >= window and self._owed_first(source, pull) >= window:
             return []
         limit = self._limit(chunk_size, window, now)
         if not limit:
@@ -219,6 +219,14 @@ class Asking:
         if not indices and not source.outstanding:
             indices = self._overdue(pull, source, holding, limit, now)
         return indices
+
+    def _owed_first(self, source: Source, pull: Pull) -> int:
+        """Return the bytes that this source owes us and that are as urgent: it sends what is urgent first."""
+        return sum(
+            sum(ask.waiting.values())
+            for ask in source.asks.values()
+            if (other := self._pulls.get(ask.root)) is None or other.rank <= pull.rank
+        )
 
     def _limit(self, chunk_size: int, window: int, now: float) -> int:
         """Return how many chunks the next request may name."""

@@ -24,6 +24,7 @@ class Row:
     outcome: str = ""
     detail: str = ""
     trouble: str = ""  # what hindered it so far
+    accepted: bool = False  # the target said that it pulls, and remembers it itself
 
 
 @dataclass(slots=True, eq=False)

@@ -10,7 +10,6 @@ Source: field notes, section 1 (sync request, sync response); incident 15
 """
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from ringgossip.content.record import Record
 from ringgossip.events import ArtifactRejected, DataSyncStarted, Event, TransferStalled
@@ -30,6 +29,7 @@ from ringgossip.protocol.answers import (
 from ringgossip.protocol.core import LINK, NEVER, Effect, NeedLink, Notice, Send, SyncAnswered, Tell
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.receipts import entries_of, entry_of, version_of
+from ringgossip.protocol.request_scene import Scene
 from ringgossip.protocol.request_words import (
     Request,
     Row,
@@ -46,62 +46,6 @@ Out = list[Effect | Notice]
 _LISTING = 5.0  # seconds that a source has to say what it holds; then its own publications must do
 _MOST_ROWS = 200_000  # of all requests together
 _IN_ONE_OFFER = 500
-
-
-class Scene(Protocol):
-    """What a request must know of everything else; the switchboard does."""
-
-    @property
-    def me(self) -> PeerId: ...
-
-    @property
-    def name(self) -> str: ...
-
-    def name_of(self, peer: PeerId) -> str: ...
-
-    def node(self, name: str) -> PeerId | None:
-        """Return who owns a name."""
-        ...
-
-    def reachable(self) -> tuple[PeerId, ...]:
-        """Return who is alive or suspect, ourselves included."""
-        ...
-
-    def linked(self, peer: PeerId) -> bool: ...
-
-    def eligible(self, peer: PeerId, record: Record) -> str:
-        """Return the code of the rule by which `peer` does not receive this; empty: it may."""
-        ...
-
-    def ephemeral(self, node: str) -> bool: ...
-
-    def records(self, kind: str) -> Iterable[Record]:
-        """Return what is listed of a kind."""
-        ...
-
-    def record_of(self, key_hash: bytes) -> Record | None:
-        """Return the newest record of the artifact with this key hash."""
-        ...
-
-    def unlisted(self, record: Record) -> str: ...
-
-    def holders_of(self, record: Record) -> list[PeerId]:
-        """Return who holds this or a later version, ourselves included."""
-        ...
-
-    def sources_of(self, record: Record) -> list[PeerId]:
-        """Return who may be asked for it: its holders and its origin."""
-        ...
-
-    def keep(self, record: Record, target: PeerId, priority: int) -> Out:
-        """Offer it to a target that is not linked as soon as it is, also after a restart."""
-        ...
-
-    def ask_here(
-        self, record: Record, priority: int, limit: TokenBucket | None, now: float
-    ) -> tuple[str, Out]:
-        """Pull it here because somebody asks; return `present`, a rule's code, or nothing, and effects."""
-        ...
 
 
 class Requests:
@@ -320,8 +264,11 @@ class Requests:
         """A target said what it thinks of an offer."""
         outcome, detail = outcome_of(code)
         touched: dict[Request, None] = {}
-        for entry in entries_of(entries) if outcome else ():
+        for entry in entries_of(entries):
             for request, row in list(self._waiting.get((entry[:32], peer), ())):
+                if not outcome:
+                    row.accepted = True
+                    continue
                 self._close(request, row, outcome, detail)
                 touched[request] = None
         return [effect for request in touched for effect in self._close_if_done(request, now)]
@@ -381,15 +328,18 @@ class Requests:
             if request.listing and now >= request.list_until:
                 out += self._begin_pull(request, (), now)
             if now >= request.deadline:
-                self._give_up(request)
+                out += self._give_up(request)
             out += self._close_if_done(request, now)
         return out
 
-    def _give_up(self, request: Request) -> None:
+    def _give_up(self, request: Request) -> Out:
         reachable = self._scene.reachable()
+        out: Out = []
         for row in request.rows:
             if row.outcome:
                 continue
+            if row.target != self._scene.me and not row.accepted:
+                out += self._scene.keep(row.record, row.target, request.priority)
             if not any(source in reachable for source in self._scene.sources_of(row.record)):
                 self._close(request, row, NO_HOLDER)
             elif row.trouble:
@@ -401,6 +351,7 @@ class Requests:
             request.errors.append(f"{len(request.awaited)} records of {source} did not come")
             request.awaited.clear()
         request.listing.clear()
+        return out
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""

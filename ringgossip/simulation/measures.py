@@ -5,6 +5,7 @@ from math import fsum
 from typing import TYPE_CHECKING
 
 from ringgossip.simulation.recording import History
+from ringgossip.simulation.users import measured
 
 if TYPE_CHECKING:
     from ringgossip.simulation.checks_members import MemberChecks
@@ -58,6 +59,7 @@ def measure(
 ) -> dict[str, float]:
     """Return everything `promises.MEASURES` names that this run has."""
     times = copy_times(world, history)
+    asked = measured(world, times)
     seconds = sorted(taken for copies in times.values() for _, taken in copies)
     chunk_bytes = sum(history.flows.values())
     origins = {(publication.peer, publication.key.text) for publication in world.publications.values()}
@@ -75,6 +77,7 @@ def measure(
         "false_deaths": members.false_deaths,
         "copies": len(seconds),
         "copies_lost_with_machines": _lost(world),
+        **asked,
     }
     if "L1" in took and "L2" in took:
         found["settle_seconds"] = max(took["L1"], took["L2"])

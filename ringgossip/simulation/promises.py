@@ -61,5 +61,11 @@ MEASURES = {
     "copy_seconds_90": "nine of ten copies were there by then",
     "copy_seconds_last": "the slowest copy",
     "bound_ratio": "the slowest spread, over the least time the lines allow",
+    "syncs_failed": "calls of sync that did not bring everything where it should be",
+    "sync_seconds_urgent": "the slowest call of sync of high or critical priority",
+    "asked_missing": "what a sync asked for by name and its target does not hold in the end",
+    "errands_left": "what absent nodes are still to be told to pull",
+    "pulls_at_a_time": "the most artifacts that one peer was pulling at the same time",
+    "training_ratio": "time to copy at peers that train, over that of the others: medians",
     "copies_lost_with_machines": "publications of which no copy was left when their machine went",
 }

@@ -15,6 +15,7 @@ from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.latency import Regions
 from ringgossip.simulation.network import Weather
 from ringgossip.simulation.plans import PlanError, build, peer_number
+from ringgossip.simulation.users import Sync, Told
 from ringgossip.simulation.world import PeerSpec
 
 Who = int | str | tuple[int | str, ...] | Mapping[str, str]  # a peer, several, "all", or {role: ...}
@@ -85,7 +86,7 @@ class Retire:
     at: float = 10.0
 
 
-Task = Publish | Train | Terminate | Withdraw | Retire
+Task = Publish | Train | Terminate | Withdraw | Retire | Sync | Told
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ PEER: dict[str, check.Check] = {
     "name": _name, "count": check.whole(1, 10_000), "role": check.one_of(ROLES), "ephemeral": check.truth,
     "provider": check.text, "storage_group": check.text, "accepts": check.truth, "udp_blocked": check.truth,
     "up": check.rate, "down": check.rate, "want": check.kinds, "receive": check.kinds,
-    "region": check.text,
+    "region": check.text, "max_concurrent": check.whole(1, 1000), "send_limit": check.rate,
     "version": check.one_of(DIALECTS), "stranger": check.truth, "certified": check.truth,
     "disk_capacity": check.size, "disk_sync": _TIME, "disk_rate": check.rate,
 }  # fmt: skip

@@ -32,6 +32,7 @@ from ringgossip.simulation.scenario import (
 )
 from ringgossip.simulation.scenario_peers import PEER, cluster_groups, group_of
 from ringgossip.simulation.swarm import MAKERS
+from ringgossip.simulation.users import ASKED, named_by
 
 _Table = Mapping[str, check.Check]
 
@@ -66,10 +67,11 @@ TASKS: dict[str, tuple[type, _Table]] = {
         "by": check.who, "kind": check.kind, "name": check.text, "at": _TIME, "spread": _TIME,
     }),
     "retire": (Retire, {"peers": check.who, "by": check.who, "at": _TIME}),
+    **ASKED,
 }  # fmt: skip
 _NEEDS = {
     "publish": ("by",), "train": ("peers",), "terminate": ("peers",), "withdraw": ("by",),
-    "retire": ("peers",),
+    "retire": ("peers",), **dict.fromkeys(ASKED, ("peers",)),
 }  # fmt: skip
 SWARM: _Table = {
     "kinds": check.several_of(MAKERS), "most": check.whole(1, 1000), "start": _TIME, "end": _TIME,
@@ -253,12 +255,13 @@ class _Reader:
     def _fits(self, story: Story, tasks: list[tuple[KeyPath, Task]]) -> None:
         late = f"after the safety phase of {story.safety:g} s"
         for path, task in tasks:
-            key = "by" if isinstance(task, Publish | Withdraw) else "peers"
-            try:
-                if not story.peers_of(getattr(task, key)):
-                    self._problem((*path, key), "names nobody in this story")
-            except ValueError as error:
-                self._problem((*path, key), str(error))
+            for key in ("by" if isinstance(task, Publish | Withdraw) else "peers", *named_by(task)):
+                try:
+                    who = getattr(task, key)
+                    if who is not None and not story.peers_of(who):
+                        self._problem((*path, key), "names nobody in this story")
+                except ValueError as error:
+                    self._problem((*path, key), str(error))
             if task.at >= story.safety:
                 self._problem((*path, "at"), f"{task.at:g} s is {late}")
         for number, planned in enumerate(story.planned):

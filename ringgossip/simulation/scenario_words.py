@@ -90,6 +90,11 @@ def kind(value: Any) -> str:
     return plural_kind(text(value))
 
 
+def kind_or_all(value: Any) -> str:
+    """Check for a kind, or all of them."""
+    return "all" if value == "all" else kind(value)
+
+
 def kinds(value: Any) -> tuple[str, ...]:
     """Check for a list of kinds."""
     if value == "all":

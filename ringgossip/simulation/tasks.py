@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ringgossip.content.record import ArtifactKey
 from ringgossip.simulation.kernel import VERB
 from ringgossip.simulation.scenario import Publish, Retire, Story, Terminate, Train, Withdraw
+from ringgossip.simulation.users import Sync, Told, ask
 
 if TYPE_CHECKING:
     from ringgossip.simulation.world import World
@@ -22,6 +23,8 @@ def schedule(story: Story, world: "World") -> None:
             case Train():
                 for index in story.peers_of(task.peers):
                     _train(world, task, index)
+            case Sync() | Told():
+                ask(story, world, task)
             case Terminate():
                 for index in story.peers_of(task.peers):
                     _terminate(world, task, index, generator)

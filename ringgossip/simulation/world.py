@@ -38,6 +38,7 @@ from ringgossip.simulation.links import Links, Presence
 from ringgossip.simulation.network import Network, Weather
 from ringgossip.simulation.node import Node, Shared
 from ringgossip.simulation.notary import Authority, FakeNotary
+from ringgossip.simulation.users import Asked
 from ringgossip.simulation.wire import Wire
 
 _LAST_WORDS = 0.3  # seconds a leaving peer gets to be heard
@@ -72,6 +73,8 @@ class PeerSpec:
     down: float | None = None
     disk: DiskTimes = field(default_factory=DiskTimes)
     rules: RuleSettings = field(default_factory=RuleSettings)
+    max_concurrent: int | None = None  # artifacts pulled at a time
+    send_limit: float | None = None  # by its configuration, in bytes a second; `up` is its line
     version: str = "current"  # of the software: current, older or newer
     stranger: bool = False  # Has a certificate of another authority, and another gossip key.
     certificate_life: float | None = None  # Seconds after which its certificate has expired.
@@ -136,6 +139,8 @@ class World:
         self._last_boot: list[int] = []
         self.gone: dict[int, None] = {}  # Machines that no fault brings back.
         self.fault_log: list[FaultSpan] = []
+        self.asked = Asked()
+        self.asked.watch(self)
         for spec in specs:
             self._add(spec)
         self._seeds = tuple(self.nodes[i].home for i in seeds if i < len(self.nodes))
@@ -195,13 +200,21 @@ class World:
             notary=node.notary,
             facts=self._facts_of(node.index),
             seeds=self._seeds,
-            settings=replace(self.settings, rules=spec.rules),
+            settings=self._settings_of(spec),
             boot=boot,
             nonce=generator.getrandbits(64).to_bytes(8, "big"),
             restored=node.disk.open(generator),
             rng=generator,
             now=now,
         )
+
+    def _settings_of(self, spec: PeerSpec) -> CoreSettings:
+        transfer, serving = self.settings.transfer, self.settings.serving
+        if spec.max_concurrent is not None:
+            transfer = replace(transfer, active=spec.max_concurrent)
+        if spec.send_limit is not None:
+            serving = replace(serving, send_bytes_per_second=spec.send_limit)
+        return replace(self.settings, rules=spec.rules, transfer=transfer, serving=serving)
 
     def _facts_of(self, index: int) -> MemberFacts:
         spec = self.specs[index]

@@ -466,6 +466,23 @@ def test_models_go_first_and_many_of_one_kind_do_not_keep_out_another() -> None:
     assert puller.transfer.waiting() == 198
 
 
+def test_what_is_urgent_is_asked_for_although_a_holder_owes_us_a_window_full_of_what_is_not() -> None:
+    puller = Puller()
+    games, model = manifest_of(80, "games"), manifest_of(40, "model")
+    for manifest in (games, model):
+        puller.manifests[manifest.root] = manifest
+    puller.link(A)
+    puller.want(puller.origin.record(games), A)
+    owed = len(puller.asked())
+    assert owed < 80, "its window is full"
+    puller.want(puller.origin.record(model, "m.pth", "models"), A)
+    more = len(puller.asked()) - owed
+    assert more > 0
+    puller.wake(1.0)
+    puller.check()
+    assert len(puller.asked()) == owed + more, "and that is a window of its own, not more"
+
+
 def test_holders_that_are_not_linked_are_dialled() -> None:
     puller, _ = pulling()
     puller.known[FORTY.root] = [A]
