@@ -94,6 +94,8 @@ class Catalog:
         self._digests = {set_: Digest() for set_ in SETS}
         self._records: dict[str, dict[bytes, Record]] = {kind: {} for kind in KINDS}
         # One record in most cases; a tuple of them where several origins use the name.
+        self._rooted: list[bytes] = []  # what `_root` is the hash of
+        self._root = b""
         self._names: dict[str, dict[str, Record | tuple[Record, ...]]] = {kind: {} for kind in KINDS}
         self._proofs: dict[bytes, Record] = {}
         self._certificates: dict[PeerId, NodeCertificate] = {}
@@ -110,9 +112,10 @@ class Catalog:
     @property
     def root(self) -> bytes:
         """Return 8 bytes that are equal for equal catalogs: what rides on probes."""
-        return hash_tagged(_ROOT_CONTEXT, *(self._digests[set_].whole_root for set_ in SETS))[
-            :ROOT_WIRE_BYTES
-        ]
+        roots = [digest.whole_root for digest in self._digests.values()]
+        if roots != self._rooted:
+            self._rooted, self._root = roots, hash_tagged(_ROOT_CONTEXT, *roots)[:ROOT_WIRE_BYTES]
+        return self._root
 
     def digest(self, set_: str) -> Digest:
         """Return the digest of one of `SETS`; only the catalog changes it."""

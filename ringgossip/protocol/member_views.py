@@ -30,6 +30,8 @@ class MemberViews:
         self._routes = routes
         self._table = roster.table
         self._alive: tuple[PeerId, ...] | None = None  # `alive`, until something changes
+        self._members: tuple[Member, ...] = ()
+        self._members_of: tuple[PeerId, ...] = ()  # the `_alive` with which `_members` was made
 
     @property
     def own_card(self) -> bytes:
@@ -43,6 +45,9 @@ class MemberViews:
 
     def members(self) -> tuple[Member, ...]:
         """Return the owner of every name, ourselves and the dead included, by name."""
+        alive = self.alive()
+        if alive is self._members_of and alive:
+            return self._members
         # A key whose name was taken over is no member any more: nobody may read two states of one name.
         owner, me = self._roster.names, self._roster.me
         found = [
@@ -50,7 +55,9 @@ class MemberViews:
             for key, standing in self._table.items()
             if key == me or owner.get(standing.card.name, key) == key
         ]
-        return tuple(sorted(found, key=lambda member: (member.name, member.peer)))
+        self._members = tuple(sorted(found, key=lambda member: (member.name, member.peer)))
+        self._members_of = alive
+        return self._members
 
     def member(self, peer: PeerId) -> Member | None:
         """Return one member."""
@@ -75,7 +82,16 @@ class MemberViews:
         """Return all who are alive or suspect, ourselves first unless we have left."""
         if self._alive is None:
             ours = (self.me,) if self._table[self._roster.me].state < DEAD else ()
-            self._alive = (*ours, *[self._table[key].card.peer for key in self._roster.others()])
+            # In the order of the table, which nothing changes: who looks, or when, must change nothing.
+            me, muted = self._roster.me, self._roster.muted
+            self._alive = (
+                *ours,
+                *[
+                    standing.card.peer
+                    for key, standing in self._table.items()
+                    if standing.state < DEAD and key != me and key not in muted
+                ],
+            )
         return self._alive
 
     def _standing(self, peer: PeerId) -> Standing | None:

@@ -351,12 +351,11 @@ class Verbs(Switchboard):
     def _settle(self, out: Out, now: float) -> list[Effect]:
         effects = super()._settle(out, now)
         # What is told of transfers is the outcome of somebody's question.
-        for effect in list(effects):
-            if isinstance(effect, Tell):
-                more = self.requests.observe(effect.event, now)
-                if isinstance(effect.event, ArtifactRejected):
-                    more += self._say_failed(effect.event)
-                effects += super()._settle(more, now)
+        for event in [effect.event for effect in effects if type(effect) is Tell]:
+            more = self.requests.observe(event, now)
+            if isinstance(event, ArtifactRejected):
+                more += self._say_failed(event)
+            effects += super()._settle(more, now)
         return effects
 
     def _say_failed(self, event: ArtifactRejected) -> Out:

@@ -19,6 +19,7 @@ from ringgossip.events import (
 from ringgossip.simulation.checks import Checks
 
 if TYPE_CHECKING:
+    from ringgossip.protocol.membership import Member
     from ringgossip.simulation.node import Node
     from ringgossip.simulation.world import World
 
@@ -35,6 +36,7 @@ class MemberChecks:
         # (observer, its boot, member) -> the life and incarnation in which it was when it fell
         self._fallen: dict[tuple[int, int, str], tuple[int, int]] = {}
         self._seen: dict[tuple[int, int, str], tuple[int, int]] = {}
+        self._looked_at: dict[int, tuple[Member, ...]] = {}
         self._complaints: dict[tuple[int, int], int] = {}  # (observer, minute) -> words about strangers
         self.suspicions = self.false_suspicions = self.false_deaths = 0
         self.false_alarms: dict[tuple[float, int, str], None] = {}  # when, observer, member
@@ -112,8 +114,11 @@ class MemberChecks:
         for node in self._world.nodes:
             if node.core is None:
                 continue
-            boot = node.kernel.boot(node.index)
-            for member in node.core.members():
+            boot, members = node.kernel.boot(node.index), node.core.members()
+            if self._looked_at.get(node.index) is members:
+                continue  # the very views of last time
+            self._looked_at[node.index] = members
+            for member in members:
                 self.believes(node, boot, member.name, (member.boot, member.incarnation))
                 if self._checks.node_named(member.name).stranger != node.stranger:
                     self._checks.fail("S7", node, f"counts the stranger {member.name} among its members")
