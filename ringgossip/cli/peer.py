@@ -45,13 +45,20 @@ def command(config_path: Path, as_json: bool, verbose: bool, **beside: str | Non
     import trio
 
     from ringgossip.config import load_config
+    from ringgossip.config.apart import load_config_apart
+
+    started = False
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
 
     def load() -> "PeerConfig":
         node, data, credentials = (beside[key] for key in ("node", "data", "credentials"))
+        nonlocal started
         path = existing_config(config_path)
-        config = load_config(path, node=node, data=data, credentials=credentials)
+        # Read again after a SIGHUP, when there are threads, and no child can be made safely.
+        read = load_config if started else load_config_apart
+        config = read(path, node=node, data=data, credentials=credentials)
+        started = True
         for notice in config.notices:
             note(f"notice: {notice}")
         return config
