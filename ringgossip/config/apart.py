@@ -7,24 +7,28 @@ For a program that has no threads yet: only then is it safe to fork.
 
 import os
 import pickle
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from ringgossip.config.loading import load_config
 from ringgossip.config.settings import PeerConfig
 
 
-def load_config_apart(path: Path, **beside: str | None) -> PeerConfig:
+def load_config_apart(
+    path: Path, *, node: str | None = None, data: str | None = None, credentials: str | None = None
+) -> PeerConfig:
     """Return what `load_config` returns, and raise what it raises."""
-    packed = _ask_child(path, beside)
+    read = partial(load_config, path, node=node, data=data, credentials=credentials)
+    packed = _ask_child(read)
     if packed:
         config: PeerConfig = pickle.loads(packed)
         return config
     # Whatever is wrong is told from here, where everybody can hear it.
-    from ringgossip.config.loading import load_config
-
-    return load_config(path, **beside)
+    return read()
 
 
-def _ask_child(path: Path, beside: dict[str, str | None]) -> bytes:
+def _ask_child(read: Callable[[], PeerConfig]) -> bytes:
     """Return the configuration, pickled, or nothing if it could not be read."""
     answer, told = os.pipe()
     try:
@@ -35,10 +39,8 @@ def _ask_child(path: Path, beside: dict[str, str | None]) -> bytes:
         return b""
     if not child:
         try:
-            from ringgossip.config.loading import load_config
-
             with os.fdopen(told, "wb") as pipe:
-                pipe.write(pickle.dumps(load_config(path, **beside)))
+                pipe.write(pickle.dumps(read()))
         except BaseException:
             os._exit(1)
         os._exit(0)
