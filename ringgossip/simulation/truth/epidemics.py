@@ -59,6 +59,7 @@ class Sites:
         self._number = {peer: number for number, peer in enumerate(self._peers)}
         self._machines: dict[int, Rumors] = {}
         self._active: dict[int, Rumors] = {}
+        self._callers: list[int] = []  # the active, and some who no longer are: for `step_alone`
         self._learn(0)
 
     @property
@@ -83,6 +84,7 @@ class Sites:
             lambda peer: True,
         )
         self._machines[site] = self._active[site] = machine
+        self._callers.append(site)
         machine.tell(self._record, self.cycle * _CYCLE)
 
     def step(self) -> None:
@@ -125,8 +127,15 @@ class Sites:
 
     def step_alone(self) -> None:
         """Let one active site, drawn at random, call another; what it learns counts at once."""
-        active = list(self._active.items())
-        site, machine = active[int(self._rng.random() * len(active))]
+        callers = self._callers
+        while True:
+            place = int(self._rng.random() * len(callers))
+            site = callers[place]
+            machine = self._active.get(site)
+            if machine is not None:
+                break
+            callers[place] = callers[-1]
+            callers.pop()
         self.cycle += 1
         for effect in machine.wake(self.cycle * _CYCLE):
             assert isinstance(effect, Send) and isinstance(effect.to, bytes)

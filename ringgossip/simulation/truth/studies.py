@@ -22,13 +22,14 @@ from ringgossip.errors import ConfigError, UsageError
 FAMILIES = (
     "epidemics",
     "swim",
+    "lifeguard",
 )  # fmt: skip
 STATISTICS = ("mean", "median", "ratio", "highest", "lowest")
 JUDGEMENTS = ("equal", "at_most", "at_least")
 
 _STUDY = ("study", "family", "source", "note", "setup", "runs", "quick_runs", "batch", "cases")
 _CASE = ("case", "setup", "runs", "quick_runs", "note", "quantities")
-_QUANTITY = ("published", "statistic", "judge", "note")
+_QUANTITY = ("published", "statistic", "judge", "bound", "note")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Quantity:
     published: str
     statistic: str = "mean"
     judge: str = "equal"
+    bound: str = ""  # what `at_most` and `at_least` compare with, if that is not the published value
     note: str = ""
 
 
@@ -143,15 +145,18 @@ class _Reader:
             said = {"published": said}
         table = self.table(said, at, _QUANTITY)
         published = self.text(table, "published", at)
-        try:
-            float(published)
-        except ValueError:
-            raise self.refuse(at, f"{published!r} is no number") from None
+        bound = self.text(table, "bound", at, "")
+        for printed in (published, bound or published):
+            try:
+                float(printed)
+            except ValueError:
+                raise self.refuse(at, f"{printed!r} is no number") from None
         return Quantity(
             name,
             published,
             self.word(table, "statistic", at, STATISTICS, "mean"),
             self.word(table, "judge", at, JUDGEMENTS, "equal"),
+            bound,
             self.text(table, "note", at, note),
         )
 

@@ -163,8 +163,9 @@ def judge(
     """Make a row of what the runs of a case yielded for one quantity."""
     measured, error = summarise(samples, quantity.statistic)
     name = f"{case}: {quantity.name}" if case else quantity.name
-    within: bool | None = is_within(quantity.published, measured, error, quantity.judge)
-    notes = [text for text in (note, quantity.note) if text]
+    within: bool | None = is_within(quantity.bound or quantity.published, measured, error, quantity.judge)
+    bound = f"Judged: {quantity.judge.replace('_', ' ')} {quantity.bound}." if quantity.bound else ""
+    notes = [text for text in (note, quantity.note, bound) if text]
     if quantity.name == "residue" and float(quantity.published) < _TOO_RARE:
         within = None
         notes.append("Too rare to be judged.")
