@@ -173,10 +173,9 @@ class Breakers:
                 found = True
         return found
 
-    def all_reachable(self, now: float) -> None:
-        """We were cut off ourselves, and are back."""
-        for peer in dict.fromkeys(peer for peer, _ in self._breakers):
-            self.reachable(peer, now)
+    def peers(self) -> list[PeerId]:
+        """Return those to whom some route failed and has not worked since."""
+        return list(dict.fromkeys(peer for peer, _ in self._breakers))
 
     def forget(self, peer: PeerId) -> None:
         """It is dead or has left: from now on it is membership's matter."""

@@ -174,6 +174,11 @@ class Verbs(Switchboard):
     def _act_on(self, told: Signal, now: float) -> Out:
         out: Out = [Tell(told)]
         ours = told.node_id == self.name
+        if isinstance(told, NodeRecovered):
+            # It was cut off, or we were: no breaker makes anybody wait longer.
+            back = self.node(told.node_id)
+            for peer in self.breakers.peers() if ours else [back] if back is not None else []:
+                out += self._try_again(peer, now)
         match told:
             case TrainingStarted() if ours:
                 out += self._train(True, now)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from puller import Puller
 
+from ringgossip.config.signals import signal
 from ringgossip.content.record import ArtifactKey
 from ringgossip.events import BreakerClosed, BreakerOpened
 from ringgossip.identity import Address
@@ -233,6 +234,20 @@ def test_a_holder_that_is_only_slow_has_no_breaker() -> None:
         asking.puller.wake(asking.puller.now + 10.0)
         asking.heed()
     assert asking.machine.views(0.0) == ()
+
+
+@pytest.mark.parametrize("about", ["n0", "n1"])
+def test_whoever_is_told_that_a_node_recovered_waits_for_no_breaker(about: str) -> None:
+    world = World([PeerSpec("n0"), PeerSpec("n1"), PeerSpec("n2")], seed=1)
+    world.plan([Partition(1.0, (0,), (1,), seconds=500.0)])
+    world.start()
+    assert world.run_until(lambda: bool(told(world, 1, BreakerOpened)), 120.0) is not None
+    n0 = core(world, 0).me
+    assert core(world, 1).breakers.open_for(n0, world.now) is not None
+    out = core(world, 1).signal(signal("NODE_RECOVERED", {"node_id": about}), world.now)
+    assert core(world, 1).breakers.open_for(n0, world.now) is None
+    out += core(world, 1).wake(world.now)
+    assert any(isinstance(effect, Dial) and effect.peer == n0 for effect in out), "it is dialled at once"
 
 
 def test_a_peer_that_nobody_but_us_fails_to_reach_is_told_of_and_healed_the_moment_it_answers() -> None:
