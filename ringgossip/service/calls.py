@@ -58,7 +58,7 @@ class _Arguments:
         if value is None and default is None:
             return None
         # True is an int to isinstance, and JSON writes 60.0 as 60.
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
             value = float(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise UsageError(f"{name} must be of type {kind.__name__}, not {value!r:.60}")

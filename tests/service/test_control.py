@@ -81,6 +81,7 @@ async def test_one_connection_asks_many_questions(config: Make) -> None:
         ("publish", {}, "kind is missing"),
         ("publish", {"kind": "models", "path": "a.pth"}, "a.pth must be an absolute path"),
         ("publish", {"kind": "models", "path": "/a", "copies": True}, "copies must be of type int, not True"),
+        ("drain", {"deadline": 10**400}, "deadline must be of type float, not 1000"),
         ("publish", {"kind": "models", "path": "/a", "timeout": -1}, "timeout must be from 0 to"),
         ("wait_for", {"kind": "models", "name": "a", "timeout": 1e400}, "timeout must be from 0 to"),
         ("artifacts", {"filters": []}, "filters must be of type dict"),
