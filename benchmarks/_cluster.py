@@ -131,7 +131,7 @@ def _alive(peer: RunningPeer) -> int:
 
 
 def _connect(name: str, folder: Path, process: subprocess.Popen[bytes]) -> RunningPeer:
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + 60.0  # 10 s at load 13 (measured)
     while True:
         try:
             return RunningPeer(name, folder, process)
