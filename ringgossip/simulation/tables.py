@@ -54,7 +54,11 @@ class Tables:
     def sizes(self, owner: int, core: object) -> list[tuple[str, int]]:
         """Return the path and the size of every table of the core that runs at `owner` now."""
         known = self._getters.get(owner)
-        if known is None or known[0] is not core:
-            getters = [(path, attrgetter(path)) for path in find_tables(core)]
-            known = self._getters[owner] = (core, getters)
-        return [(path, len(get(core))) for path, get in known[1]]
+        if known is not None and known[0] is core:
+            try:
+                return [(path, len(get(core))) for path, get in known[1]]
+            except (AttributeError, TypeError):
+                pass  # What held a table is gone, a walk that has ended: look for all of them again.
+        getters = [(path, attrgetter(path)) for path in find_tables(core)]
+        self._getters[owner] = (core, getters)
+        return [(path, len(get(core))) for path, get in getters]

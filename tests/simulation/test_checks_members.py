@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from ringgossip.events import PeerLost, PeerRecovered
+from ringgossip.protocol.anti_entropy import _Walking
 from ringgossip.simulation.checks import PromiseBroken
 from ringgossip.simulation.checks_bounds import MOST, BoundChecks
 from ringgossip.simulation.checks_members import MemberChecks
 from ringgossip.simulation.convergence import Quiet
 from ringgossip.simulation.faults import Partition
-from ringgossip.simulation.tables import find_tables
+from ringgossip.simulation.tables import Tables, find_tables
 from ringgossip.simulation.world import PeerSpec, World
 
 
@@ -112,3 +113,12 @@ def test_every_table_that_has_a_limit_of_its_own_is_there(world: World) -> None:
     found = find_tables(world.nodes[0].core)
     assert len(found) > 60 and set(MOST) <= set(found)
     assert {"dialing._links", "serving._askers", "rumors._hot", "receipts._books"} <= set(found)
+
+
+def test_a_table_whose_holder_is_gone_is_no_table_any_more(world: World) -> None:
+    core, tables, path = world.nodes[0].core, Tables(), "anti_entropy._walking.open_steps"
+    assert core is not None
+    core.anti_entropy._walking = _Walking(core.me, 1, [], 9.0)
+    assert path in dict(tables.sizes(0, core))
+    core.anti_entropy._walking = None
+    assert path not in dict(tables.sizes(0, core))
