@@ -336,6 +336,8 @@ class PeerCore(Refusing):
             out += self._entered(record, before, None, now)
             targets, refusals = self.rules.push_targets(record, now)
             out += self._offer(record, targets) + refusals
+            plan, names = self.rules.plan(record.kind).name, [self.name_of(peer) for peer in targets]
+            out += self.pushes.began(record, plan, names, now)
         out.append(Published(ticket, record, unchanged=False))
         out += self.authorship.next_after(record.key)
         return self._settle(out, now)

@@ -25,6 +25,7 @@ from ringgossip.protocol.core import LINK, Effect, NeedLink, Notice, Restored, S
 from ringgossip.protocol.errands import Errands
 from ringgossip.protocol.marks import Marks
 from ringgossip.protocol.pacing import TokenBucket
+from ringgossip.protocol.pushes import Pushes
 from ringgossip.protocol.receipts import entries_of, entry_of, version_of
 from ringgossip.protocol.request_words import ORPHANS
 from ringgossip.protocol.requests import Requests
@@ -57,6 +58,7 @@ class Verbs(Switchboard):
         self.marks = Marks(restored.marks)
         self.requests = Requests(self)
         self.errands = Errands(restored.marks)
+        self.pushes = Pushes(rest["notary"].certificate.name)
         # Key hash -> what was offered before its record was here.
         self._early: dict[bytes, tuple[bytes, PeerId, Offer, TokenBucket | None]] = {}
         self._offerers: dict[bytes, dict[PeerId, bytes]] = {}  # key hash -> who offered which entry
@@ -68,7 +70,7 @@ class Verbs(Switchboard):
             self.rules.ask(key, sequence, priority)
         self.rules.is_evicted = self.marks.is_evicted
         self.rules.unlisted = self.catalog.unlisted
-        self._timed = (*self._timed, self.requests)
+        self._timed = (*self._timed, self.requests, self.pushes)
 
     # --- what requests ask of the others ------------------------------------------------------
 
@@ -334,6 +336,7 @@ class Verbs(Switchboard):
         out = super()._copies_confirmed(holder, entries, now)
         for entry in entries:
             out += self._errand_over(holder, entry)
+            out += self.pushes.confirmed(entry[:32], version_of(entry)[0], self.name_of(holder), now)
             out += self.requests.held(holder, entry[:32], version_of(entry)[0], now)
         return out
 
