@@ -183,3 +183,44 @@ def test_the_fluid_share_never_exceeds_a_link_and_finishes_near_the_exact_time(s
         bound = max((peers - 1) * MB / rate for rate in rates if rate)
         assert finish[kind] >= bound * 0.999
     assert finish[Fluid] == pytest.approx(finish[Pieces], rel=0.15)
+
+
+def exact_times(
+    flows: list[tuple[int, int]], sizes: list[float], up: list[float | None], down: list[float | None]
+) -> list[float]:
+    """When each flow ends if all share max-min fairly, worked out anew whenever one ends."""
+    left, now, ends = dict(enumerate(sizes)), 0.0, [0.0] * len(flows)
+    while left:
+        rates = dict(zip(left, max_min_rates([flows[number] for number in left], up, down), strict=True))
+        step = min(left[number] / rates[number] for number in left)
+        now += step
+        for number in list(left):
+            left[number] -= rates[number] * step
+            if left[number] <= 1.0:
+                ends[number] = now
+                del left[number]
+    return ends
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [(Pieces, 0.05), (Fluid, 0.10)])
+@pytest.mark.parametrize("seed", range(3))
+def test_half_and_nine_tenths_of_bodies_end_when_exact_max_min_fairness_says(
+    kind: type[Pieces] | type[Fluid], tolerance: float, seed: int
+) -> None:
+    generator = Random(seed)
+    peers = 16
+    up: list[float | None] = [MB * (1 + 2 * generator.random()) for _ in range(peers)]
+    down: list[float | None] = [3 * rate for rate in up if rate is not None]
+    flows = [(generator.randrange(peers), target) for target in range(peers) for _ in range(6)]
+    flows = list(dict.fromkeys((source, target) for source, target in flows if source != target))
+    sizes = [MB * (1 + generator.random()) for _ in flows]
+    exact = sorted(exact_times(flows, sizes, up, down))
+    kernel, carrier = build(kind, up, down)
+    pipes = [Pipe(kernel, carrier, *flow) for flow in flows]
+    for pipe, size in zip(pipes, sizes, strict=True):
+        carrier.body(pipe, "body", int(size))
+    kernel.run(1000.0)
+    measured = sorted(pipe.arrived[0][1] for pipe in pipes)
+    for share in (0.5, 0.9):
+        place = int(share * len(flows))
+        assert measured[place] == pytest.approx(exact[place], rel=tolerance), share
