@@ -385,10 +385,11 @@ class Switchboard:
         for entry in entries:
             sequence, root = version_of(entry)
             out += self.transfer.holder_known(root, holder, now)
-            own = self.shelf.complete(root)
-            if own is not None and own.origin == self.name and own.sequence == sequence:
-                self.rules.copy_confirmed(holder, now)
-                out.append(Tell(CopyConfirmed(own.key.text, sequence, self.name_of(holder))))
+            # Several names, and versions that differ in their metadata alone, share one content.
+            for own in self.shelf.with_content(root):
+                if own.origin == self.name and own.key.hash == entry[:32] and own.sequence == sequence:
+                    self.rules.copy_confirmed(holder, now)
+                    out.append(Tell(CopyConfirmed(own.key.text, sequence, self.name_of(holder))))
         return out
 
     def _entered(self, record: Record, before: Record | None, sender: PeerId | None, now: float) -> Out:

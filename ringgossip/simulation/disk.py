@@ -230,7 +230,9 @@ class Disk:
         copying = 0
         for index in range(manifest.chunk_count):
             place = self._places.get(manifest.chunk_hash(index))
-            if not partial.have >> index & 1 and place is not None and place[0] != record.root:
+            # The same content may be here under another name.
+            elsewhere = place is not None and (place[0] != record.root or self.has(record.root))
+            if elsewhere and not partial.have >> index & 1:
                 copying |= 1 << index
         return partial.have, copying
 

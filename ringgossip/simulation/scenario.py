@@ -44,6 +44,7 @@ class Publish:
     changed: float = 1.0  # The share of a next version's chunks that is new.
     spread: float = 0.0  # Each publisher begins up to so many seconds later, at random.
     chunk_size: int | None = None
+    same_as: str | None = None  # A copy of this file, under another name.
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
 
 

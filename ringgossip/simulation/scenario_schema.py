@@ -57,7 +57,7 @@ TASKS: dict[str, tuple[type, _Table]] = {
     "publish": (Publish, {
         "by": check.who, "kind": check.kind, "name": check.text, "size": check.size, "at": _TIME,
         "every": check.number(0.1, 86400), "until": _TIME, "changed": _SHARE, "spread": _TIME,
-        "chunk_size": check.size, "metadata": dict,
+        "chunk_size": check.size, "same_as": check.text, "metadata": dict,
     }),
     "train": (Train, {"peers": check.who, "at": _TIME, "seconds": _TIME}),
     "terminate": (Terminate, {

@@ -51,6 +51,7 @@ def _publish(world: "World", task: Publish, index: int, when: float) -> None:
                 chunk_size=task.chunk_size,
                 changed=task.changed,
                 metadata=task.metadata,
+                same_as=task.same_as,
             )
         if task.every is not None and (task.until is None or world.now + task.every <= task.until):
             world.kernel.after(task.every, publish)

@@ -346,17 +346,23 @@ class World:
         chunk_size: int | None = None,
         changed: float = 1.0,
         metadata: Mapping[str, Scalar] | None = None,
+        same_as: str | None = None,
     ) -> int:
         """Publish the next version of a file; returns the ticket of its `Publication`.
 
         Of a file that was published before, a share of `changed` of its chunks is new.
+        `same_as`: it is a copy of that file of its own, or else of anybody's, if there is one.
         """
         self._verb(index, "publish")
         node = self.nodes[index]
         assert node.core is not None, f"{node.name} does not run"
         version, before = self._contents.get((index, kind, name), (0, None))
         label = f"{self.kernel.seed}/{kind}/{node.name}/{name}/{version + 1}"
-        if before is None or changed >= 1.0:
+        owners = (index, *range(len(self.nodes)))
+        owners = tuple(owner for owner in owners if (owner, kind, same_as) in self._contents)
+        if same_as is not None and owners:
+            manifest = self._contents[owners[0], kind, same_as][1]
+        elif before is None or changed >= 1.0:
             manifest = new_content(label, size, chunk_size or CHUNK_SIZES[kind])
         else:
             manifest = changed_content(before, label, size, changed, self._workload)
