@@ -23,6 +23,7 @@ FAMILIES = (
     "epidemics",
     "swim",
     "lifeguard",
+    "broadcast",
 )  # fmt: skip
 STATISTICS = ("mean", "median", "ratio", "highest", "lowest")
 JUDGEMENTS = ("equal", "at_most", "at_least")
