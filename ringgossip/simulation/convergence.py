@@ -98,6 +98,20 @@ def _shown(world: "World", nodes: list[Node]) -> list[str]:
     return found
 
 
+def place_problems(world: "World") -> list[str]:
+    """Everything is where the rules say, and nowhere else; in stories in which nobody goes or changes."""
+    nodes = running(world)
+    found = [line for line in data_problems(world) if "lacks" in line]
+    for node in nodes:
+        core = node.core
+        assert core is not None
+        for record in core.catalog.listed():
+            held = node.disk.holds(record.key, record.sequence)
+            if held and record.origin != node.name and not core.wants(record):
+                found.append(f"placed: {node.name} holds {record.key.text}, which is not for it")
+    return found
+
+
 def view_problems(world: "World") -> list[str]:
     """Promise L2: the members somebody sees are those that run."""
     nodes = running(world)

@@ -170,7 +170,7 @@ class MembersWorld(World):
         return MembersCore(
             cluster=self.authority.cluster,
             notary=node.notary,
-            facts=self._facts_of(node.index),
+            facts=self.facts_of(node.index),
             seeds=self._seeds,
             settings=self.settings,
             boot=boot,

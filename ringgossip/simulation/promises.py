@@ -13,7 +13,7 @@ ALWAYS = {
     "S1": "a replica is visible only whole",
     "S2": "nothing a user made is changed, moved or deleted",
     "S3": "sequences never go back, and what one peer admits every peer admits",
-    "S4": "nobody is sent what it did not ask for",
+    "S4": "nobody is sent what it did not ask for, or receives what a rule refuses it",
     "S5": "bytes in flight, tables and rates stay within their limits",
     "S6": "a receipt counts verified, synced, renamed copies",
     "S7": "no stranger learns a name, changes a view or costs much",
@@ -27,6 +27,8 @@ EVENTUALLY = {
     "L2": "every view is the set of those that run",
     "L3": "everything has its copies, and its origin knows",
     "quiet": "traffic is back to idle",
+    "target": "everything has the copies that are wanted, wherever somebody may hold one",
+    "placed": "nobody holds what it does not want",
 }
 
 # Beside the names of events, what a counter of any peer, or the world, shows.

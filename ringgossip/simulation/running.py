@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 from ringgossip.simulation.checks import PromiseBroken
 from ringgossip.simulation.checks_bounds import BoundChecks
 from ringgossip.simulation.checks_members import MemberChecks
-from ringgossip.simulation.convergence import Quiet, copy_problems, data_problems, view_problems
+from ringgossip.simulation.checks_rules import RuleChecks, target_problems
+from ringgossip.simulation.convergence import (
+    Quiet,
+    copy_problems,
+    data_problems,
+    place_problems,
+    view_problems,
+)
 from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.kernel import TraceLine
 from ringgossip.simulation.measures import measure
@@ -162,6 +169,7 @@ class _Telling:
         strict = "no_false_death" in story.promises.always
         self.members = MemberChecks(self.world, checks, no_false_death=strict)
         self._bounds = BoundChecks(self.world, checks)
+        self._rules = RuleChecks(self.world, checks)
         # A look at a thousand views takes longer than a second of their lives.
         self._look_every = 0.5 if len(story.specs) <= 64 else len(story.specs) / 128
         self._took: dict[str, float] = {}
@@ -231,6 +239,7 @@ class _Telling:
             self._samples.take(self.world)
         self.members.look()
         self._bounds.look()
+        self._rules.look()
         self.world.checks.user_files_untouched()
 
     # --- then ---------------------------------------------------------------------------------
@@ -316,7 +325,13 @@ class _Telling:
         return found
 
 
-_PROBLEMS = {"L1": data_problems, "L2": view_problems, "L3": copy_problems}
+_PROBLEMS = {
+    "L1": data_problems,
+    "L2": view_problems,
+    "L3": copy_problems,
+    "placed": place_problems,
+    "target": target_problems,
+}
 
 
 def without_faults(story: Story) -> Story:

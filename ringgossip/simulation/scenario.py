@@ -87,7 +87,37 @@ class Retire:
     at: float = 10.0
 
 
-Task = Publish | Train | Terminate | Withdraw | Retire | Sync | Told
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Peers see that this share of their disk is used, and so many bytes are free."""
+
+    peers: Who
+    used: float
+    free: int
+    at: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Peers read their configuration again, in which these keys were changed."""
+
+    peers: Who
+    at: float = 10.0
+    role: str | None = None
+    state: str | None = None
+    ephemeral: bool | None = None
+    send_limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A new day begins for everybody."""
+
+    at: float
+    peers: Who = "all"
+
+
+Task = Publish | Train | Terminate | Withdraw | Retire | Sync | Told | Fill | Change | Day
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """Who is in a story? Groups of peers that are alike, or the hosts of the users' own cluster file."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ringgossip.config.words import ROLES
+from ringgossip.config.blocks import Bandwidth, Budget, Keep
+from ringgossip.config.words import KINDS, ROLES, STATES, STRATEGIES
 from ringgossip.identity.names import check_node_name
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.simulation import scenario_words as check
@@ -22,8 +24,11 @@ PEER: dict[str, check.Check] = {
     "name": _name, "count": check.whole(1, 10_000), "role": check.one_of(ROLES), "ephemeral": check.truth,
     "provider": check.text, "storage_group": check.text, "accepts": check.truth, "udp_blocked": check.truth,
     "up": check.rate, "down": check.rate, "want": check.kinds, "receive": check.kinds,
-    "region": check.text, "max_concurrent": check.whole(1, 1000), "send_limit": check.rate,
+    "region": check.text, "max_concurrent": check.whole(1, 1000),
     "version": check.one_of(DIALECTS), "stranger": check.truth, "certified": check.truth,
+    "state": check.one_of(STATES), "strategy": check.one_of(STRATEGIES),
+    "keep_newest": check.whole(0, 10**6), "send_limit": check.rate, "receive_limit": check.rate,
+    "day_budget": check.size,
     "disk_capacity": check.size, "disk_sync": _TIME, "disk_rate": check.rate,
 }  # fmt: skip
 
@@ -38,9 +43,33 @@ def group_of(said: dict[str, Any], copies: int) -> Group:
         disk["sync"] = rest.pop("disk_sync")
     if "disk_rate" in rest:
         disk["bytes_per_second"] = rest.pop("disk_rate")
-    rules = RuleSettings(want=rest.pop("want", None), receive=rest.pop("receive", None), copies=copies)
+    given: dict[str, Any] = {}
+    for key in ("want", "receive", "state", "strategy"):
+        if key in rest:
+            given[key] = rest.pop(key)
+    if "keep_newest" in rest:
+        newest = rest.pop("keep_newest")
+        given["keep"] = tuple(Keep(kind=kind, newest=newest) for kind in KINDS)
+    given["bandwidth"] = Bandwidth(
+        send_bytes_per_second=rest.pop("send_limit", None),
+        receive_bytes_per_second=rest.pop("receive_limit", None),
+    )
+    given["budget"] = Budget(send_bytes_per_day=rest.pop("day_budget", None))
+    rules = RuleSettings(copies=copies, **given)
     name = rest.pop("name", None) or ("stranger" if rest.get("stranger") else rest.get("role", "peer"))
     return Group(count, PeerSpec(name, disk=DiskTimes(**disk), rules=rules, **rest), named)
+
+
+def excluding(
+    groups: tuple[Group, ...], exclude: tuple[tuple[str, tuple[str, ...]], ...] | None
+) -> tuple[Group, ...]:
+    """Return the groups, each of which has these nodes in its `exclude:`."""
+    if not exclude:
+        return groups
+    return tuple(
+        replace(group, spec=replace(group.spec, rules=replace(group.spec.rules, exclude=exclude)))
+        for group in groups
+    )
 
 
 def cluster_groups(path: Path, alive: int | None = None) -> tuple[Group, ...]:

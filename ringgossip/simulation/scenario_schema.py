@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ringgossip.config.words import ROLES, STATES
 from ringgossip.config.yaml_nodes import Document, KeyPath, Place, Problem, dotted, read_document
 from ringgossip.errors import ConfigError
 from ringgossip.simulation import scenario_words as check
@@ -17,6 +18,9 @@ from ringgossip.simulation.network import Weather
 from ringgossip.simulation.plans import FAULTS, close_to
 from ringgossip.simulation.promises import ALWAYS, EVENTUALLY, MEASURES, OPTIONAL, SOMETIMES
 from ringgossip.simulation.scenario import (
+    Change,
+    Day,
+    Fill,
     Group,
     Liveness,
     Planned,
@@ -30,7 +34,7 @@ from ringgossip.simulation.scenario import (
     Train,
     Withdraw,
 )
-from ringgossip.simulation.scenario_peers import PEER, cluster_groups, group_of
+from ringgossip.simulation.scenario_peers import PEER, cluster_groups, excluding, group_of
 from ringgossip.simulation.swarm import MAKERS
 from ringgossip.simulation.users import ASKED, named_by
 
@@ -43,7 +47,7 @@ TOP: _Table = {
     "network": _anything, "copies": check.whole(0, 100), "shuffle": check.truth,
     "starting": check.number(0, 3600), "workload": _anything, "faults": _anything, "swarm": _anything,
     "safety": check.number(0.1, 86400), "liveness": _anything, "promises": _anything,
-    "quick": check.whole(1, 200),
+    "quick": check.whole(1, 200), "exclude": check.exclusions,
 }  # fmt: skip
 _SHARE = check.number(0, 1)
 NETWORK: _Table = {
@@ -67,11 +71,18 @@ TASKS: dict[str, tuple[type, _Table]] = {
         "by": check.who, "kind": check.kind, "name": check.text, "at": _TIME, "spread": _TIME,
     }),
     "retire": (Retire, {"peers": check.who, "by": check.who, "at": _TIME}),
+    "fill": (Fill, {"peers": check.who, "used": check.number(0, 0.999), "free": check.size, "at": _TIME}),
+    "change": (Change, {
+        "peers": check.who, "at": _TIME, "role": check.one_of(ROLES), "state": check.one_of(STATES),
+        "ephemeral": check.truth, "send_limit": check.rate,
+    }),
+    "day": (Day, {"at": _TIME}),
     **ASKED,
 }  # fmt: skip
 _NEEDS = {
     "publish": ("by",), "train": ("peers",), "terminate": ("peers",), "withdraw": ("by",),
-    "retire": ("peers",), **dict.fromkeys(ASKED, ("peers",)),
+    "retire": ("peers",), "fill": ("peers", "used", "free"), "change": ("peers",), "day": ("at",),
+    **dict.fromkeys(ASKED, ("peers",)),
 }  # fmt: skip
 SWARM: _Table = {
     "kinds": check.several_of(MAKERS), "most": check.whole(1, 1000), "start": _TIME, "end": _TIME,
@@ -107,7 +118,7 @@ class _Reader:
         swarm = self._block(("swarm",), SWARM) if "swarm" in said else None
         simple = ("about", "copies", "shuffle", "starting", "safety", "quick")
         plain = {key: said[key] for key in simple if said.get(key) is not None}
-        groups = self._groups(said.get("peers", 5), said.get("copies", 3))
+        groups = excluding(self._groups(said.get("peers", 5), said.get("copies", 3)), said.get("exclude"))
         liveness = Liveness(**self._block(("liveness",), LIVENESS))
         promises = self._promises(liveness)
         tasks, planned = self._tasks(), self._faults()

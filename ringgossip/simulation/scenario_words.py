@@ -104,6 +104,13 @@ def kinds(value: Any) -> tuple[str, ...]:
     return tuple(kind(each) for each in value)
 
 
+def exclusions(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Check for nodes that must not be given some kinds: `{play-1: [games], play-2: all}`."""
+    if not isinstance(value, dict):
+        raise ValueError(f"must be nodes and kinds, for example {{node-1: [games]}}, not {value!r}")
+    return tuple((str(node), kinds(each)) for node, each in value.items())
+
+
 def amount(value: Any) -> float:
     """Check for bytes, or bytes a second: a number, or one with a unit: `64 MiB`, `5 MB/s`, `10 Mbit/s`."""
     if isinstance(value, str):

@@ -4,8 +4,19 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from ringgossip.content.record import ArtifactKey
+from ringgossip.simulation import ruling
 from ringgossip.simulation.kernel import VERB
-from ringgossip.simulation.scenario import Publish, Retire, Story, Terminate, Train, Withdraw
+from ringgossip.simulation.scenario import (
+    Change,
+    Day,
+    Fill,
+    Publish,
+    Retire,
+    Story,
+    Terminate,
+    Train,
+    Withdraw,
+)
 from ringgossip.simulation.users import Sync, Told, ask
 
 if TYPE_CHECKING:
@@ -36,6 +47,15 @@ def schedule(story: Story, world: "World") -> None:
                 [by, *_] = story.peers_of(task.by)
                 for index in story.peers_of(task.peers):
                     world.kernel.after(task.at, world.retire, story.names[index], by)
+            case Fill():
+                for index in story.peers_of(task.peers):
+                    world.kernel.after(task.at, ruling.fill, world, index, task.used, task.free)
+            case Change():
+                for index in story.peers_of(task.peers):
+                    world.kernel.after(task.at, _change, world, task, index)
+            case Day():
+                days = sum(isinstance(other, Day) and other.at <= task.at for other in story.tasks)
+                world.kernel.after(task.at, ruling.new_day, world, days)
 
 
 def _publish(world: "World", task: Publish, index: int, when: float) -> None:
@@ -64,6 +84,12 @@ def _withdraw(world: "World", task: Withdraw, index: int) -> None:
     key = ArtifactKey(task.kind, world.nodes[index].name, task.name)
     if core is not None and core.catalog.get(key) is not None:
         world.withdraw(index, task.kind, task.name)
+
+
+def _change(world: "World", task: Change, index: int) -> None:
+    ruling.change(
+        world, index, role=task.role, state=task.state, ephemeral=task.ephemeral, send_limit=task.send_limit
+    )
 
 
 def _train(world: "World", task: Train, index: int) -> None:

@@ -38,8 +38,10 @@ from ringgossip.simulation.links import Links, Presence
 from ringgossip.simulation.network import Network, Weather
 from ringgossip.simulation.node import Node, Shared
 from ringgossip.simulation.notary import Authority, FakeNotary
+from ringgossip.simulation.ruling import settings_of
 from ringgossip.simulation.users import Asked
 from ringgossip.simulation.wire import Wire
+from ringgossip.strategy.candidates import DiskUse
 
 _LAST_WORDS = 0.3  # seconds a leaving peer gets to be heard
 
@@ -74,7 +76,6 @@ class PeerSpec:
     disk: DiskTimes = field(default_factory=DiskTimes)
     rules: RuleSettings = field(default_factory=RuleSettings)
     max_concurrent: int | None = None  # artifacts pulled at a time
-    send_limit: float | None = None  # by its configuration, in bytes a second; `up` is its line
     version: str = "current"  # of the software: current, older or newer
     stranger: bool = False  # Has a certificate of another authority, and another gossip key.
     certificate_life: float | None = None  # Seconds after which its certificate has expired.
@@ -141,6 +142,8 @@ class World:
         self.fault_log: list[FaultSpan] = []
         self.asked = Asked()
         self.asked.watch(self)
+        self.day = 0
+        self.disk_uses: dict[int, DiskUse] = {}  # how full a peer's disk looks to it, if it can tell
         for spec in specs:
             self._add(spec)
         self._seeds = tuple(self.nodes[i].home for i in seeds if i < len(self.nodes))
@@ -198,25 +201,18 @@ class World:
         return PeerCore(
             cluster=self.authority.cluster,
             notary=node.notary,
-            facts=self._facts_of(node.index),
+            facts=self.facts_of(node.index),
             seeds=self._seeds,
-            settings=self._settings_of(spec),
+            settings=settings_of(self.settings, spec),
             boot=boot,
             nonce=generator.getrandbits(64).to_bytes(8, "big"),
-            restored=node.disk.open(generator),
+            restored=replace(node.disk.open(generator), disk=self.disk_uses.get(node.index)),
             rng=generator,
             now=now,
         )
 
-    def _settings_of(self, spec: PeerSpec) -> CoreSettings:
-        transfer, serving = self.settings.transfer, self.settings.serving
-        if spec.max_concurrent is not None:
-            transfer = replace(transfer, active=spec.max_concurrent)
-        if spec.send_limit is not None:
-            serving = replace(serving, send_bytes_per_second=spec.send_limit)
-        return replace(self.settings, rules=spec.rules, transfer=transfer, serving=serving)
-
-    def _facts_of(self, index: int) -> MemberFacts:
+    def facts_of(self, index: int) -> MemberFacts:
+        """Return what a peer's configuration says that it tells about itself."""
         spec = self.specs[index]
         return MemberFacts(
             addresses=(self.network.addresses[index],),
@@ -266,7 +262,7 @@ class World:
         self._verb(index, "train")
         node = self.nodes[index]
         if node.core is not None:
-            facts = replace(self._facts_of(index), training=training)
+            facts = replace(self.facts_of(index), training=training)
             node.give(VERB, 0, node.core.change_facts, facts)
 
     def move(self, index: int) -> None:
