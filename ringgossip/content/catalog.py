@@ -5,8 +5,8 @@ in which they come: what a catalog holds is a function of the set of all that
 was ever offered to it. Otherwise two catalogs could differ for ever.
 
 1. A record needs the certificate it names, of this cluster and of the node that
-   is its origin. Until that certificate comes, the record waits, bounded; one
-   that is dropped meanwhile comes again when digests are compared.
+   is its origin. Until that certificate comes, the record waits at the door
+   (`protocol/admission.py`) and is refused here.
 2. Of one artifact the highest sequence is kept. Of two records with one
    sequence, the one with the smaller body hash; the next smallest is kept beside
    it as proof that the origin signed both, until a higher sequence comes.
@@ -61,7 +61,6 @@ class Outcome(Enum):
     KNOWN = auto()  # held already, or its proof is
     OLDER = auto()  # one with a higher sequence is held
     EQUIVOCATION = auto()  # the origin signed another with this sequence: see rule 2
-    WAITING = auto()  # for its certificate
     REFUSED = auto()  # for the reason given
 
 
@@ -81,8 +80,6 @@ class CatalogLimits:
 
     # Rule 3. It must be the same at every member, so it is no setting of a node.
     records_per_origin: int = 200_000
-    # A guess: at most 4 MB, and more than a rumor brings before its certificate.
-    waiting: int = 4096
 
 
 class Catalog:
@@ -101,8 +98,6 @@ class Catalog:
         self._certificates: dict[PeerId, NodeCertificate] = {}
         self._certificate_keys: dict[bytes, PeerId] = {}
         self._retired: dict[str, int] = {}  # name -> the last generation that an order of the authority ends
-        self._waiting: dict[PeerId, dict[bytes, Record]] = {}
-        self._waiting_count = 0
         self._counts: dict[str, int] = {}
         # Of origins at their limit only: inverted key hash and kind of every record.
         self._full: dict[str, list[tuple[bytes, str]]] = {}
@@ -209,17 +204,13 @@ class Catalog:
         """Yield all certificates in order of arrival; none may be added meanwhile."""
         yield from self._certificates.values()
 
-    def add_certificate(self, certificate: "NodeCertificate") -> list[Record]:
-        """Take a verified certificate; return the records that waited for it.
-
-        Those have yet to be verified and offered again. Raises `PeerMisbehaved`
-        for a certificate of another cluster.
-        """
+    def add_certificate(self, certificate: "NodeCertificate") -> None:
+        """Take a verified certificate. Raises `PeerMisbehaved` for one of another cluster."""
         if certificate.cluster != self.cluster:
             raise PeerMisbehaved(f"a certificate of cluster {certificate.cluster!r} in {self.cluster!r}")
         peer_id = certificate.peer_id
         if peer_id in self._certificates:
-            return []
+            return
         key_hash = hash_tagged(_CERTIFICATE_CONTEXT, peer_id)
         self._certificates[peer_id] = certificate
         self._certificate_keys[key_hash] = peer_id
@@ -227,25 +218,14 @@ class Catalog:
         if certificate.retires:
             ends = max(certificate.generation, self._retired.get(certificate.name, 0))
             self._retired[certificate.name] = ends
-        waited = list(self._waiting.pop(peer_id, {}).values())
-        self._waiting_count -= len(waited)
-        return waited
-
-    def missing_certificates(self) -> list[PeerId]:
-        """Return the signers whose certificates records wait for, longest first."""
-        return list(self._waiting)
 
     # --- admission -------------------------------------------------------------------------------
 
     def admit(self, record: Record) -> Admission:
-        """Offer a record whose signature is valid; with an unknown signer it waits instead.
-
-        Never raises for what is in a record.
-        """
+        """Offer a record whose signature is valid. Never raises for what is in a record."""
         certificate = self._certificates.get(record.signer)
         if certificate is None:
-            self._wait(record)
-            return Admission(Outcome.WAITING)
+            return Admission(Outcome.REFUSED, "the certificate of its signer is not known here")
         problem = signer_problem(record, self.cluster, certificate)
         if problem is not None:
             return Admission(Outcome.REFUSED, problem)
@@ -332,18 +312,3 @@ class Catalog:
             ]
             heapq.heapify(heap)
         return heap
-
-    def _wait(self, record: Record) -> None:
-        waiting = self._waiting.setdefault(record.signer, {})
-        record_hash = record.hash
-        if record_hash in waiting:
-            return
-        waiting[record_hash] = record
-        self._waiting_count += 1
-        if self._waiting_count > self._limits.waiting:
-            # The oldest goes: whoever invents signers must not keep out what comes later.
-            signer, oldest = next(iter(self._waiting.items()))
-            del oldest[next(iter(oldest))]
-            self._waiting_count -= 1
-            if not oldest:
-                del self._waiting[signer]

@@ -12,6 +12,8 @@ from ringgossip.content.catalog import SETS, Catalog, CatalogLimits, Outcome
 from ringgossip.content.record import ArtifactKey, Record, verify_record
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.identity import PeerId
+from ringgossip.protocol.admission import Admission
+from ringgossip.protocol.core import VerifyRecords
 
 CLUSTER = "ringrift"
 
@@ -24,30 +26,46 @@ def catalog(alice: Any) -> Catalog:
     return catalog
 
 
-def offer(catalog: Catalog, item: Any) -> None:
-    """Offer a record or a certificate as the protocol does: what waited is offered again."""
-    if isinstance(item, Record):
-        catalog.admit(item)
-        return
-    for waited in catalog.add_certificate(item):
-        if verify_record(waited, CLUSTER, item) is None:
-            catalog.admit(waited)
+class Member:
+    """A catalog behind the door of the protocol, where records wait for their certificates."""
 
+    def __init__(self, limits: CatalogLimits) -> None:
+        self.catalog = Catalog(CLUSTER, limits)
+        self.door = Admission(self.catalog)
 
-def contents(catalog: Catalog, keys: list[ArtifactKey]) -> Any:
-    """Everything a catalog can be asked, in no particular order of arrival."""
-    return (
-        catalog.root,
-        [catalog.digest(set_).whole_root for set_ in SETS],
-        sorted(record.packed for record in catalog.records()),
-        sorted(certificate.der for certificate in catalog.certificates()),
-        [(catalog.get(key), catalog.proof(key), catalog.sequence_after(key)) for key in keys],
-        [(catalog.named(key.kind, key.name), catalog.conflict(key.kind, key.name)) for key in keys],
-        [catalog.stamp_after(key.kind, key.name) for key in keys],
-        [(catalog.latest(key.kind, key.name), catalog.retired(key.origin)) for key in keys],
-        sorted(record.packed for record in catalog.listed()),
-        catalog.missing_certificates(),
-    )
+    def offer(self, item: Any) -> None:
+        """Offer a record or a certificate; workers check at once what may be checked."""
+        if isinstance(item, Record):
+            effects = self.door.offer((item.packed,), PeerId(bytes(16))).effects
+        else:
+            self.catalog.add_certificate(item)
+            effects = self.door.certificate_arrived(item)
+        for effect in effects:
+            if isinstance(effect, VerifyRecords):
+                self.door.records_verified(
+                    effect.batch, tuple(self._reason(record) for record, _ in effect.records)
+                )
+
+    def _reason(self, record: Record) -> str | None:
+        certificate = self.catalog.certificate(record.signer)
+        assert certificate is not None
+        return verify_record(record, CLUSTER, certificate)
+
+    def contents(self, keys: list[ArtifactKey]) -> Any:
+        """Everything that can be asked, in no particular order of arrival."""
+        catalog = self.catalog
+        return (
+            catalog.root,
+            [catalog.digest(set_).whole_root for set_ in SETS],
+            sorted(record.packed for record in catalog.records()),
+            sorted(certificate.der for certificate in catalog.certificates()),
+            [(catalog.get(key), catalog.proof(key), catalog.sequence_after(key)) for key in keys],
+            [(catalog.named(key.kind, key.name), catalog.conflict(key.kind, key.name)) for key in keys],
+            [catalog.stamp_after(key.kind, key.name) for key in keys],
+            [(catalog.latest(key.kind, key.name), catalog.retired(key.origin)) for key in keys],
+            sorted(record.packed for record in catalog.listed()),
+            self.door.waiting(),
+        )
 
 
 @pytest.fixture(scope="session")
@@ -82,17 +100,18 @@ def test_catalogs_offered_the_same_in_any_order_are_the_same(
 ) -> None:
     items, keys = history
     limits = CatalogLimits(records_per_origin=limit)
-    expected = Catalog(CLUSTER, limits)
+    expected = Member(limits)
     for item in items:
-        offer(expected, item)
+        expected.offer(item)
     rng = random.Random(seed)
     shuffled = items + [rng.choice(items) for _ in range(rng.randrange(10))]
     rng.shuffle(shuffled)
-    other = Catalog(CLUSTER, limits)
+    other = Member(limits)
     for item in shuffled:
-        offer(other, item)
+        other.offer(item)
     # A record of an unknown cluster's certificate waits for ever, in whatever order.
-    assert contents(other, keys) == contents(expected, keys)
+    assert other.contents(keys) == expected.contents(keys)
+    assert other.door.waiting() == 1
 
 
 @pytest.mark.parametrize("limit", [4, 200_000])
@@ -102,17 +121,17 @@ def test_catalogs_that_exchange_what_they_kept_become_the_same(
     items, keys = history
     for seed in range(20):
         rng = random.Random(seed)
-        catalogs = [Catalog(CLUSTER, CatalogLimits(records_per_origin=limit)) for _ in range(3)]
+        members = [Member(CatalogLimits(records_per_origin=limit)) for _ in range(3)]
         for item in items:
-            for one in rng.sample(catalogs, rng.randint(1, 3)):
-                offer(one, item)
-        for giver in [*catalogs, *catalogs]:
-            for taker in catalogs:
-                for item in [*giver.certificates(), *giver.records()]:
-                    offer(taker, item)
-        assert len({one.root for one in catalogs}) == 1
+            for one in rng.sample(members, rng.randint(1, 3)):
+                one.offer(item)
+        for giver in [*members, *members]:
+            for taker in members:
+                for item in [*giver.catalog.certificates(), *giver.catalog.records()]:
+                    taker.offer(item)
+        assert len({one.catalog.root for one in members}) == 1
         for key in keys:
-            assert len({one.get(key) for one in catalogs}) == 1
+            assert len({one.catalog.get(key) for one in members}) == 1
 
 
 def test_what_is_withdrawn_is_listed_no_more_until_published_again(catalog: Catalog, alice: Any) -> None:
@@ -164,7 +183,9 @@ def test_each_outcome_says_what_happened(catalog: Catalog, alice: Any, author: C
     newer = catalog.admit(third)
     assert (newer.outcome, newer.previous) == (Outcome.NEWER, first)
     assert catalog.admit(alice.record(sequence=2)).outcome is Outcome.OLDER
-    assert catalog.admit(author("bob").record()).outcome is Outcome.WAITING
+    unknown = catalog.admit(author("bob").record())
+    assert unknown.outcome is Outcome.REFUSED
+    assert "certificate" in (unknown.reason or "")
     catalog.add_certificate(author("mallory"))
     forged = catalog.admit(author("mallory").record(origin="alice"))
     assert forged.outcome is Outcome.REFUSED
@@ -188,34 +209,6 @@ def test_of_two_records_with_one_sequence_the_smaller_hash_is_kept_and_the_other
         assert catalog.admit(again).outcome is Outcome.KNOWN
     catalog.admit(alice.record(sequence=2))
     assert catalog.proof(small.key) is None
-
-
-def test_a_record_waits_for_its_certificate_and_then_comes_back(author: Callable[..., Any]) -> None:
-    bob = author("bob")
-    catalog = Catalog(CLUSTER)
-    record = bob.record()
-    assert catalog.admit(record).outcome is Outcome.WAITING
-    assert catalog.admit(record).outcome is Outcome.WAITING
-    assert catalog.missing_certificates() == [bob.peer_id]
-    assert catalog.get(record.key) is None
-    assert catalog.add_certificate(bob) == [record]
-    assert catalog.missing_certificates() == []
-    assert catalog.add_certificate(bob) == []
-    assert catalog.admit(record).outcome is Outcome.NEW
-
-
-def test_the_table_of_waiting_records_is_bounded_and_the_oldest_goes(author: Callable[..., Any]) -> None:
-    bob, carol = author("bob"), author("carol")
-    catalog = Catalog(CLUSTER, CatalogLimits(waiting=10))
-    catalog.admit(carol.record())
-    for number in range(10):
-        assert catalog.missing_certificates()[0] == carol.peer_id
-        for _ in range(3):
-            catalog.admit(bob.record(f"{number}.pth"))
-    assert catalog.missing_certificates() == [bob.peer_id]
-    assert len(catalog.add_certificate(bob)) == 10
-    assert catalog.admit(carol.record()).outcome is Outcome.WAITING
-    assert catalog.add_certificate(carol) == [carol.record()]
 
 
 def test_a_certificate_of_another_cluster_is_misbehaviour(author: Callable[..., Any]) -> None:
