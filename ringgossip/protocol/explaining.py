@@ -1,7 +1,7 @@
 """Why does a node have, lack or will get an artifact? Which rule, which weight, which holder, which limit.
 
 Any peer can answer for any other: who wants what follows from cards, which all
-have. Of others we do not know what a user there asked for.
+have. Of others we do not know what they were asked for, nor what their `keep:` let go.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,8 @@ class Explanation:
     """The answer for one artifact and one node. `code` is a word for scripts, `sentence` a paragraph.
 
     Codes: why it is wanted (`role holder asked origin`), or why it is not (`coordinator
-    excluded status kind disk storage_group not_wanted withdrawn retired evicted`).
+    excluded status kind disk storage_group not_wanted withdrawn retired`, and `evicted`,
+    which only the node itself knows).
     """
 
     artifact: str
@@ -43,13 +44,16 @@ def explain(
     record: Record,
     peer: PeerId,
     holders: Iterable[PeerId],
+    confirmed: int,
     progress: str,
     held_back: str,
     name_of: Callable[[PeerId], str],
 ) -> Explanation:
     """Answer for one version and one node; if that is us, with what we know of its pull.
 
-    `progress` says how far it is, `held_back` which open breakers keep us from all holders.
+    `confirmed` is the number of places beside its origin's where copies lie,
+    `progress` says how far it is, `held_back` which open breakers keep us
+    from all holders.
 
     Raises `OperationFailed` for a peer that is no member.
     """
@@ -60,7 +64,10 @@ def explain(
     name, kind = candidate.name, record.kind
     names = sorted({name_of(holder) for holder in holders})
     held = name in names
-    verdict = rules.wanting_of(peer, record, own and rules.is_asked(record))
+    verdict = rules.wanting(record) if own else rules.wanting_of(peer, record)
+    if own and verdict and rules.is_asked(record):
+        # A rule that names us stays when what was asked for has come.
+        verdict = rules.wanting_of(peer, record) or verdict
     if own and isinstance(verdict, No):
         # Our card tells only the code; our settings and disk know the numbers.
         precise = may_receive(rules.myself(), kind, rules.settings.disk)
@@ -75,7 +82,6 @@ def explain(
     others = [holder for holder in names if holder != name]
     weight = push_weight(candidate)
     copies = rules.settings.copies_of(kind)
-    confirmed = len([holder for holder in names if holder != record.origin])
     if ended:
         copies = 0
         said = [f"{text}. No node wants it; every file stays where it is, unless its node's `keep:` says no."]

@@ -46,7 +46,7 @@ class Looking(Sharing):
     def wanting_of(self, key: ArtifactKey, node: str) -> Wanted | Verdict:
         """Return why a node wants the newest version of an artifact, or why not."""
         record, peer = self._record_and_peer(key, node)
-        return self.rules.wanting_of(peer, record, peer == self.me and self.rules.is_asked(record))
+        return self.rules.wanting(record) if peer == self.me else self.rules.wanting_of(peer, record)
 
     def explain(self, key: ArtifactKey, node: str, now: float) -> Explanation:
         """Say why a node has, lacks or will get an artifact; raises `OperationFailed` for unknown ones."""
@@ -60,7 +60,16 @@ class Looking(Sharing):
                 f"where {self.name_of(shown.via)} put it; that is no copy of its own."
             )
         held_back = self._held_back(record, now) if ours else ""
-        return explain(self.rules, record, peer, holders, progress, held_back, self.name_of)
+        confirmed = self._confirmed(record, holders)
+        return explain(self.rules, record, peer, holders, confirmed, progress, held_back, self.name_of)
+
+    def _confirmed(self, record: Record, holders: list[PeerId]) -> int:
+        """Return at how many places beside its origin's these hold it: who shares a disk is one place."""
+        found = [candidate for peer in holders if (candidate := self.rules.candidate(peer)) is not None]
+        home = self.membership.peer_named(record.origin)
+        origin = None if home is None else self.rules.candidate(home)
+        places = dict.fromkeys(candidate.place for candidate in found if candidate.name != record.origin)
+        return len(places) - (origin is not None and origin.place in places)
 
     def breaker_views(self, now: float) -> list[tuple[str, BreakerView]]:
         """Return every route to a peer that failed and has not worked since."""

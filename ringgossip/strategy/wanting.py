@@ -15,7 +15,7 @@ Schomaker 2005, "Weighted distributed hash tables" (the logarithmic method).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 from ringgossip.config.words import KINDS
@@ -55,6 +55,16 @@ def row_of(peer: Candidate) -> tuple[str, ...]:
         # What a coordinator takes, it takes to keep: nobody would write `receive:` there otherwise.
         return peer.receive or ()
     return KINDS if peer.trains else ROWS.get(peer.role, ())
+
+
+def _why_taken(peer: Candidate) -> str:
+    """Say what makes a peer pull what it pulls by itself, as far as its card tells."""
+    # A card states what follows, whatever its `want:` said.
+    if peer.want is None or peer.want == row_of(replace(peer, want=None)):
+        return f"as a {'training' if peer.trains else peer.role} node it takes"
+    if peer.role == "coordinator":
+        return "a coordinator, but its `receive:` or `want:` names"
+    return "its `want:` names"
 
 
 def rendezvous(key: bytes, peer: PeerId, weight: float) -> float:
@@ -147,12 +157,11 @@ class Census:
         if own.storage_group is not None and home is not None and home.place == own.place:
             return No("storage_group", f"{own.name} reads the disk of {origin}, where the file lies")
         if asked:
-            return Wanted("asked", f"somebody at {own.name} asked for it")
+            return Wanted("asked", f"{own.name} was asked for it, by a user there or a peer that offered it")
         if self.kind in row_of(own):
             if (puller := self._puller(own, key)) is not own:
                 return No("storage_group", f"{puller.name} pulls it to the disk that {own.name} shares")
-            why = "its `want:` names" if own.want is not None else f"as a {own.role} node it takes"
-            return Wanted("role", f"{own.name}: {why} {self.kind}")
+            return Wanted("role", f"{own.name}: {_why_taken(own)} {self.kind}")
         missing, holders = self.missing(origin), self.holders(key, origin)
         sharing = next((member for member in holders if member.place == own.place), None)
         if sharing is own:

@@ -4,6 +4,7 @@ from cores import KB, core, holders, sync, told, world_of
 
 from ringgossip.config.blocks import Keep
 from ringgossip.config.words import KINDS
+from ringgossip.content.record import ArtifactKey
 from ringgossip.events import ArtifactEvicted
 from ringgossip.protocol.receipts import entry_of
 from ringgossip.protocol.rules import RuleSettings
@@ -54,6 +55,9 @@ def test_what_was_evicted_is_not_pulled_again_even_after_a_restart_unless_somebo
     world.restart(1)
     world.run(100.0)
     assert held(world, 1) == ["1.pth"]
+    answer = core(world, 1).explain(ArtifactKey("models", "n0", "0.pth"), "n1", world.now)
+    assert (answer.code, answer.wanted, answer.held) == ("evicted", False, False)
+    assert "n1 does not have it: n1: its `keep:` rules let it go" in answer.sentence
     report = sync(world, 1, data_type="models", targets=("n1",))
     assert report.success
     assert held(world, 1) == ["0.pth", "1.pth"]

@@ -156,6 +156,15 @@ def test_what_somebody_asked_for_comes_whatever_the_role_takes_and_is_then_asked
     assert outside.name not in placed(world, world.publications[second].key, 2)
 
 
+def test_a_rule_that_names_a_node_is_told_before_what_it_was_asked_for() -> None:
+    world = together(PeerSpec("train", role="training"), PeerSpec("play", role="selfplay"))
+    key = published(world, 1, "models")
+    peer = core(world, "train")
+    peer.rules.ask(key, 1)
+    assert getattr(peer.wanting_of(key, "train"), "why", "") == "asked"
+    assert peer.explain(key, "train", world.now).code == "role"
+
+
 def test_in_a_storage_group_one_member_pulls() -> None:
     world = together(
         PeerSpec("train", role="training"),

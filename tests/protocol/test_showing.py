@@ -61,6 +61,27 @@ def test_one_pulls_and_the_other_shows_its_file_without_a_byte() -> None:
     assert f"n{puller} pulls it to the disk" in sentence and found.path in sentence
 
 
+def test_explain_counts_copies_by_the_disks_they_lie_on() -> None:
+    world = cluster("-aa")
+    publish(world)
+    _, other = pair(world)
+    sync(world, other, targets=(f"n{other}",), data_type="models")
+    record = core(world, 0).catalog.get(KEY)
+    assert record is not None
+    node = world.nodes[other]
+    assert core(world, 0).copies(record) == 1
+    answer = core(world, 0).explain(KEY, node.name, world.now)
+    assert "2 copies are wanted beside its origin's, 1 are confirmed." in answer.sentence
+
+
+def test_a_copy_on_the_disk_of_its_origin_is_no_copy_to_explain() -> None:
+    world = cluster("aa-")
+    publish(world)
+    answer = core(world, 0).explain(KEY, "n1", world.now)
+    assert answer.code == "storage_group"
+    assert "1 are confirmed." in answer.sentence
+
+
 def test_a_newer_version_is_shown_when_it_is_there() -> None:
     world = cluster()
     publish(world)

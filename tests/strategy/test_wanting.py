@@ -49,6 +49,26 @@ TRAINERS = [peer(f"train-{index}", role="training") for index in range(3)]
 PLAYERS = [peer(f"play-{index}") for index in range(10)]
 
 
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"role": "training"}, "a: as a training node it takes games"),
+        # A card states what its node wants, whether or not node.yaml has a `want:`.
+        ({"role": "training", "want": KINDS}, "a: as a training node it takes games"),
+        ({"priority": True, "want": KINDS}, "a: as a training node it takes games"),
+        ({"role": "training", "want": ("games",)}, "a: its `want:` names games"),
+        ({"role": "selfplay", "want": ("games", "models")}, "a: its `want:` names games"),
+        (
+            {"role": "coordinator", "want": ("games",), "refuses": {"npz": "coordinator"}},
+            "a: a coordinator, but its `receive:` or `want:` names games",
+        ),
+    ],
+)
+def test_why_a_kind_is_taken_is_said_as_far_as_a_card_tells(facts: dict[str, Any], sentence: str) -> None:
+    member = peer("a", **facts)
+    assert Census("games", [member], 3).wanting(member.peer, KEYS[0], "away") == Wanted("role", sentence)
+
+
 def test_a_training_node_takes_games_by_its_role() -> None:
     assert why("games", TRAINERS[0]) == "role"
 
