@@ -10,9 +10,10 @@ whose page cache grows pays 2.4 s/GiB to its host, whoever writes (measured).
 Where our CPU seconds go, for 1 GiB on 2 cores of an EPYC without AVX-512, by `perf`
 and the threads' clocks (load 3; rsync + fsync took 2.5 there): publication 0.55 (hash
 0.43); reading, hashing and sealing again at A 1.3; receiving, opening, proving and
-writing at B 2.6, of which the page cache 1.2; the two loops 1.5, cold in the cache at
-every turn. BLAKE3 runs there at 3.4 GB/s and AES-GCM at 3.4, not at 5.3 and 6.7 as
-where the target was set: three hashes, seal and open alone are 1.6 s.
+writing at B 2.6, of which the page cache 1.2; the two loops 1.5, half of it user time
+that stayed when most of their turns were taken away. BLAKE3 and AES-GCM both run there
+at 3.4 GB/s, not at 5.3 and 6.7 as where the target was set: three hashes, seal and open
+alone are 1.6 s.
 
     python benchmarks/one_file.py               2 GiB, 3 rounds
     python benchmarks/one_file.py --quick       64 MiB, 1 round: a self-check
