@@ -249,7 +249,7 @@ class Beliefs:
         else:
             new = standing_of(card, 0, ALIVE)
         if known is None or known.state >= DEAD or known.card.boot != card.boot:
-            self._routes.forget(card.key)
+            self._routes.introduced(card.key, origin.peer[:8])
         same = known is not None and known.card.boot == card.boot and known.state == new.state
         out += self._believe(new, now, spread=origin.spread and not same)
         if origin.spread:

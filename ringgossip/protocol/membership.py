@@ -319,7 +319,7 @@ class Membership(MemberViews):
         standing = self._table.get(key) if key is not None else None
         if standing is None:
             return []
-        self._routes.vouched_for(standing)
+        self._routes.vouched_for(standing, sender[:8])
         boot, incarnation, *_ = PULSE.unpack(message.pulse)
         return self._beliefs.hear(standing, (boot, incarnation, ALIVE), NOBODY, now)
 

@@ -3,6 +3,8 @@
 The period of a member that doubts itself (`health`) is longer. Whoever is asked
 to probe for another says "not yet" (nack) at 80 % of the timeout: early enough
 to arrive before the asker gives up and blames itself.
+Behind NAT most members are of no help: two that accept no connection are reached
+only by those who accept both, and these are the ones that we have links to.
 Source: SWIM (Das et al. 2002), sections 3.1, 4.3; Lifeguard (Dadgar et al. 2018), section IV-A.
 """
 
@@ -10,9 +12,9 @@ from dataclasses import dataclass
 
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.core import DATAGRAM, LINK, NEVER, Draw, Effect, LinkId, NeedLink, Notice, Send
-from ringgossip.protocol.evidence import DEAD, Standing
+from ringgossip.protocol.evidence import Standing
 from ringgossip.protocol.health import LocalHealth
-from ringgossip.protocol.roster import Roster
+from ringgossip.protocol.roster import Roster, draw_below
 from ringgossip.protocol.routes import Routes
 from ringgossip.protocol.timers import Deadlines
 from ringgossip.protocol.voice import Voice
@@ -48,7 +50,7 @@ class _Probe:
     def __init__(self, key: bytes, number: int, timeout_at: float) -> None:
         self.key = key
         self.number = number
-        self.timeout_at = timeout_at  # `NEVER` once others were asked
+        self.timeout_at = timeout_at  # when to ask others, again if only they reach it; `NEVER`: done
         self.asked = 0  # how many helpers
         self.nacks = 0
         self.direct = True  # a failure says something about us too
@@ -131,7 +133,7 @@ class Prober:
         probe = self._probe
         if probe is not None and now >= probe.timeout_at:
             self.due = self._period_ends
-            return self._ask_others(probe)
+            return self._ask_others(probe, now)
         return []
 
     def _begin(self, now: float) -> Out:
@@ -146,20 +148,20 @@ class Prober:
         self.due = probe.timeout_at
         sends: Out = [*self._routes.probe(standing, self._voice.ping(number, standing))]
         if not sends or self._routes.is_indirect(key):
+            # Others at once, and once more at the timeout: half a period is still left then.
             probe.direct = False
-            sends += self._ask_others(probe)
-            self.due = self._period_ends
+            again, sends = probe.timeout_at, [*sends, *self._ask_others(probe, now)]
+            probe.timeout_at = again
         return sends
 
     def _pop_urgent(self) -> bytes | None:
         while self._urgent:
             key = self._urgent.pop(0)
-            standing = self._roster.table.get(key)
-            if standing is not None and standing.state < DEAD and key not in self._roster.muted:
+            if self._roster.is_target(key):
                 return key
         return None
 
-    def _ask_others(self, probe: _Probe) -> Out:
+    def _ask_others(self, probe: _Probe, now: float) -> Out:
         """The direct way was silent: try the link, other addresses, and other members."""
         probe.timeout_at = NEVER
         standing = self._roster.table.get(probe.key)
@@ -172,11 +174,26 @@ class Prober:
         else:
             out.append(NeedLink(standing.card.peer))
         out += [Send(address, ping, DATAGRAM) for address in self._routes.addresses(standing)[1:3]]
-        for key in self._roster.sample(self._rng, self._settings.indirect, but=probe.key):
-            sends = self._routes.send(self._roster.table[key], PingRequest(probe.number, probe.key))
+        request = PingRequest(probe.number, probe.key)
+        for place, key in enumerate(self._helpers(probe.key)):
+            # The first by its link: a member behind NAT gets a datagram only if it sent us one lately.
+            sends = self._routes.ask(self._roster.table[key], request, place == 0, now)
             probe.asked += bool(sends)
             out += sends
         return out
+
+    def _helpers(self, target: bytes) -> list[bytes]:
+        """Who may reach both it and us: who vouched or told of it, those with links to us, anybody."""
+        roster, routes, count = self._roster, self._routes, self._settings.indirect
+        last = routes.voucher(target)
+        chosen = [last] if last is not None and roster.is_target(last) else []
+        near = [key for key in routes.linked if key not in (target, last) and roster.is_target(key)]
+        while near and len(chosen) < count:
+            chosen.append(near.pop(draw_below(self._rng, len(near))))
+        if len(chosen) < count:
+            drawn = roster.sample(self._rng, count, but=target)
+            chosen += [key for key in drawn if key not in chosen][: count - len(chosen)]
+        return chosen[:count]
 
     def link_opened(self, key: bytes) -> Out:
         """A link to a member opened: if it is being probed, ask there too."""
@@ -190,7 +207,7 @@ class Prober:
         standing = self._roster.table.get(probe.key)
         if probe.direct:
             self._health.note(max(0, probe.asked - probe.nacks) if probe.asked else 1)
-        if standing is None or standing.state >= DEAD or probe.key in self._roster.muted:
+        if standing is None or not self._roster.is_target(probe.key):
             return None
         self._routes.missed(standing)
         return standing

@@ -154,6 +154,11 @@ class Roster:
                 found.append(key)
         return found
 
+    def is_target(self, key: bytes) -> bool:
+        """Tell whether this is a live member that may be probed and asked."""
+        standing = self.table.get(key)
+        return standing is not None and standing.state < DEAD and key != self.me and key not in self.muted
+
     def others(self) -> Sequence[bytes]:
         """Return all live members but ourselves; not to be kept or changed."""
         return self._ring

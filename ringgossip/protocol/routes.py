@@ -20,7 +20,7 @@ _RECHECK = 4  # every so many probes of a blocked member try a datagram again
 class _Way:
     """What is peculiar about the way to one member."""
 
-    __slots__ = ("blocked", "indirect", "learned", "missed", "probes", "told")
+    __slots__ = ("blocked", "indirect", "learned", "missed", "probes", "told", "voucher")
 
     def __init__(self) -> None:
         self.learned: Address | None = None  # answered here, and it is not its first address
@@ -29,6 +29,7 @@ class _Way:
         self.indirect = False  # only others reach it
         self.told = False
         self.probes = 0
+        self.voucher: bytes | None = None  # who reached it when we did not, or first told us of it
 
 
 class Routes:
@@ -77,10 +78,22 @@ class Routes:
                 out.append(Send(address, message, DATAGRAM))
         return out
 
+    def ask(self, standing: Standing, message: Message, by_link: bool, now: float) -> list[Send]:
+        """Like `send`, but by a link that is there if so wished, or if we heard no datagram for a while."""
+        key = standing.card.key
+        if key in self.linked and (by_link or now - self._heard_at > _SILENCE):
+            return [Send(standing.card.peer, message, LINK)]
+        return self.send(standing, message)
+
     def is_indirect(self, key: bytes) -> bool:
         """Tell whether only others reach this member."""
         way = self._ways.get(key)
         return way is not None and way.indirect
+
+    def voucher(self, key: bytes) -> bytes | None:
+        """Return who reached this member when we could not, or told us of it."""
+        way = self._ways.get(key)
+        return None if way is None else way.voucher
 
     # --- what happened --------------------------------------------------------------
 
@@ -132,12 +145,19 @@ class Routes:
             return True
         return False
 
-    def vouched_for(self, standing: Standing) -> None:
+    def vouched_for(self, standing: Standing, voucher: bytes) -> None:
         """Others reach it, we do not."""
         way = self._way(standing.card.key)
+        way.voucher = voucher
         way.missed += 1
         if way.missed >= 2:
             way.indirect = True
+
+    def introduced(self, key: bytes, by: bytes) -> None:
+        """A member begins a life, and `by` told us: until we know better, ask there whether it is alive."""
+        self.forget(key)
+        if by != key:
+            self._way(key).voucher = by
 
     def missed(self, standing: Standing) -> None:
         """Nothing came back from its best address: do not insist on one we learned."""

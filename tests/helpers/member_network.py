@@ -186,7 +186,9 @@ class MemberNetwork:
         self.delay = (0.0005, 0.002)
         self.walls: Callable[[int, int], bool] = lambda source, target: False
         self.udp_blocked: set[int] = set()
-        self.unreachable: set[int] = set()  # cannot be dialled or sent to unless it sent first
+        self.unreachable: set[int] = set()  # cannot be dialled, or sent to unless it sent shortly before
+        self.mapping_seconds = 30.0
+        self._mapped: dict[tuple[int, int], float] = {}
         self.check: Callable[[Node], None] = lambda node: None
         self.packets: list[tuple[float, int, int, Message]] | None = None
         self.events = 0
@@ -259,6 +261,10 @@ class MemberNetwork:
         node.life += 1
         for other in list(node.links):
             self._break(node.number, other)
+
+    def link(self, node: Node, other: Node) -> None:
+        """Let one dial another."""
+        self._dialled(node, node.life, other.address)
 
     def wall_between(self, *sides: set[int]) -> None:
         """Cut the nodes into sides; links across break."""
@@ -348,6 +354,10 @@ class MemberNetwork:
     def _arrive(self, source: int, sender: PeerId, address: Address, to: Address, packed: bytes) -> None:
         for target in self.nodes:
             if target.address == to and target.up:
+                self._mapped[source, target.number] = self.now
+                opened = self._mapped.get((target.number, source), -self.mapping_seconds)
+                if target.number in self.unreachable and self.now - opened >= self.mapping_seconds:
+                    return
                 blocked = source in self.udp_blocked or target.number in self.udp_blocked
                 if self.walls(source, target.number) or blocked:
                     return

@@ -214,6 +214,27 @@ def test_a_member_that_cannot_be_dialled_is_a_member() -> None:
     assert net.agreed()
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+def test_members_behind_nat_that_only_others_reach_are_not_suspected(loss: float) -> None:
+    net = MemberNetwork(7)
+    net.loss = loss
+    net.unreachable = set(range(4, 14))
+    net.udp_blocked = {12, 13}
+    for _ in range(14):
+        net.add(seeds=(0, 1))
+    net.start_all()
+    for closed in net.nodes[4:]:
+        for public in net.nodes[:4]:
+            net.link(closed, public)
+    net.run_until(net.agreed, 5.0)
+    net.run(net.now + 180.0)
+    assert [node.told(PeerSuspected) for node in net.nodes] == [[]] * 14
+    assert net.agreed()
+    net.crash(net.nodes[13])
+    net.run_until(all_say(net, net.nodes[13], "dead"), 40.0)
+    assert {event.name for node in net.nodes for event in node.told(PeerLost)} == {"node-13"}  # type: ignore[attr-defined]
+
+
 def test_a_patient_member_that_stalls_is_not_lost() -> None:
     net = MemberNetwork(8)
     net.add()
