@@ -66,6 +66,9 @@ def command(config_path: Path, as_json: bool, verbose: bool, **beside: str | Non
     trio.run(_Life(load, as_json, verbose).run)
 
 
+_LAST_WORDS = 0.5  # seconds that a slow reader of our events may take at the end
+
+
 class _Life:
     """One run, from the configuration to the goodbye."""
 
@@ -78,6 +81,7 @@ class _Life:
         self._verbose = verbose
         self._hangups: AsyncIterator[int]
         self._asked_to_end = trio.Event()
+        self._told = trio.Event()
         self._ready = False
 
     async def run(self) -> None:
@@ -123,6 +127,10 @@ class _Life:
                 await self._asked_to_end.wait()
                 if self._config.ephemeral:
                     await _drain(peer)
+                # What was told until now is still written, unless nobody reads it.
+                events.close()
+                with trio.move_on_after(_LAST_WORDS):
+                    await self._told.wait()
                 nursery.cancel_scope.cancel()
 
     async def _reload(self, peer: "Peer") -> None:
@@ -160,11 +168,21 @@ class _Life:
             if self._verbose or is_news(event):
                 line = f"{time.strftime('%H:%M:%S')}  {sentence(event)}"
                 await trio.to_thread.run_sync(note, line, abandon_on_cancel=True)
+        self._told.set()
 
 
 async def _drain(peer: "Peer") -> None:
     """Bring what only we hold to others until the time is up; say what is left."""
-    left = [short["artifact"] for short in (await peer.drain()).below if not short["copies"]]
+    below = (await peer.drain()).below
+    left = [short["artifact"] for short in below if not short["copies"]]
     if left:
-        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-        note(f"leaving, and nobody else holds {', '.join(left[:3])}{more}: keep {peer.config.data}")
+        note(f"leaving, and nobody else holds {_listed(left)}: keep {peer.config.data}")
+    few = [
+        f"{short['artifact']} ({short['copies']} of {short['wanted']})" for short in below if short["copies"]
+    ]
+    if few:
+        note(f"leaving with too few copies elsewhere of {_listed(few)}")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
