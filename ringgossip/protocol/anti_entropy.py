@@ -151,9 +151,12 @@ class AntiEntropy:
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        if self._walking is not None:
-            return min(self._walking.deadline, self._credit_at)
-        due = min(self._next_round, self._credit_at)
+        walking = self._walking
+        due = self._next_round if walking is None else walking.deadline
+        if self._credit_at < due:
+            due = self._credit_at
+        if walking is not None:
+            return due
         for peer, (since, _) in self._differs.items():
             ready = max(since + self._settings.settle, self._pause_until)
             if peer not in self._linked:

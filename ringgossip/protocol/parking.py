@@ -82,4 +82,4 @@ class Parking:
 
     def next_wakeup(self) -> float:
         """Return when the next one is due."""
-        return min((when for when, _ in self._waiting.values()), default=NEVER)
+        return min(when for when, _ in self._waiting.values()) if self._waiting else NEVER

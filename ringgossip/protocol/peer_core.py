@@ -32,9 +32,9 @@ from ringgossip.protocol.core import (
     Tell,
 )
 from ringgossip.protocol.notices import BY_DIALLING, BY_LANE
-from ringgossip.protocol.refusing import Refusing
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.protocol.switchboard import CoreSettings
+from ringgossip.protocol.waking import Waking
 from ringgossip.strategy.candidates import DiskUse
 from ringgossip.wire.messages import (
     MESSAGES,
@@ -81,7 +81,7 @@ _LINKS_ONLY = frozenset(message for tag, message in MESSAGES.items() if tag in (
 _MEMBERSHIP = frozenset(message for tag, message in MESSAGES.items() if 10 <= tag <= 19)
 
 
-class PeerCore(Refusing):
+class PeerCore(Waking):
     """The inputs of the world, and what may be seen from outside."""
 
     # --- life ------------------------------------------------------------------------------
@@ -97,26 +97,6 @@ class PeerCore(Refusing):
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye; the world stops soon after."""
         return self._settle(self.membership.leave(now) + self.serving.account.close(), now)
-
-    def wake(self, now: float) -> list[Effect]:
-        """Do what is due."""
-        out: Out = []
-        for machine in self._timed:
-            if machine.next_wakeup() <= now:
-                out += machine.wake(now)
-        dropped, gone = self.versions.drop_unpulled(now)
-        out += dropped
-        for record in gone:
-            out += self._no_longer_held(record, now)
-        return self._settle(self._compared(out, now), now)
-
-    def next_wakeup(self) -> float:
-        """Return when `wake` must be called at the latest."""
-        due = self.versions.next_wakeup()
-        for machine in self._timed:
-            at = machine.next_wakeup()
-            due = at if at < due else due  # quicker than `min`, and asked after every input
-        return due
 
     def change_facts(self, facts: MemberFacts, now: float) -> list[Effect]:
         """Say something new about ourselves; plans and what we want follow."""
@@ -206,7 +186,7 @@ class PeerCore(Refusing):
     def link_broken(self, link: LinkId, reason: str, now: float) -> list[Effect]:
         """A link came to its end."""
         peer = self.dialing.link_broken(link, now)
-        return [] if peer is None else self._settle(self._link_gone(peer, now), now)
+        return self._settle([] if peer is None else self._link_gone(peer, now), now)
 
     def dial_failed(self, address: Address, peer: PeerId | None, reason: str, now: float) -> list[Effect]:
         """Nobody answered there, or not the one we expected."""
@@ -218,6 +198,7 @@ class PeerCore(Refusing):
         if now < self.breakers.held_until(peer, BY_LANE, now):
             return False
         self.breakers.tried(peer, BY_LANE, now)
+        self._others_due = None
         return True
 
     def lane_opened(self, peer: PeerId, now: float) -> list[Effect]:
@@ -247,6 +228,8 @@ class PeerCore(Refusing):
             out = self._receive(message, sender, source, now)
         except PeerMisbehaved as error:
             return self.misbehaved(sender, str(error), now)
+        if isinstance(source, Address) and type(message) in _MEMBERSHIP:
+            return self._of_membership(out, now)
         return self._settle(out, now)
 
     def _offered(self, offered: Offered, sender: PeerId, now: float) -> Out:
@@ -324,7 +307,7 @@ class PeerCore(Refusing):
         """A record is on disk; one of ours may be told now."""
         ticket = self.authorship.record_persisted(record)
         if ticket is None:
-            return []
+            return self._settle([], now)
         before = self.catalog.get(record.key)
         self.catalog.admit(record)
         out: Out = []

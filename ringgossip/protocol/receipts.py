@@ -137,7 +137,7 @@ class Receipts:
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        return min(self._linked.values(), default=NEVER)
+        return min(self._linked.values()) if self._linked else NEVER
 
     # --- messages --------------------------------------------------------------------------
 

@@ -157,7 +157,7 @@ class Relaying:
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        return min(self._round_at, min(self._news_at.values(), default=NEVER))
+        return min(self._round_at, *self._news_at.values()) if self._news_at else self._round_at
 
     def _tell_news(self, origin: PeerId, now: float) -> Out:
         news = self._news.pop(origin, None)

@@ -147,7 +147,9 @@ class Retention:
         """Return the nearest deadline."""
         if not self._scene.keeps():
             return NEVER
-        return min(self._look_at, min((leaving.until for leaving in self._leaving.values()), default=NEVER))
+        if not self._leaving:
+            return self._look_at
+        return min(self._look_at, *(leaving.until for leaving in self._leaving.values()))
 
     # --- messages -----------------------------------------------------------------------------------
 

@@ -406,7 +406,7 @@ class Serving:
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        return min(self._tell_at, self._grant_at)
+        return self._tell_at if self._tell_at < self._grant_at else self._grant_at
 
     def queue_depth(self) -> int:
         """Return how many chunks are asked of us and not yet granted."""

@@ -226,4 +226,6 @@ class Showing:
         """Return the nearest deadline."""
         if not self._shown and not self._scene.shares():
             return NEVER
-        return min(self._scan_at, min((question.until for question in self._open.values()), default=NEVER))
+        if not self._open:
+            return self._scan_at
+        return min(self._scan_at, *(question.until for question in self._open.values()))

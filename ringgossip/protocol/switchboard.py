@@ -123,6 +123,8 @@ class Switchboard:
         self._boot = boot
         self._nonce = nonce
         self._troubles = Troubles()
+        # The nearest deadline of all but membership and anti-entropy; None: they must be asked again.
+        self._others_due: float | None = None
         self._asked_certificates: dict[PeerId, float] = {}
         self.shelf = Shelf()
         self.rules = Rules(
@@ -235,6 +237,7 @@ class Switchboard:
 
     def _settle(self, out: Out, now: float) -> list[Effect]:
         """Let notices go round until only effects are left, in order."""
+        self._others_due = None
         for item in out:
             if type(item) in NOTICES:
                 break

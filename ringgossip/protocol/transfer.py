@@ -293,13 +293,15 @@ class Transfer(Pulling):
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        due, silence = min(self._ask_at, self._parked.next_wakeup()), self._settings.silence
+        due, silence = self._ask_at, self._settings.silence
+        if self._parked:
+            due = min(due, self._parked.next_wakeup())
         for source in self._sources.values():
             if source.chunks and source.last_progress + silence < due:
                 due = source.last_progress + silence
             if -NEVER < source.busy_until < due:
                 due = source.busy_until
         for pull in self._pulls.values():
-            if pull.phase in (Phase.MANIFEST, Phase.PULLING):
-                due = min(due, pull.look_at)
+            if pull.look_at < due and pull.phase in (Phase.MANIFEST, Phase.PULLING):
+                due = pull.look_at
         return due
