@@ -7,6 +7,7 @@ limit; all others must not.
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ringgossip.protocol.core import Send, SendChunk
@@ -33,8 +34,10 @@ Limit = Callable[["PeerCore"], float]
 
 
 def _table(machine: str, name: str) -> Size:
+    get = attrgetter(f"{machine}.{name}")
+
     def size(core: "PeerCore") -> int:
-        return len(getattr(getattr(core, machine), name))
+        return len(get(core))
 
     return size
 
@@ -88,6 +91,7 @@ class BoundChecks:
         self._looked_at = 0.0
         self._looks = 0
         self._tables = Tables()
+        self._limits: dict[int, tuple[PeerCore, list[float]]] = {}  # settings stay while a peer runs
         checks.watch(SendChunk, self.granted)
         checks.watch(Send, self._asked)
 
@@ -124,6 +128,12 @@ class BoundChecks:
                     most = max(usual, MOST.get(path, 0))
                     self._checks.fail("S5", node, f"has {size} entries in {path}, at most {most} are allowed")
 
+    def _limits_of(self, owner: int, core: "PeerCore") -> list[float]:
+        known = self._limits.get(owner)
+        if known is None or known[0] is not core:
+            known = self._limits[owner] = (core, [limit(core) for _, _, limit in BOUNDS])
+        return known[1]
+
     def look(self) -> None:
         """Look at the tables, and at the rates since the last look."""
         self._looks += 1
@@ -135,10 +145,10 @@ class BoundChecks:
         for node in self._world.nodes:
             if node.core is None:
                 continue
-            for name, size, limit in BOUNDS:
-                if size(node.core) > limit(node.core):
-                    text = f"has {size(node.core)} {name}, at most {limit(node.core):g} are allowed"
-                    self._checks.fail("S5", node, text)
+            for (name, size, _), limit in zip(BOUNDS, self._limits_of(node.index, node.core), strict=True):
+                found = size(node.core)
+                if found > limit:
+                    self._checks.fail("S5", node, f"has {found} {name}, at most {limit:g} are allowed")
             sent = network.packets_sent[node.index]
             before = self._packets[node.index] if self._packets else 0
             if sent - before > most and node.name not in self._checks.liars:

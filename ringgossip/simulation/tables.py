@@ -49,16 +49,17 @@ class Tables:
     """Looks at all tables of many cores; where they are is found once for each core."""
 
     def __init__(self) -> None:
-        self._getters: dict[int, tuple[object, list[tuple[str, Any]]]] = {}
+        self._known: dict[int, tuple[object, list[str], Any]] = {}
 
     def sizes(self, owner: int, core: object) -> list[tuple[str, int]]:
         """Return the path and the size of every table of the core that runs at `owner` now."""
-        known = self._getters.get(owner)
+        known = self._known.get(owner)
         if known is not None and known[0] is core:
             try:
-                return [(path, len(get(core))) for path, get in known[1]]
+                return list(zip(known[1], map(len, known[2](core)), strict=True))
             except (AttributeError, TypeError):
                 pass  # What held a table is gone, a walk that has ended: look for all of them again.
-        getters = [(path, attrgetter(path)) for path in find_tables(core)]
-        self._getters[owner] = (core, getters)
-        return [(path, len(get(core))) for path, get in getters]
+        paths = find_tables(core)
+        get = attrgetter(*paths)  # all of them in one call
+        self._known[owner] = (core, paths, get)
+        return list(zip(paths, map(len, get(core)), strict=True))

@@ -43,7 +43,11 @@ class Wire:
 
     def datagram(self, message: Message, dialect: Dialect = CURRENT) -> tuple[Any, int]:
         """Return what to carry and its length on the wire, seal and headers included."""
-        carried, size = self._said(message, dialect)
+        if self.real and dialect is CURRENT:
+            carried: Any = encode(message)
+            size = len(carried)
+        else:
+            carried, size = self._said(message, dialect)
         if size > MAX_PLAINTEXT_BYTES:
             name = type(message).__name__
             raise BrokenLimit(f"{name} of {size} bytes: a datagram holds {MAX_PLAINTEXT_BYTES}")

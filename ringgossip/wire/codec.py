@@ -50,7 +50,8 @@ def encode(message: Message) -> bytes:
 
 def decode(data: bytes | memoryview) -> Message | UnknownMessage:
     """Return the message in `data`, all of it, or raise `PeerMisbehaved` with the reason."""
-    tag = _tag(data)
+    # A short array and a small tag, as nearly all have them, need no more than this look.
+    tag = data[1] if len(data) > 1 and 0x90 < data[0] < 0xA0 and data[1] < 0x80 else _tag(data)
     decoder = _DECODERS[tag]
     if decoder is None:
         return UnknownMessage(tag)
