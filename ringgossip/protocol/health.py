@@ -18,7 +18,8 @@ class LocalHealth:
 
     def note(self, change: int) -> None:
         """Add to the score: +1 a failed probe, a missing nack, a refutation; -1 a probe that succeeded."""
-        self.score = min(self._worst, max(0, self.score + change))
+        if self.score or change > 0:  # a peer that is well has nothing to win
+            self.score = min(self._worst, max(0, self.score + change))
 
     def scale(self, seconds: float) -> float:
         """Return a length of time as it counts for a peer of this health."""

@@ -80,6 +80,9 @@ _LINKS_ONLY = frozenset(message for tag, message in MESSAGES.items() if tag in (
 # What idle peers say all the time; no other machine listens.
 _MEMBERSHIP = frozenset(message for tag, message in MESSAGES.items() if 10 <= tag <= 19)
 
+# What is said while chunks move; transfer and serving listen, each to its own.
+_BYTES = frozenset(message for tag, message in MESSAGES.items() if 50 <= tag <= 59)
+
 
 class PeerCore(Waking):
     """The inputs of the world, and what may be seen from outside."""
@@ -228,7 +231,9 @@ class PeerCore(Waking):
             out = self._receive(message, sender, source, now)
         except PeerMisbehaved as error:
             return self.misbehaved(sender, str(error), now)
-        if isinstance(source, Address) and type(message) in _MEMBERSHIP:
+        if type(message) in _BYTES:
+            return self._of_bytes(out, now)
+        if type(message) in _MEMBERSHIP:
             return self._of_membership(out, now)
         return self._settle(out, now)
 
@@ -239,6 +244,11 @@ class PeerCore(Waking):
     def _receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> Out:
         if type(message) in _MEMBERSHIP:
             return self.membership.receive(message, sender, source, now)
+        if type(message) in _BYTES:
+            return [
+                *self.serving.receive(message, sender, source, now),
+                *self.transfer.receive(message, sender, source, now),
+            ]
         match message:
             case Hello():
                 if message.version < 1:
@@ -279,11 +289,7 @@ class PeerCore(Waking):
                 | Placed()
             ):
                 return self._verb_heard(message, sender, now)
-        # Each of these machines ignores what is not its own.
-        return [
-            *self.serving.receive(message, sender, source, now),
-            *self.transfer.receive(message, sender, source, now),
-        ]
+        return []  # the world's own words, about a link
 
     # --- the catalog grows -----------------------------------------------------------------------------
 
@@ -381,7 +387,7 @@ class PeerCore(Waking):
 
     def body_arrives(self, peer: PeerId, request: int, index: int, length: int, now: float) -> list[Effect]:
         """A chunk begins to arrive; exactly one effect says what to do with it."""
-        return self._settle(self.transfer.body_arrives(peer, request, index, length, now), now)
+        return self._of_bytes(self.transfer.body_arrives(peer, request, index, length, now), now)
 
     def chunk_stored(
         self, peer: PeerId, request: int, root: bytes, index: int, length: int, now: float
@@ -389,7 +395,7 @@ class PeerCore(Waking):
         """A chunk is verified and written."""
         self._count("chunk_bytes_received", length)
         out = self.transfer.chunk_stored(peer, request, root, index, length, now)
-        return self._settle(out + self.serving.chunk_held(root, index, now), now)
+        return self._of_bytes(out + self.serving.chunk_held(root, index, now), now)
 
     def chunk_bad(
         self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
@@ -407,7 +413,7 @@ class PeerCore(Waking):
     def chunk_sent(self, peer: PeerId, request: int, index: int, length: int, now: float) -> list[Effect]:
         """A body has left."""
         self._count("chunk_bytes_sent", length)
-        return self._settle(self.serving.chunk_sent(peer, request, index, length, now), now)
+        return self._of_bytes(self.serving.chunk_sent(peer, request, index, length, now), now)
 
     def chunk_unreadable(
         self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float

@@ -123,7 +123,7 @@ class Switchboard:
         self._boot = boot
         self._nonce = nonce
         self._troubles = Troubles()
-        # The nearest deadline of all but membership and anti-entropy; None: they must be asked again.
+        # The nearest deadline of those that most inputs do not concern; None: ask them again.
         self._others_due: float | None = None
         self._asked_certificates: dict[PeerId, float] = {}
         self.shelf = Shelf()

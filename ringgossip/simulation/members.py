@@ -83,7 +83,8 @@ class MembersCore:
         return self._settle(out, now)
 
     def next_wakeup(self) -> float:
-        return min(self.membership.next_wakeup(), self.dialing.next_wakeup())
+        due, dialing = self.membership.next_wakeup(), self.dialing.next_wakeup()
+        return dialing if dialing < due else due
 
     def change_facts(self, facts: MemberFacts, now: float) -> Out:
         return self._settle(self.membership.change_facts(facts, now), now)
