@@ -1,4 +1,4 @@
-"""Does a peer wake as early as the earliest of its machines, though it does not ask each of them every time?"""
+"""Does a peer wake as early as the earliest of its machines, though it does not ask them all each time?"""
 
 from pathlib import Path
 
