@@ -145,7 +145,7 @@ async def test_a_shared_file_that_changes_all_the_time_is_published_once_in_so_m
     config = configured(tmp_path, RINGRIFT_MIN_SYNC_INTERVAL="20")
     published = []
 
-    async def publish(kind: str, source: Path, name: str, metadata: object, *, timeout: float) -> None:
+    async def publish(kind: str, source: Path, name: str, metadata: object, **_: object) -> None:
         published.append(name)
 
     share = ShareFolder(kind="models", folder=tmp_path)
