@@ -1,0 +1,33 @@
+"""A node pays for what leaves it: does its byte budget hold, also over a restart?"""
+
+import os
+import time
+from pathlib import Path
+
+from cluster import Cluster, until
+
+MB = 1_000_000
+
+
+def test_no_more_leaves_than_the_budget_says_also_after_a_restart(cluster: Cluster, tmp_path: Path) -> None:
+    giver = cluster.node("giver", budget={"send_bytes_per_day": 3 * MB})
+    taker = cluster.node("taker")
+    for node in (giver, taker):
+        node.start(wait=False)
+    for node in (giver, taker):
+        node.ready()
+    cluster.meet(giver, taker)
+    file = tmp_path / "best.pth"
+    file.write_bytes(os.urandom(8 * MB))
+    artifact = giver.client.publish("models", file).artifact
+    until(lambda: giver.events("BudgetSpent"), "the budget to be used up")
+    assert not taker.holds(artifact)
+    received = taker.counter("chunk_bytes_received")
+    assert 0 < received < 3 * MB + 2**20, "the chunk that was begun goes to its end"
+    # What has left is remembered.
+    giver.stop()
+    giver.start()
+    cluster.meet(giver, taker)
+    time.sleep(3.0)  # unhindered it would all be there by now
+    assert taker.counter("chunk_bytes_received") == received
+    assert not taker.holds(artifact)
