@@ -3,7 +3,7 @@
 Every source has a window of what its link brings in a quarter of a second; all
 of them share one budget of bytes in flight and one bucket. Who misbehaved or is
 slow is asked last: only for what nobody better has. When nothing is left to ask
-an idle source for, it is asked for what somebody else owes us for too long.
+an idle source for, it is asked for what somebody else owes us and has not begun.
 """
 
 from dataclasses import dataclass
@@ -36,6 +36,8 @@ class TransferSettings:
     silence: float = 10.0  # a holder without any progress for so long loses its requests
     slow: float = 30.0  # and is asked last for so long
     second_ask: float = 0.25  # how long a chunk must be overdue before an idle holder is asked for it too
+    look_again: float = 0.1  # how often an idle holder is considered for what others owe us
+    asked_of: int = 8  # holders asked for one chunk that nobody begins to send
     very_late: float = 2.0  # and how long until it is asked for many
     swarm_chunks: int = 4  # below this size looking for partial holders costs more than it brings
     new_links: int = 4  # holders to dial at once for one pull
@@ -65,6 +67,7 @@ class Asking:
         self._pulls: dict[bytes, Pull] = {}  # by root
         self._limits: dict[ArtifactKey, TokenBucket] = {}  # what a user said of single artifacts
         self._request = 0
+        self._looked_at = self._look_at = -NEVER  # when idle sources were looked at; when they are again
         self._ask_at = NEVER  # when a bucket or an overdue chunk allows the next request
         self._short = False  # budget or bucket ended the last round: somebody may have been left out
 
@@ -217,7 +220,7 @@ class Asking:
             rarest = rarest & pull.share_of(self._me) or rarest
         indices = pick(rarest, pull.count, limit, self._rng)
         if not indices and not source.outstanding:
-            indices = self._overdue(pull, source, holding, limit, now)
+            indices = self._hurry(source, pull, holding, limit, now)
         return indices
 
     def _owed_first(self, source: Source, pull: Pull) -> int:
@@ -249,38 +252,60 @@ class Asking:
                 candidates = 0 if holding == ALL else without(candidates, holding)
         return candidates
 
-    def _overdue(self, pull: Pull, source: Source, holding: int, limit: int, now: float) -> list[int]:
-        """Choose chunks that another peer owes us for too long; this source is idle.
+    def _hurry(self, source: Source, pull: Pull, holding: int, limit: int, now: float) -> list[int]:
+        """Choose chunks that others owe us: this source is idle, and they may have long queues.
 
-        One at a time, since most come after all; many from a peer that is very late.
+        What nobody has begun to send is asked of a few; whose first byte comes first sends it, and the
+        others hear at once that they need not. What somebody has begun and does not end for long is asked
+        once more: one at a time, since most come after all; many from a peer that is very late.
         """
-        pause = self._settings.second_ask
-        if now < source.looked_at + pause and pull.needed:
-            # This looks at everything asked for: not at every chunk, unless it is the end.
-            self._ask_at = min(self._ask_at, source.looked_at + pause)
+        if now >= self._look_at:
+            # All idle sources are looked at together, now and then: it goes through everything asked for.
+            pause = max(
+                self._settings.look_again, 0.25 * pull.record.chunk_size / source.rate if source.rate else 0.0
+            )
+            self._looked_at, self._look_at = now, now + min(pause, 1.0)
+        if not pull.asked:
             return []
-        source.looked_at = now
-        patience = pause
-        if source.rate:
-            patience = max(patience, 2 * pull.record.chunk_size / source.rate)
-        late: list[int] = []
-        soonest, longest = NEVER, now
+        self._ask_at = min(self._ask_at, self._look_at)
+        if source.looked_at == self._looked_at:
+            return []
+        source.looked_at = self._looked_at
+        settings = self._settings
+        seconds = pull.record.chunk_size / source.rate if source.rate else settings.very_late
+        patience = max(settings.second_ask, 2 * seconds)
+        begun: dict[int, float] = {}
+        queued: dict[int, float] = {}
         for other in self._sources.values():
-            for ask in other.asks.values() if other is not source else ():
-                if ask.root != pull.root or ask.pages or not ask.waiting:
-                    continue
-                if now >= ask.asked_at + patience:
-                    late += [index for index in ask.waiting if pull.asked.get(index) == 1]
-                    longest = min(longest, ask.asked_at)
-                else:
-                    soonest = min(soonest, ask.asked_at + patience)
-        self._ask_at = min(self._ask_at, soonest)
+            for ask in other.asks.values():
+                if ask.root == pull.root and not ask.pages:
+                    for index in ask.waiting:
+                        if index in ask.begun:
+                            begun[index] = ask.begun[index]
+                        else:
+                            queued[index] = ask.asked_at
+        few = [
+            (pull.asked.get(index, 0), self._rng.getrandbits(16), index)
+            for index, asked_at in queued.items()
+            if index not in begun
+            and now >= asked_at + settings.look_again
+            and pull.asked.get(index, 0) < settings.asked_of
+            and (holding == ALL or holding >> index & 1)
+        ]
+        if few:
+            return [index for _, _, index in sorted(few)[:limit]]
+        late = [
+            index
+            for index, asked_at in begun.items()
+            if now >= asked_at + patience
+            and pull.asked.get(index) == 1
+            and (holding == ALL or holding >> index & 1)
+        ]
         if not late:
             return []
-        self._ask_at = min(self._ask_at, now + pause)
         start = self._rng.getrandbits(16) * len(late) >> 16
-        chosen = (late[start:] + late[:start])[: limit if now >= longest + self._settings.very_late else 1]
-        return [index for index in chosen if holding == ALL or holding >> index & 1]
+        many = now >= min(begun[index] for index in late) + settings.very_late
+        return (late[start:] + late[:start])[: limit if many else 1]
 
     def _send_ask(self, source: Source, pull: Pull, indices: list[int], now: float) -> Out:
         self._request = self._request % (2**32 - 1) + 1
@@ -336,6 +361,27 @@ class Asking:
                     continue
                 if source.answered(ask, index):
                     out.append(Send(source.peer, CancelChunks(ask.request, (index,)), LINK))
+        return out
+
+    def _begins(self, source: Source, ask: Ask, index: int, pull: Pull, now: float) -> Out:
+        """The first byte of a chunk is here: who else was asked for it and has not begun need not send it."""
+        ask.begun[index] = now
+        if index in ask.late:
+            source.claim(ask, index)
+            pull.take([index])
+        out: Out = []
+        if pull.asked.get(index, 0) < 2:
+            return out
+        for other in self._sources.values():
+            for theirs in list(other.asks.values()):
+                if theirs is ask or theirs.root != ask.root or theirs.pages or index in theirs.begun:
+                    continue
+                length = theirs.waiting.get(index)
+                if length is not None and other.answered(theirs, index):
+                    pull.give_back([index])
+                    self._bucket.refund(length)
+                    other.bucket.refund(length)
+                    out.append(Send(other.peer, CancelChunks(theirs.request, (index,)), LINK))
         return out
 
     def _failed(self, peer: PeerId, request: int, root: bytes, index: int) -> None:

@@ -35,6 +35,7 @@ from ringgossip.protocol.core import (
 )
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.shelf import Shelf
+from ringgossip.protocol.width import Width
 from ringgossip.strategy.bandwidth import Spent
 from ringgossip.wire.messages import (
     Busy,
@@ -64,6 +65,7 @@ class ServingSettings:
     total_queue: int = 8192
     ahead_seconds: float = 0.02
     ahead_least: int = 2  # chunks
+    width: int = 4  # chunks under way to all peers together, to begin with
     ahead_most: int = 16 * 2**20
     progress_interval: float = 0.02  # verified chunks are told in batches of this age
     interests: int = 4096  # roots one peer may be interested in
@@ -97,6 +99,7 @@ class Serving:
         self._mercy_at = now
         # What is granted will be sent, so nothing is before its time; only late wake-ups are made up for.
         self._bucket = TokenBucket(settings.send_bytes_per_second, now, _BURST_SECONDS)
+        self._width = Width(settings.width, settings.ahead_seconds)
         self._askers: dict[PeerId, Asker] = {}
         self._interested: dict[bytes, dict[PeerId, None]] = {}
         self._sent: dict[bytes, bytearray] = {}  # root -> how often each chunk was sent, at most 255
@@ -118,6 +121,8 @@ class Serving:
         """Forget what it asked for."""
         asker = self._askers.pop(peer, None)
         if asker is not None:
+            for request, index in asker.granted:
+                self._width.settled((peer, request, index))
             for root in asker.interests:
                 self._lose_interest(root, peer)
         return self._grant(now)
@@ -247,7 +252,10 @@ class Serving:
                     ready.append(asker)
                 else:
                     self._grant_at = min(self._grant_at, asker.bucket.ready_at(now))
-            if not ready:
+            if not ready or not self._width.allows(now):
+                if ready:
+                    self._width.held_back()
+                    self._grant_at = min(self._grant_at, self._width.next_at(now))
                 return out
             if not self._bucket.may_take(now):
                 self._grant_at = min(self._grant_at, self._bucket.ready_at(now))
@@ -263,6 +271,7 @@ class Serving:
             place = wanted.request, wanted.index
             asker.granted[place] = asker.granted.get(place, 0) + wanted.length
             asker.granted_bytes += wanted.length
+            self._width.granted((asker.peer, *place), wanted.length, now)
             if wanted.rank:
                 asker.overtaken_at = now
             asker.given += wanted.length / (wanted.share * self._weight_of(asker.peer))
@@ -334,6 +343,7 @@ class Serving:
         if asker is None:
             return self._grant(now)
         self._settle(asker, request, index)
+        self._width.sent(length, now)
         asker.sample_bytes += length
         seconds = now - asker.sample_start
         if seconds >= 0.05:
@@ -354,6 +364,7 @@ class Serving:
 
     def _settle(self, asker: Asker, request: int, index: int) -> None:
         asker.granted_bytes -= asker.granted.pop((request, index), 0)
+        self._width.settled((asker.peer, request, index))
 
     # --- progress -----------------------------------------------------------------------------
 

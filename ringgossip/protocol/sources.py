@@ -23,7 +23,7 @@ class Ask:
     asked_at: float
     pages: tuple[tuple[int, int], ...] = ()
     late: dict[int, int] = field(default_factory=dict)  # given to others meanwhile; still welcome
-    begun: set[int] = field(default_factory=set)  # bodies on their way into the partial file
+    begun: dict[int, float] = field(default_factory=dict)  # bodies on their way to our disk, since when
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Source:
     def answered(self, ask: Ask, item: int) -> bool:
         """Strike one item off a request; return whether it was counted on (not late, not unknown)."""
         length = ask.waiting.pop(item, None)
-        ask.begun.discard(item)
+        ask.begun.pop(item, None)
         if length is None:
             ask.late.pop(item, None)
         else:
@@ -106,6 +106,13 @@ class Source:
             ask.late[item] = length
             self.outstanding -= length
             self.chunks -= 1
+
+    def claim(self, ask: Ask, item: int) -> None:
+        """Count again on an item that others were asked for meanwhile: it comes from here."""
+        length = ask.late.pop(item)
+        ask.waiting[item] = length
+        self.outstanding += length
+        self.chunks += 1
 
     def forget(self, ask: Ask) -> list[int]:
         """Drop a request that will not be answered; return the items that were counted on."""

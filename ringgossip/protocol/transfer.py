@@ -201,9 +201,9 @@ class Transfer(Pulling):
             if expected == length:
                 source.progressed(now)
                 if pull is not None and pull.proven and pull.manifest is not None and index not in pull.have:
-                    ask.begun.add(index)
                     hash_ = pull.manifest.chunk_hash(index)
-                    return [AcceptBody(peer, request, ask.root, index, length, hash_)]
+                    others = self._begins(source, ask, index, pull, now)
+                    return [AcceptBody(peer, request, ask.root, index, length, hash_), *others]
                 source.answered(ask, index)
             elif expected is not None:
                 # No chunk of that place has this length: as wrong as one with another hash.
@@ -219,7 +219,7 @@ class Transfer(Pulling):
         """A chunk is proven and written."""
         source = self._sources.get(peer)
         ask = source.asks.get(request) if source is not None else None
-        late = False
+        late = True  # also if its ask was forgotten: others were asked for it meanwhile
         out: Out = []
         if source is not None and ask is not None:
             late = not source.answered(ask, index)

@@ -70,6 +70,28 @@ def test_two_chunks_are_granted_ahead_and_one_more_for_each_that_left() -> None:
     assert granted(machine.chunk_sent(A, 1, 5, 65536, 0.1)) == [(A, 7)]
 
 
+def test_four_chunks_are_under_way_to_all_together_so_that_the_first_comes_early() -> None:
+    machine = serving(RECORD)
+    out = [each for who in (A, B, C) for each in hear(machine, who, GetChunks(1, RECORD.root, (5, 6, 7)))]
+    assert granted(out) == [(A, 5), (A, 6), (B, 5), (B, 6)]
+    assert len(granted(machine.chunk_sent(A, 1, 5, 65536, 0.1))) == 1
+
+
+def test_peers_that_take_nothing_do_not_keep_out_the_others_for_long() -> None:
+    machine = serving(RECORD)
+    for who in (A, B, C):
+        hear(machine, who, GetChunks(1, RECORD.root, (5, 6, 7)))
+    assert machine.next_wakeup() == 1.0
+    assert granted(machine.wake(1.0)) == [(C, 5), (C, 6)]
+
+
+def test_the_places_of_a_broken_link_are_free() -> None:
+    machine = serving(RECORD)
+    for who in (A, B, C):
+        hear(machine, who, GetChunks(1, RECORD.root, (5, 6, 7)))
+    assert granted(machine.link_broken(A, 0.1)) == [(C, 5), (C, 6)]
+
+
 def test_a_fast_link_has_twenty_milliseconds_of_its_rate_ahead() -> None:
     machine = serving(RECORD)
     out = hear(machine, A, GetChunks(1, RECORD.root, tuple(range(64))))

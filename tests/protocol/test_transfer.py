@@ -522,6 +522,7 @@ def run(steps: list[int]) -> Puller:
     for manifest in manifests:
         puller.manifests[manifest.root] = manifest
     peers = [peer(number) for number in range(1, 5)]
+    coming: list[tuple[PeerId, int, bytes, int]] = []  # bodies that began
     for step in steps:
         rng = Random(step)
         who = peers[rng.randrange(4)]
@@ -559,7 +560,9 @@ def run(steps: list[int]) -> Puller:
                 for wanted in [*ask.waiting, *ask.late][: rng.randrange(1, 9)]:
                     out = puller.see(transfer.body_arrives(giver, request, wanted, 65536, now))
                     if out and not isinstance(out[0], DiscardBody):
-                        puller.see(transfer.chunk_stored(giver, request, ask.root, wanted, 65536, now))
+                        coming.append((giver, request, ask.root, wanted))
+        while coming and rng.random() < 0.7:
+            puller.see(transfer.chunk_stored(*coming.pop(rng.randrange(len(coming))), 65536, puller.now))
         puller.check()
         puller.wake(puller.now)
     return puller

@@ -65,7 +65,7 @@ class _Peer:
         self.id = PeerId(hash_bytes(f"{seed}/{number}".encode())[:16])
         self.up, self.down = up, down
         self.shelf = Shelf()
-        self.serving = Serving(ServingSettings(ahead_least=1), self.shelf, 0.0)
+        self.serving = Serving(ServingSettings(ahead_least=1, width=1), self.shelf, 0.0)
         self.transfer = Transfer(
             TransferSettings(),
             self.id,

@@ -1,0 +1,106 @@
+"""Who else is asked for what somebody owes us, and who hears that it need not send?"""
+
+from artifacts import manifest_of, peer
+from puller import Puller
+
+from ringgossip.content.record import Record
+from ringgossip.identity import PeerId
+from ringgossip.wire.messages import CancelChunks
+
+A, B, C = peer(1), peer(2), peer(3)
+
+
+def pulling(count: int, *holders: PeerId, **settings: float) -> tuple[Puller, Record]:
+    """A puller that has the manifest and asks these holders, which have everything."""
+    manifest = manifest_of(count)
+    puller = Puller(1, **settings)
+    record = puller.origin.record(manifest)
+    puller.manifests[record.root] = manifest
+    puller.link(*holders)
+    puller.want(record, *holders)
+    return puller, record
+
+
+def begin(puller: Puller, entry: tuple[PeerId, int, int]) -> None:
+    """The first byte of a chunk is here."""
+    who, request, index = entry
+    puller.see(puller.transfer.body_arrives(who, request, index, 65536, puller.now))
+
+
+def entry_of(puller: Puller, who: PeerId, index: int) -> tuple[PeerId, int, int]:
+    """What was asked last of somebody about a chunk."""
+    return next(entry for entry in reversed(puller.asked()) if (entry[0], entry[2]) == (who, index))
+
+
+def cancelled(puller: Puller) -> list[tuple[object, tuple[int, ...]]]:
+    return [
+        (send.to, send.message.indices)
+        for send in puller.sent(CancelChunks)
+        if isinstance(send.message, CancelChunks)
+    ]
+
+
+def test_what_nobody_begins_is_asked_of_all_who_are_idle_but_of_no_more_than_eight() -> None:
+    puller, _ = pulling(1, *(peer(number) for number in range(1, 13)))
+    assert len(puller.asked()) == 1
+    puller.wake(0.05)
+    assert len(puller.asked()) == 1, "not at once"
+    puller.wake(1.0)
+    assert len(puller.asked()) == len({who for who, _, _ in puller.asked()}) == 8
+    puller.check()
+
+
+def test_the_first_byte_cancels_all_others_that_were_asked() -> None:
+    puller, record = pulling(1, A, B, C)
+    puller.wake(0.3)
+    assert {who for who, _, _ in puller.asked()} == {A, B, C}
+    fast = entry_of(puller, B, 0)
+    begin(puller, fast)
+    assert sorted(cancelled(puller)) == [(A, (0,)), (C, (0,))]
+    assert puller.transfer.outstanding() == 65536
+    puller.check()
+    puller.wake(puller.now + 0.2)
+    assert len(puller.asked()) == 3, "it is on its way: nobody is asked again"
+    puller.see(puller.transfer.chunk_stored(B, fast[1], record.root, 0, 65536, puller.now))
+    assert puller.finished == [record]
+
+
+def test_a_body_that_began_and_does_not_end_is_asked_once_more() -> None:
+    puller, _ = pulling(1, A, B, C)
+    begin(puller, puller.asked()[0])
+    puller.wake(3.0)
+    assert len(puller.asked()) == 1, "what a chunk takes is not known: two guesses must have passed"
+    puller.wake(6.0)
+    assert len(puller.asked()) == 2
+    puller.check()
+
+
+def test_who_was_given_up_and_then_begins_first_is_counted_on_again() -> None:
+    puller, _ = pulling(1, A, B)
+    slow = puller.asked()[0]
+    other = B if slow[0] == A else A
+    source = puller.transfer._sources[slow[0]]
+    # As after a silence: the chunk may be asked of others, a late answer is welcome.
+    puller.see(puller.transfer._silent(source, puller.now))
+    puller.see(puller.transfer.wake(puller.now))
+    assert puller.asked()[-1][0] == other
+    begin(puller, slow)
+    assert cancelled(puller)[-1] == (other, (0,))
+    assert source.outstanding == 65536
+    puller.check()
+
+
+def test_a_chunk_that_comes_by_a_forgotten_request_ends_the_others_for_it() -> None:
+    puller, record = pulling(2, A, B, silence=2.0)
+    who, request, index = puller.asked()[0]
+    begin(puller, (who, request, index))
+    source = puller.transfer._sources[who]
+    for _ in range(2):  # silent twice: even late answers are given up
+        puller.see(puller.transfer._silent(source, puller.now))
+        puller.see(puller.transfer.wake(puller.now))
+    assert request not in source.asks
+    puller.see(puller.transfer.chunk_stored(who, request, record.root, index, 65536, puller.now))
+    if record not in puller.finished:
+        puller.check()
+    sources = puller.transfer._sources.values()
+    assert all(index not in ask.waiting for each in sources for ask in each.asks.values())
