@@ -115,6 +115,8 @@ def test_a_second_signal_ends_at_once(nodes: list[Node], tmp_path: Path) -> None
     alone.kill()
     alone.start(ephemeral=True, drain_seconds=60.0)
     others = [node for node in nodes if node is not alone]
+    # Who knows nobody has nobody to wait for.
+    until(lambda: list(alone.states().values()).count("alive") == len(nodes), "everybody to be seen again")
     for node in others:
         node.send(signal.SIGSTOP)
     try:
