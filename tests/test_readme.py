@@ -268,7 +268,7 @@ class Machines:
             process.send_signal(signal.SIGTERM)
         for process in self.running:
             try:
-                assert process.wait(timeout=10) == 0
+                assert process.wait(timeout=30) == 0
             finally:
                 if process.poll() is None:
                     process.kill()

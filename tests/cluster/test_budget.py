@@ -20,10 +20,11 @@ def test_no_more_leaves_than_the_budget_says_also_after_a_restart(cluster: Clust
     file = tmp_path / "best.pth"
     file.write_bytes(os.urandom(8 * MB))
     artifact = giver.client.publish("models", file).artifact
-    until(lambda: giver.events("BudgetSpent"), "the budget to be used up")
-    assert not taker.holds(artifact)
-    received = taker.counter("chunk_bytes_received")
+    (spent,) = until(lambda: giver.events("BudgetSpent"), "the budget to be used up")
+    received = spent["bytes"]
     assert 0 < received < 3 * MB + 2**20, "the chunk that was begun goes to its end"
+    until(lambda: taker.counter("chunk_bytes_received") == received, "what has left to arrive")
+    assert not taker.holds(artifact)
     # What has left is remembered.
     giver.stop()
     giver.start()

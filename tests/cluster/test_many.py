@@ -113,10 +113,11 @@ def test_descriptors_threads_and_memory_stay_flat_while_much_is_published(
     everywhere(nodes, nodes[0].catalog()[f"games/{nodes[0].name}/g.db"])
     at_first = dict(zip((node.name for node in nodes), before))
     each(nodes, lambda node: shape(node)[0] <= at_first[node.name][0] + 3, "to close what it opened", 10)
+    # trio keeps a thread that has nothing to do for ten seconds.
+    each(nodes, lambda node: shape(node)[1] <= at_first[node.name][1] + 2, "to end idle threads", 20)
     for node, (files, threads, memory) in zip(nodes, before):
         now = shape(node)
         print(f"{node.name}: {count} rounds, {(files, threads, memory)} -> {now}")
-        assert now[1] <= threads + 2
         assert now[2] <= memory + 12 * 2**20
     for node in nodes:
         held = [path for path in node.data.rglob("*") if path.is_file()]

@@ -41,7 +41,7 @@ def write_config(folder: Path, name: str, **more: Any) -> Path:
     return path
 
 
-def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
+def until(true: Callable[[], Any], seconds: float = 30.0) -> Any:
     """Return the first true answer; fail when none comes in time."""
     end = time.monotonic() + seconds
     while True:
@@ -89,7 +89,7 @@ class PeerProcess:
     def send(self, number: signal.Signals) -> None:
         os.kill(self.process.pid, number)
 
-    def end(self, seconds: float = 10.0) -> int:
+    def end(self, seconds: float = 30.0) -> int:
         """Wait for its end and return its exit code."""
         return self.process.wait(seconds)
 
