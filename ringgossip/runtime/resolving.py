@@ -23,12 +23,15 @@ MOST_WAITING = 16  # datagrams for one name that is being asked for
 
 @lru_cache(maxsize=4096)
 def is_literal(host: str) -> bool:
-    """Tell whether `host` is an IP address already."""
+    """Tell whether `host` is an IP address already, with no zone: zones are words that others choose.
+
+    What is one, sockets take as it is; everything else they would look up, in trio's thread.
+    """
     try:
-        ipaddress.ip_address(host.partition("%")[0])
+        ipaddress.ip_address(host)
     except ValueError:
         return False
-    return True
+    return "%" not in host
 
 
 def look_up(host: str) -> str:

@@ -56,8 +56,29 @@ async def test_a_member_that_speaks_nonsense_is_told_as_such(nodes) -> None:
         assert sender == alice.peer_id
 
 
+async def test_what_a_socket_would_look_up_itself_is_asked_in_a_thread(nodes) -> None:
+    # A member's card may name any printable host: a lookup in trio's thread would stop the peer for seconds.
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        asked = []
+        alice.resolver._ask = lambda host: asked.append(host) or "127.0.0.1"
+        hosts = ["127.0.0.1%slow.example", "fe80::1%slow.example", "127.0.0.1%" + "\u00fc" * 70]
+        alice.perform([Send(Address(host, bob.address.port), DialMe(), DATAGRAM) for host in hosts])
+        assert len(await bob.core.until("receive", 3)) == 3
+        assert sorted(asked) == sorted(hosts)
+
+
+NO_HOST = "127.0.0.1%" + "\u00fc" * 70
+
+
 @pytest.mark.parametrize(
-    "unreachable", [Address("::1", 9), Address("127.0.0.1", 0), Address("127.0.0.1", 9), Address("a..b", 9)]
+    "unreachable",
+    [
+        Address("::1", 9),
+        Address("127.0.0.1", 0),
+        Address("127.0.0.1", 9),
+        Address("a..b", 9),
+        Address(NO_HOST, 9),
+    ],
 )
 async def test_what_cannot_be_sent_is_lost_and_nothing_else(nodes, unreachable: Address) -> None:
     async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
