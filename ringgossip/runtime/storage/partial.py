@@ -4,6 +4,10 @@ Two sets: `written` is what we serve and finish by; `synced` is what the index
 says after a crash. A chunk enters the second only after fdatasync returned and
 the index was committed, so a chunk is never trusted that a power cut took, and
 never fetched again once it was synced.
+
+A sync that fails is the last word about a file: Linux forgets what it could not
+write, and the next sync succeeds all the same (the trouble PostgreSQL had in
+2018). What was not synced before is then fetched again.
 """
 
 import os
@@ -69,7 +73,9 @@ class Partial:
             raise
         self.inode = found.st_ino
         self.written = BitSet(manifest.chunk_count, known.have if known is not None and same else b"")
+        self.synced = self.written.packed()  # what a sync brought to the disk
         self.row_committed: Future[None] | None = None
+        self._failed = False  # a sync did: what was written since the one before may be lost
         self._dirty = 0
         self._dirty_since = 0.0
         self._lock = Lock()
@@ -111,7 +117,7 @@ class Partial:
     def read(self, index: int, view: memoryview) -> None:
         """Fill `view` with a chunk that this process, or one before it, verified."""
         with self._lock:
-            if index >= self.written.length or index not in self.written:
+            if index >= self.written.length or index not in self.written or self._failed:
                 raise ChunkMissing("not here yet")
         try:
             with self._handle as fd:
@@ -126,6 +132,8 @@ class Partial:
 
     def due(self, now: float) -> bool:
         """Tell whether it is time to sync."""
+        if self._failed:
+            return False
         return self._dirty >= SYNC_BYTES or (self._dirty > 0 and now >= self._dirty_since + SYNC_SECONDS)
 
     def sync(self, index: Index, *, wait: bool = True) -> None:
@@ -133,11 +141,8 @@ class Partial:
         with self._syncing:
             with self._lock:
                 written, self._dirty = self.written.packed(), 0
-            try:
-                with self._handle as fd:
-                    os.fdatasync(fd)
-            except OSError as problem:
-                raise trouble(problem, f"{self.record.key.text} cannot be synced") from None
+            self._bring_to_disk(os.fdatasync)
+            self.synced = written
             root = self.record.root
             committed = index.call(lambda database: ledger.set_have(database, root, written))
         if wait:
@@ -146,11 +151,18 @@ class Partial:
     def flush(self) -> None:
         """Bring everything to the disk; the index need not know, since the file becomes visible now."""
         with self._syncing:
-            try:
-                with self._handle as fd:
-                    os.fsync(fd)
-            except OSError as problem:
-                raise trouble(problem, f"{self.record.key.text} cannot be synced") from None
+            self._bring_to_disk(os.fsync)
+
+    def _bring_to_disk(self, sync: Callable[[int], None]) -> None:
+        name = self.record.key.text
+        if self._failed:
+            raise StoreError(f"{name} could not be synced: what the disk lost is fetched again")
+        try:
+            with self._handle as fd:
+                sync(fd)
+        except OSError as problem:
+            self._failed = True
+            raise trouble(problem, f"{name} cannot be synced") from None
 
     def close(self) -> None:
         """Close the file when its last reader is done."""

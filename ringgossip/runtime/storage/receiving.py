@@ -97,10 +97,20 @@ class Receiving:
             if root in self._open:
                 raise StoreError(f"{record.key.text} is being received already")
             known = self._idle.pop(root, None)
-        partial = Partial(record, manifest, self._layout.part(root), known, self._keeper.nudge)
-        row = ledger.PartialRow(record, partial.inode, partial.written.packed())
-        partial.row_committed = self._index.call(lambda database: ledger.put_partial(database, row))
-        plan = Reuse(self._holdings, partial, self._orphan(record), self._siblings(record))
+        partial = None
+        try:
+            partial = Partial(record, manifest, self._layout.part(root), known, self._keeper.nudge)
+            row = ledger.PartialRow(record, partial.inode, partial.written.packed())
+            partial.row_committed = self._index.call(lambda database: ledger.put_partial(database, row))
+            plan = Reuse(self._holdings, partial, self._orphan(record), self._siblings(record))
+        except BaseException:
+            # It is tried again: what it had must be known then.
+            if partial is not None:
+                partial.close()
+            if known is not None:
+                with self._lock:
+                    self._idle[root] = known
+            raise
         with self._lock:
             self._open[root] = partial
             if plan.planned.count:
@@ -118,7 +128,8 @@ class Receiving:
             manifest = self._holdings.manifests.get(row.record.root)
             path = self._layout.part(row.record.root)
             if manifest is not None and manifest.chunk_size == record.chunk_size and path.exists():
-                opened.append(Partial(row.record, manifest, path, row, self._keeper.nudge))
+                with contextlib.suppress(StoreError):
+                    opened.append(Partial(row.record, manifest, path, row, self._keeper.nudge))
         return opened
 
     def _orphan(self, record: Record) -> Path | None:
@@ -342,7 +353,7 @@ class Receiving:
             except StoreError as problem:
                 self._on_trouble(str(problem))
             with self._lock:
-                self._idle[root] = ledger.PartialRow(partial.record, partial.inode, partial.written.packed())
+                self._idle[root] = ledger.PartialRow(partial.record, partial.inode, partial.synced)
         partial.close()
         if not keep:
             self._forget(root)

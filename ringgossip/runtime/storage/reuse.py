@@ -62,6 +62,14 @@ class Reuse:
         self.orphan_inode: int | None = None
         self.runs: list[Run] = []
         self.planned = BitSet(partial.written.length)
+        try:
+            self._plan(orphan, siblings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _plan(self, orphan: Path | None, siblings: Sequence[Partial]) -> None:
+        partial = self._partial
         missing = _missing(partial)
         missing = self._by_version(missing) if missing else []
         for sibling in siblings if missing else ():

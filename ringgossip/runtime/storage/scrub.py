@@ -5,6 +5,7 @@ pulled again from those who still have it.
 Source: field notes, incident 18.
 """
 
+import errno
 from dataclasses import dataclass
 from threading import Lock
 
@@ -84,5 +85,8 @@ class Scrubber:
         except FileNotFoundError:
             return False
         except OSError as problem:
-            raise trouble(problem, f"{place.path} cannot be read") from None
+            reason = trouble(problem, f"{place.path} cannot be read")
+            if problem.errno == errno.EIO:
+                self._holdings.lose(place, str(reason))
+            raise reason from None
         return got == len(view) and self._holdings.matches(place.root, index, view)

@@ -1,0 +1,89 @@
+"""A disk that fails: nothing is believed that it may have lost, and nothing is left behind."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from stores import MIB, content, fill, manifest_of, read_all, receive, record_of
+
+from ringgossip.errors import StoreError
+from ringgossip.runtime.storage import reuse, scrub
+from ringgossip.runtime.storage.store import Store
+
+
+def failing_once(call, number: int):  # type: ignore[no-untyped-def]
+    """Return `call` with its first use failing."""
+    failures = [OSError(number, os.strerror(number))]
+
+    def once(*arguments):  # type: ignore[no-untyped-def]
+        if failures:
+            raise failures.pop()
+        return call(*arguments)
+
+    return once
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_what_a_failed_sync_may_have_lost_is_fetched_again_and_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    # Linux tells of a failed write once, and forgets the pages: the next sync succeeds without them.
+    data = content(4 * MIB)
+    manifest = manifest_of(data)
+    record = record_of(manifest)
+    with Store.open(tmp_path / "data") as store:
+        fill(store, record, manifest, data, only=[0, 1])
+        store.abandon(record.root, keep=True)
+        assert fill(store, record, manifest, data) == [2, 3]
+        monkeypatch.setattr("os.fsync", failing_once(os.fsync, number))
+        with pytest.raises(StoreError, match=r"cannot be synced|full"):
+            store.finalise(record, False)
+        with pytest.raises(StoreError, match="could not be synced"):
+            store.finalise(record, False)
+        store.abandon(record.root, keep=True)
+        assert store.path_of(record) is None
+        assert fill(store, record, manifest, data) == [2, 3]
+        assert store.finalise(record, False).read_bytes() == data
+
+
+def test_the_scrubber_moves_a_copy_aside_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    lost: list[str] = []
+    with Store.open(
+        tmp_path / "data", on_trouble=told.append, on_lost=lambda record, _: lost.append(record.name)
+    ) as store:
+        receive(store, content(MIB), "net.bin")
+        monkeypatch.setattr(scrub, "read_at", failing_once(scrub.read_at, errno.EIO))
+        [damaged] = store.scrub_next(MIB).damaged
+        assert "I/O error" in damaged and lost == ["net.bin"] and told == [damaged]
+
+
+def test_a_version_that_could_not_be_begun_keeps_what_it_had_and_costs_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = content(4 * MIB)
+    manifest = manifest_of(data)
+    record = record_of(manifest)
+    with Store.open(tmp_path / "data") as store:
+        older = content(2 * MIB, seed=1)
+        fill(store, record_of(manifest_of(older)), manifest_of(older), older, only=[0])
+        store.abandon(manifest_of(older).root, keep=True)
+        fill(store, record_of(manifest, sequence=2), manifest, data, only=[0, 1])
+        store.abandon(record.root, keep=True)
+        before = open_descriptors()
+        for _ in range(5):
+            monkeypatch.setattr(reuse.Reuse, "_by_hash", failing_once(lambda *_: None, errno.EIO))
+            with pytest.raises((OSError, StoreError)):
+                store.begin_partial(record_of(manifest, sequence=2), manifest)
+        assert open_descriptors() == before
+        record = record_of(manifest, sequence=2)
+        assert fill(store, record, manifest, data) == [2, 3]
+        store.finalise(record, False)
+        assert read_all(store, record) == data
