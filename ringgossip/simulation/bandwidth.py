@@ -45,7 +45,9 @@ class Carrier(Protocol):
         """Connect the next peer with its rates in bytes a second; None: no limit."""
         ...
 
-    def datagram(self, source: int, target: int, size: int, delay: float, action: Action, *a: Any) -> None:
+    def datagram(
+        self, source: int, target: int, size: int, delay: float, action: Action, a: tuple[Any, ...] = ()
+    ) -> None:
         """Call `action(*a)` when a datagram has arrived."""
         ...
 
@@ -85,16 +87,18 @@ class Unlimited:
     def sent(self, owner: int) -> float:
         return self._sent[owner]
 
-    def datagram(self, source: int, target: int, size: int, delay: float, action: Action, *a: Any) -> None:
+    def datagram(
+        self, source: int, target: int, size: int, delay: float, action: Action, a: tuple[Any, ...] = ()
+    ) -> None:
         kernel = self._kernel
         self._sent[source] += size
-        kernel.at(kernel.now + delay, target, ANY_BOOT, action, *a)
+        kernel.queue(kernel.now + delay, target, ANY_BOOT, action, a)
 
     def message(self, stream: Stream, item: Any, size: int) -> None:
         kernel = self._kernel
         self._sent[stream.source] += size
         arrival = stream.clear_at(kernel.now)
-        kernel.at(arrival, stream.target, ANY_BOOT, stream.arrive, item, size, True, True)
+        kernel.queue(arrival, stream.target, ANY_BOOT, stream.arrive, (item, size, True, True))
 
     def body(self, stream: Stream, item: Any, size: int) -> None:
         self.message(stream, item, size)
@@ -196,7 +200,9 @@ class Pieces:
 
     # --- leaving ---------------------------------------------------------------------
 
-    def datagram(self, source: int, target: int, size: int, delay: float, action: Action, *a: Any) -> None:
+    def datagram(
+        self, source: int, target: int, size: int, delay: float, action: Action, a: tuple[Any, ...] = ()
+    ) -> None:
         uplink = self._uplinks[source]
         uplink.control.append((target, size, delay, action, a))
         uplink.poke()
@@ -269,7 +275,7 @@ class Pieces:
 
     def _fly(self, when: float, target: int, size: int, control: bool, action: Action, a: Any) -> None:
         if self._downlinks[target].rate is None:
-            self._kernel.at(when, target, ANY_BOOT, action, *a)
+            self._kernel.queue(when, target, ANY_BOOT, action, a)
         else:
             self._kernel.at(when, target, ANY_BOOT, self._land, target, size, control, action, a)
 
@@ -285,7 +291,7 @@ class Pieces:
             return None
         size, action, a = queue.popleft()
         leaves = now if downlink.rate is None else now + size / downlink.rate
-        self._kernel.at(leaves, owner, ANY_BOOT, action, *a)
+        self._kernel.queue(leaves, owner, ANY_BOOT, action, a)
         return float(size)
 
     def delivered(self, stream: Stream, size: int) -> None:

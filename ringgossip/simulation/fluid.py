@@ -85,15 +85,17 @@ class Fluid:
         self._sent.append(0.0)
         self._in.append({})
 
-    def datagram(self, source: int, target: int, size: int, delay: float, action: Action, *a: Any) -> None:
+    def datagram(
+        self, source: int, target: int, size: int, delay: float, action: Action, a: tuple[Any, ...] = ()
+    ) -> None:
         kernel = self._kernel
         self._sent[source] += size
-        kernel.at(kernel.now + delay, target, ANY_BOOT, action, *a)
+        kernel.queue(kernel.now + delay, target, ANY_BOOT, action, a)
 
     def message(self, stream: Stream, item: Any, size: int) -> None:
         self._sent[stream.source] += size
         arrival = stream.clear_at(self._kernel.now)
-        self._kernel.at(arrival, stream.target, ANY_BOOT, stream.arrive, item, size, True, True)
+        self._kernel.queue(arrival, stream.target, ANY_BOOT, stream.arrive, (item, size, True, True))
 
     def body(self, stream: Stream, item: Any, size: int) -> None:
         flow = _Flow(stream, item, size, self._kernel.now)

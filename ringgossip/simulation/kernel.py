@@ -11,7 +11,7 @@ again, so a failing plan can be cut down.
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from random import Random
 from typing import Any
@@ -91,6 +91,10 @@ class Kernel:
 
     def at(self, when: float, owner: int, boot: int, action: Action, *arguments: Any) -> None:
         """Call `action(*arguments)` at `when` if `owner` is then still in `boot` (or `ANY_BOOT`)."""
+        self.queue(when, owner, boot, action, arguments)
+
+    def queue(self, when: float, owner: int, boot: int, action: Action, arguments: tuple[Any, ...]) -> None:
+        """The same, for arguments that are a tuple already."""
         self._order += 1
         order = self._order
         if self._shuffle is not None:
@@ -106,17 +110,20 @@ class Kernel:
         self._wanted[owner] = when
         if when < self._pending[owner]:
             self._pending[owner] = when
-            self.at(when, owner, self._boots[owner], self._ring, owner, when)
+            self.queue(when, owner, self._boots[owner], self._ring, (owner, when))
 
     def _ring(self, owner: int, when: float) -> None:
-        if self._pending[owner] != when:
+        pending = self._pending
+        if pending[owner] != when:
             return  # An earlier alarm was set since and has done this one's work.
-        self._pending[owner] = NEVER
         wanted = self._wanted[owner]
         if wanted > when and wanted > self.now:
-            self.set_alarm(owner, wanted)
+            # It was put off since, as every probe that is answered puts it off.
+            pending[owner] = wanted
+            if wanted != NEVER:
+                self.queue(wanted, owner, self._boots[owner], self._ring, (owner, wanted))
             return
-        self._wanted[owner] = NEVER
+        pending[owner] = self._wanted[owner] = NEVER
         alarm = self._alarms[owner]
         if alarm is not None:
             alarm()
@@ -153,6 +160,15 @@ class Kernel:
             log.clear()
         if self.trace is not None:
             self.trace.append((self.now, owner, kind, detail, text))
+
+    def trace_input(
+        self, owner: int, name: str, method: str, arguments: Sequence[Any], effects: Sequence[Any]
+    ) -> None:
+        """Add to the trace what a peer was given, and what it asked for."""
+        if self.trace is not None:
+            said = ", ".join(f"{argument!r:.160}" for argument in arguments)
+            done = ", ".join(f"{effect!r:.200}" for effect in effects)
+            self.trace.append((self.now, owner, OTHER, 0, f"{name} {method}({said}) -> [{done}]"))
 
     @property
     def run_hash(self) -> str:

@@ -150,7 +150,7 @@ class Network:
                 continue
             delay = self.weather.latency.delay(source, target, self._generators[source])
             packet = (source, target, address, payload, size, damaged)
-            self.carrier.datagram(source, target, size, delay, self._arrive, *packet)
+            self.carrier.datagram(source, target, size, delay, self._arrive, packet)
         for listener in self.on_change:
             listener()
 
@@ -182,25 +182,23 @@ class Network:
         if not self.accepts[source]:
             self._mappings[source, target] = self.kernel.now
         generator = self._generators[source]
+        packet = (source, target, address, payload, size, False)
         if self._fair:
             delay = weather.latency.delay(source, target, generator)
-            self.carrier.datagram(
-                source, target, size, delay, self._arrive, source, target, address, payload, size, False
-            )
-            return None
+            return self.carrier.datagram(source, target, size, delay, self._arrive, packet)
         if weather.loss and generator.random() < weather.loss:
             return self._lose("lost")
         if weather.burst is not None and self._lost_in_burst(source, target, weather.burst, generator):
             return self._lose("lost")
         damaged = bool(weather.corruption) and generator.random() < weather.corruption
+        if damaged:
+            packet = (*packet[:-1], True)
         copies = 2 if weather.duplication and generator.random() < weather.duplication else 1
         for _ in range(copies):
             delay = weather.latency.delay(source, target, generator)
             if weather.reordering and generator.random() < weather.reordering:
                 delay += weather.reorder_delay * generator.random()
-            self.carrier.datagram(
-                source, target, size, delay, self._arrive, source, target, address, payload, size, damaged
-            )
+            self.carrier.datagram(source, target, size, delay, self._arrive, packet)
         return None
 
     def _lost_in_burst(self, source: int, target: int, burst: BurstLoss, generator: Random) -> bool:

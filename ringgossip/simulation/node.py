@@ -190,34 +190,31 @@ class Node:
             self._step(kind, detail, method, *arguments)
 
     def _step(self, kind: int, detail: int, method: Callable[..., list[Effect]], *arguments: Any) -> None:
+        clock = self.clock
+        effects = method(*arguments, clock() if clock.off else self.kernel.now)
+        if self.kernel.trace is not None:
+            self.kernel.trace_input(self.index, self.name, method.__name__, arguments, effects)
+        self._perform(kind, detail, effects)
+
+    def _perform(self, kind: int, detail: int, effects: list[Effect]) -> None:
+        """Let happen what an input asked for, and ask when to wake the peer next."""
         core, kernel = self.core, self.kernel
         assert core is not None
         if self.service:
             self._free_at = kernel.now + self.service
-        clock = self.clock
-        effects = method(*arguments, clock() if clock.off else kernel.now)
         kernel.note(self.index, kind, detail << 16 | len(effects))
-        if kernel.trace is not None:
-            self._trace(method, arguments, effects)
         for effect in effects:
+            if type(effect) is Send:
+                self._send(effect)
+                continue
             PERFORM[type(effect)](self, effect)
             if self.core is not core:
                 return
-        due = core.next_wakeup()
+        due, clock = core.next_wakeup(), self.clock
         kernel.set_alarm(self.index, clock.in_world_time(due) if clock.off else due)
         checks = self.shared.checks
         if checks is not None and effects:
             checks.after_step(self, effects)
-
-    def _trace(
-        self, method: Callable[..., list[Effect]], arguments: tuple[Any, ...], effects: list[Effect]
-    ) -> None:
-        trace = self.kernel.trace
-        assert trace is not None
-        said = ", ".join(f"{argument!r:.160}" for argument in arguments)
-        done = ", ".join(f"{effect!r:.200}" for effect in effects)
-        line = f"{self.name} {method.__name__}({said}) -> [{done}]"
-        trace.append((self.kernel.now, self.index, OTHER, 0, line))
 
     def _alarm(self) -> None:
         core = self.core
@@ -235,25 +232,28 @@ class Node:
     # --- what the network brings -----------------------------------------------------------
 
     def _datagram(self, packet: Packet, source: Address, damaged: bool) -> None:
-        core = self.core
+        core, kernel = self.core, self.kernel
         assert core is not None
-        must_wait = self.paused or self._inbox or self._free_at > self.kernel.now
+        must_wait = self.paused or self._inbox or self._free_at > kernel.now
         if must_wait:
             if self._datagrams_waiting >= _SOCKET_BUFFER:
-                return None
+                return
             self._datagrams_waiting += 1
         if self.catching:
             self.caught = [*self.caught[1 - _MOST_CAUGHT :], packet]
         sender, key, carried, tag = packet
         if damaged or key not in self.keys:
             reason = "its packet does not open"
-            return self.give(DATAGRAM_EVENT, 0, core.packet_refused, str(source), reason)
+            self.give(DATAGRAM_EVENT, 0, core.packet_refused, str(source), reason)
+            return
         message = self._open(carried, sender)
         if message is None:
-            return None
-        if must_wait:
-            return self.give(DATAGRAM_EVENT, tag, core.receive, message, sender, source)
-        return self._step(DATAGRAM_EVENT, tag, core.receive, message, sender, source)
+            return
+        if must_wait or kernel.trace is not None or self.clock.off:
+            self.give(DATAGRAM_EVENT, tag, core.receive, message, sender, source)
+            return
+        # What nearly every datagram comes to: `_step` without a detour.
+        self._perform(DATAGRAM_EVENT, tag, core.receive(message, sender, source, kernel.now))
 
     def _open(self, carried: Any, sender: PeerId) -> Message | None:
         message = carried

@@ -52,21 +52,24 @@ class Message:
     """The root of all messages."""
 
 
-def quicken(messages: Iterable[type[Message]]) -> None:
-    """Let these be made in half the time: each field is set by its slot, not looked up by its name.
+def quicken(kinds: Iterable[type]) -> None:
+    """Let instances of these frozen dataclasses be made in a third of the time, by plain assignments.
 
-    They stay frozen; only `__init__`, which dataclasses write with `object.__setattr__`, is another.
+    Frozen they stay for mypy, which reads their decorator: it refuses whoever changes a field. At
+    run time nothing stands in the way any more, since that is what makes a frozen object dear.
     """
-    for message in messages:
+    for kind in kinds:
         space: dict[str, Any] = {}
         arguments, body = ["self"], []
-        for field in fields(message):
-            space[f"set_{field.name}"] = getattr(message, field.name).__set__
-            body.append(f" set_{field.name}(self, {field.name})")
+        for field in fields(kind):
+            body.append(f" self.{field.name} = {field.name}")
             if field.default is not MISSING:
                 space[f"default_{field.name}"] = field.default
                 arguments.append(f"{field.name}=default_{field.name}")
             else:
                 arguments.append(field.name)
         exec("\n".join([f"def __init__({', '.join(arguments)}):", *(body or [" pass"])]), space)
-        message.__init__ = space["__init__"]  # type: ignore[method-assign]
+        kind.__init__ = space["__init__"]  # type: ignore[misc]
+        for guard in ("__setattr__", "__delattr__"):
+            if guard in vars(kind):
+                delattr(kind, guard)

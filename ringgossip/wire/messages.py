@@ -445,4 +445,4 @@ MESSAGES: dict[int, type[Message]] = {
 
 TAGS: dict[type[Message], int] = {message: tag for tag, message in MESSAGES.items()}
 
-quicken(TAGS)
+quicken([Message, *TAGS])
