@@ -1,14 +1,12 @@
 """Give chunks to those who ask: who is next, how much at once, and tell progress.
 
-Every asker has a queue. A place on the uplink goes to the kind that goes first,
-then to the asker that was given least lately for its weight and its priority
-words (twice the share, twice the bytes), and among its requests to the chunk
-that we sent least often: while a file spreads from one holder, distinct chunks
-leave it first. Once a second whoever has waited longest goes ahead of a kind
-that overtakes it, so nobody starves: of N that wait none waits longer than
-`starving + N` seconds.
+Every asker has a queue. A place on the uplink goes to the kind that goes first
+(`precedence`), then to the asker that was given least lately for its weight and
+its priority words (twice the share, twice the bytes), and among its requests to
+the chunk that we sent least often: while a file spreads from one holder,
+distinct chunks leave it first.
 
-Little is granted ahead: two chunks, or what the link moves in 20 ms, so that
+Little is granted ahead: two chunks a link, or what it moves in 20 ms, so that
 the choice stays open and control messages never wait behind a queue of bodies.
 """
 
@@ -34,8 +32,8 @@ from ringgossip.protocol.core import (
     SendPages,
 )
 from ringgossip.protocol.pacing import TokenBucket
+from ringgossip.protocol.precedence import Precedence
 from ringgossip.protocol.shelf import Shelf
-from ringgossip.protocol.width import Width
 from ringgossip.strategy.bandwidth import Spent
 from ringgossip.wire.messages import (
     Busy,
@@ -96,10 +94,11 @@ class Serving:
         self._limit_of = limit_of
         self._weight_of = weight_of
         self.account = Account(budget or Budget(), spent or Spent())
-        self._mercy_at = now
         # What is granted will be sent, so nothing is before its time; only late wake-ups are made up for.
         self._bucket = TokenBucket(settings.send_bytes_per_second, now, _BURST_SECONDS)
-        self._width = Width(settings.width, settings.ahead_seconds)
+        self._precedence = Precedence(
+            settings.width, settings.ahead_seconds, settings.starving, settings.mercy, now
+        )
         self._askers: dict[PeerId, Asker] = {}
         self._interested: dict[bytes, dict[PeerId, None]] = {}
         self._sent: dict[bytes, bytearray] = {}  # root -> how often each chunk was sent, at most 255
@@ -122,7 +121,7 @@ class Serving:
         asker = self._askers.pop(peer, None)
         if asker is not None:
             for request, index in asker.granted:
-                self._width.settled((peer, request, index))
+                self._precedence.settled((peer, request, index))
             for root in asker.interests:
                 self._lose_interest(root, peer)
         return self._grant(now)
@@ -252,15 +251,16 @@ class Serving:
                     ready.append(asker)
                 else:
                     self._grant_at = min(self._grant_at, asker.bucket.ready_at(now))
-            if not ready or not self._width.allows(now):
-                if ready:
-                    self._width.held_back()
-                    self._grant_at = min(self._grant_at, self._width.next_at(now))
+            if not ready:
                 return out
             if not self._bucket.may_take(now):
                 self._grant_at = min(self._grant_at, self._bucket.ready_at(now))
                 return out
-            asker, wanted = self._choose(ready, now)
+            chosen = self._precedence.choose(ready, now)
+            if chosen is None:
+                self._grant_at = min(self._grant_at, self._precedence.again_at)
+                return out
+            asker, wanted = chosen[0], self._take(*chosen)
             known = self._shelf.available(wanted.root)
             if known is None:
                 refusal = NoChunks(wanted.request, wanted.root, (wanted.index,), "no longer here")
@@ -271,7 +271,7 @@ class Serving:
             place = wanted.request, wanted.index
             asker.granted[place] = asker.granted.get(place, 0) + wanted.length
             asker.granted_bytes += wanted.length
-            self._width.granted((asker.peer, *place), wanted.length, now)
+            self._precedence.granted((asker.peer, *place), wanted.rank, wanted.length, now)
             if wanted.rank:
                 asker.overtaken_at = now
             asker.given += wanted.length / (wanted.share * self._weight_of(asker.peer))
@@ -287,23 +287,6 @@ class Serving:
             out += self.account.take(wanted.length)
             if self.account.left() == 0:
                 out += self._turn_away()
-
-    def _choose(self, ready: list[Asker], now: float) -> tuple[Asker, Wanted]:
-        """Return who is next and what it gets; it leaves its queue."""
-        if now >= self._mercy_at:
-            self._mercy_at = now + self._settings.mercy
-            first = min(asker.queue[0].rank for asker in ready)
-            overtaken = []
-            for asker in ready:
-                places = (place for place, wanted in enumerate(asker.queue) if wanted.rank > first)
-                place = next(places, None)
-                if place is not None:
-                    overtaken.append((max(asker.queue[place].asked_at, asker.overtaken_at), place, asker))
-            since, place, asker = min(overtaken, key=lambda entry: entry[0], default=(now, 0, ready[0]))
-            if now >= since + self._settings.starving:
-                return asker, asker.queue.pop(place)
-        asker = min(ready, key=lambda candidate: (candidate.queue[0].rank, candidate.given))
-        return asker, self._next(asker)
 
     def _turn_away(self) -> Out:
         """The byte budget has left: what is not critical is to be had elsewhere, or later."""
@@ -321,11 +304,12 @@ class Serving:
             return True
         return asker.granted_bytes < min(settings.ahead_most, asker.rate * settings.ahead_seconds)
 
-    def _next(self, asker: Asker) -> Wanted:
-        first = asker.queue[0]
+    def _take(self, asker: Asker, start: int) -> Wanted:
+        """Take from a queue what is sent seldom, of what is as urgent as the place `start`."""
+        first = asker.queue[start]
         times = self._sent.get(first.root)
         if not times:
-            return asker.queue.pop(0)
+            return asker.queue.pop(start)
 
         def order(place: int) -> tuple[bool, int, int]:
             wanted = asker.queue[place]
@@ -334,7 +318,7 @@ class Serving:
             return False, times[wanted.index], place
 
         # A look ahead that is bounded: this runs for every chunk.
-        return asker.queue.pop(min(range(min(_LOOK_AHEAD, len(asker.queue))), key=order))
+        return asker.queue.pop(min(range(start, min(start + _LOOK_AHEAD, len(asker.queue))), key=order))
 
     def chunk_sent(self, peer: PeerId, request: int, index: int, length: int, now: float) -> Out:
         """A body left us entirely."""
@@ -342,8 +326,7 @@ class Serving:
         asker = self._askers.get(peer)
         if asker is None:
             return self._grant(now)
-        self._settle(asker, request, index)
-        self._width.sent(length, now)
+        self._precedence.sent(self._settle(asker, request, index), length, now)
         asker.sample_bytes += length
         seconds = now - asker.sample_start
         if seconds >= 0.05:
@@ -362,9 +345,9 @@ class Serving:
         refusal = Send(peer, NoChunks(request, root, (index,), reason[:120]), LINK)
         return [refusal, *self._grant(now)]
 
-    def _settle(self, asker: Asker, request: int, index: int) -> None:
+    def _settle(self, asker: Asker, request: int, index: int) -> int:
         asker.granted_bytes -= asker.granted.pop((request, index), 0)
-        self._width.settled((asker.peer, request, index))
+        return self._precedence.settled((asker.peer, request, index))
 
     # --- progress -----------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ A, B, C = peer(1), peer(2), peer(3)
 ON = LinkId(1)
 ORIGIN = Origin()
 CONTENT = manifest_of(100)
-RECORD = ORIGIN.record(CONTENT)
-MODEL = ORIGIN.record(manifest_of(8, "model"), "m.pth", "models")
+RECORD = ORIGIN.record(CONTENT, "m.pth", "models")
+GAMES = ORIGIN.record(manifest_of(8, "games"))
 
 
 def serving(*records: Record, **settings: float) -> Serving:
@@ -105,13 +105,29 @@ def test_a_fast_link_has_twenty_milliseconds_of_its_rate_ahead() -> None:
     assert 18 <= len(sends) <= 21
 
 
-def test_who_was_given_least_is_next_and_models_go_first() -> None:
-    machine = serving(RECORD, MODEL, ahead_least=1)
-    hear(machine, A, GetChunks(1, RECORD.root, (0, 1, 2)))
-    hear(machine, B, GetChunks(2, RECORD.root, (3, 4)))
-    hear(machine, A, GetChunks(3, MODEL.root, (0,)))
-    out = machine.chunk_sent(A, 1, 0, 65536, 1.0)
-    assert [effect.root for effect in out if isinstance(effect, SendChunk)] == [MODEL.root]
+def test_models_go_at_once_although_games_wait() -> None:
+    machine = serving(RECORD, GAMES, ahead_least=1)
+    hear(machine, A, GetChunks(1, GAMES.root, (0, 1, 2)))
+    hear(machine, B, GetChunks(2, GAMES.root, (3, 4)))
+    out = hear(machine, C, GetChunks(3, RECORD.root, (0,)))
+    assert [effect.root for effect in out if isinstance(effect, SendChunk)] == [RECORD.root]
+
+
+def test_of_games_two_chunks_are_under_way_and_none_is_granted_beside_a_model() -> None:
+    machine = serving(RECORD, GAMES)
+    assert granted(hear(machine, A, GetChunks(1, GAMES.root, (0, 1, 2)))) == [(A, 0), (A, 1)]
+    assert granted(hear(machine, B, GetChunks(2, RECORD.root, (0, 1)))) == [(B, 0), (B, 1)]
+    assert granted(machine.chunk_sent(A, 1, 0, 65536, 0.5)) == []
+    assert granted(machine.chunk_sent(B, 2, 0, 65536, 0.7)) == []
+    assert granted(machine.chunk_sent(B, 2, 1, 65536, 0.9)) == [(A, 2)]
+
+
+def test_a_model_that_its_receiver_takes_far_too_slowly_keeps_no_games_waiting() -> None:
+    machine = serving(RECORD, GAMES)
+    hear(machine, B, GetChunks(2, RECORD.root, (0, 1)))
+    assert granted(hear(machine, A, GetChunks(1, GAMES.root, (0, 1, 2)))) == []
+    assert machine.next_wakeup() == 10.0, "nothing is known of the uplink yet"
+    assert granted(machine.wake(10.0)) == [(A, 0), (A, 1)]
 
 
 def test_who_was_idle_for_long_does_not_starve_the_others() -> None:
@@ -164,7 +180,7 @@ def test_what_is_not_here_is_refused_and_the_rest_served() -> None:
     out = hear(machine, A, GetChunks(1, RECORD.root, (1, 3, 2, 100, 2**62)))
     assert granted(out) == [(A, 1), (A, 2)]
     assert Send(A, NoChunks(1, RECORD.root, (3, 100, 2**62), "not here"), LINK) in out
-    assert isinstance(hear(machine, A, GetChunks(2, MODEL.root, (0,)))[0], Send)
+    assert isinstance(hear(machine, A, GetChunks(2, GAMES.root, (0,)))[0], Send)
 
 
 def test_a_chunk_named_twice_in_one_request_is_sent_once() -> None:

@@ -4,7 +4,7 @@ from artifacts import peer
 
 from ringgossip.protocol.width import Width
 
-A = peer(1)
+A, B = peer(1), peer(2)
 MIB = 2**20
 
 
@@ -79,3 +79,20 @@ def test_what_leaves_in_twenty_milliseconds_is_always_under_way() -> None:
     assert not width.allows(uplink.now)
     width.settled((A, 1, 0))
     assert width.allows(uplink.now)
+
+
+def test_of_heavy_chunks_half_as_many_and_the_next_when_one_should_have_left() -> None:
+    width = Width(2, 0.02, heavy=MIB)
+    width.rate = float(MIB)
+    fill(width, 1)
+    assert not width.allows(0.5)
+    assert width.next_at(0.5) == 0.98
+    assert width.allows(0.98)
+    width.granted((B, 1, 0), MIB, 0.98)
+    assert not width.allows(1.5), "but no more than one"
+    width.settled((A, 1, 0))
+    width.settled((B, 1, 0))
+    width.granted((A, 2, 0), MIB // 2, 2.0)
+    assert width.allows(2.0), "two small ones are one large one"
+    width.granted((A, 2, 1), MIB // 2, 2.0)
+    assert not width.allows(2.0)
