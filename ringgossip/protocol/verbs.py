@@ -9,7 +9,9 @@ from typing import Any
 
 from ringgossip.config.signals import signal
 from ringgossip.config.words import KINDS, PRIORITIES
+from ringgossip.content.kinds.metadata import parse_config_key
 from ringgossip.content.record import Record
+from ringgossip.errors import UsageError
 from ringgossip.events import (
     SIGNALS,
     ArtifactRejected,
@@ -189,9 +191,10 @@ class Verbs(Switchboard):
             case NodeRecovered() if ours:
                 out += self._catch_up(now)
             case OrphanGamesDetected() if not ours:
+                board, players = _meant_by(told)
                 asked = SyncRequest(
                     data_type="games", priority="critical", source_node=told.node_id, reason=ORPHANS,
-                    sync_type="priority",
+                    sync_type="priority", board_type=board, num_players=players,
                 )  # fmt: skip
                 self._own_tickets -= 1
                 out += self.requests.sync(self._own_tickets, asked, now)
@@ -377,6 +380,14 @@ class Verbs(Switchboard):
                 out.append(Send(peer, OfferAnswered(entry, f"failed: {event.reason}"[:200]), LINK))
             del self._offerers[key_hash]
         return out
+
+
+def _meant_by(told: OrphanGamesDetected) -> tuple[str | None, int | None]:
+    """Return the board and players whose games are orphans. None: all; so too for a key we do not know."""
+    try:
+        return parse_config_key(told.config_key)
+    except UsageError:
+        return None, None
 
 
 def _word_of(told: Signal) -> str:

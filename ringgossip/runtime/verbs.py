@@ -13,7 +13,7 @@ from ringgossip.content.kinds.metadata import check_board_type, check_num_player
 from ringgossip.content.names import require_artifact_name
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.errors import OperationFailed, PeerGone, TimedOut, UsageError
-from ringgossip.events import TerminationNoticed
+from ringgossip.events import OrphanGamesDetected, TerminationNoticed
 from ringgossip.protocol.answers import DrainReport, SyncReport, SyncRequest
 from ringgossip.protocol.core import Effect, Published, PublishRefused, Tell
 from ringgossip.protocol.request_words import ORPHANS
@@ -291,6 +291,8 @@ class PeerVerbs:
         self._still_open()
         try:
             told = signal(name, fields)
+            if isinstance(told, OrphanGamesDetected) and told.config_key:
+                parse_config_key(told.config_key)
         except ValueError as error:
             raise UsageError(str(error)) from None
         core = self._engine.core

@@ -2,6 +2,8 @@
 
 from cores import KB, core, quiet, rows, sync, told, world_of
 
+import pytest
+
 from ringgossip.config.signals import signal
 from ringgossip.content.record import ArtifactKey
 from ringgossip.events import DataSyncCompleted, DataSyncFailed, OrphanGamesRegistered
@@ -128,6 +130,23 @@ def test_orphan_games_detected_pulls_from_that_node() -> None:
     world.run(3.0)
     assert world.nodes[1].disk.holds(ArtifactKey("games", "n0", "games.db"), 1)
     assert told(world, 0, type(signal("ORPHAN_GAMES_DETECTED", {"node_id": "n0"}))), "it was told too"
+
+
+@pytest.mark.parametrize(
+    ("config_key", "pulled"),
+    [("hex8_2p", {"hex.db"}), ("square8_2p", {"square.db"}), ("hex8_4p", set()), ("", {"hex.db", "square.db"})],
+)
+def test_orphans_of_one_config_key_are_pulled_and_no_others(config_key: str, pulled: set[str]) -> None:
+    world = world_of(*quiet(2))
+    for name, board in (("hex.db", "hex8"), ("square.db", "square8")):
+        world.publish(0, "games", name, size=300 * KB, metadata={"board_type": board, "num_players": 2})
+    world.run(3.0)
+    told_of = signal("ORPHAN_GAMES_DETECTED", {"node_id": "n0", "config_key": config_key})
+    world.nodes[1].give(3, 0, core(world, 1).signal, told_of)
+    world.run(3.0)
+    assert {key.name for key, _ in world.nodes[1].disk.holdings} == pulled
+    [registered] = told(world, 1, OrphanGamesRegistered)
+    assert (registered.config_key, registered.file_count) == (config_key, len(pulled))
 
 
 def test_training_started_elsewhere_is_forwarded_and_changes_the_weight_of_that_node_until_it_ends() -> None:

@@ -96,6 +96,8 @@ async def test_sync_from_a_node_brings_it_here_and_an_unknown_node_is_an_error(
             await bob.sync("models", priority="urgent")
         with pytest.raises(OperationFailed, match="carol"):
             bob.notify("NODE_RECOVERED", node_id="carol")
+        with pytest.raises(UsageError, match="'hex9' is no config key"):
+            bob.notify("ORPHAN_GAMES_DETECTED", node_id="alice", config_key="hex9")
         with pytest.raises(UsageError, match="NO_SUCH"):
             bob.notify("NO_SUCH", node_id="alice")
 
