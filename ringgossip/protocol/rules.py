@@ -27,7 +27,16 @@ from ringgossip.protocol.core import NEVER, Draw, Effect, Notice, Tell, WantChan
 from ringgossip.protocol.member_views import Member
 from ringgossip.protocol.rule_settings import RuleSettings as RuleSettings
 from ringgossip.strategy.candidates import Candidate, DiskUse
-from ringgossip.strategy.eligibility import CODES, No, Verdict, disk_stops, may_push, may_receive, refusals
+from ringgossip.strategy.eligibility import (
+    CODES,
+    No,
+    Verdict,
+    disk_stops,
+    may_push,
+    may_receive,
+    refusals,
+    taken,
+)
 from ringgossip.strategy.partners import Turns, push_targets
 from ringgossip.strategy.plans import Plan, is_pushed, plan_for
 from ringgossip.strategy.wanting import Census, Wanted, row_of
@@ -301,7 +310,7 @@ class Rules:
             facts.role,
             ephemeral=facts.ephemeral,
             priority=self._name in settings.priority_nodes,
-            receive=settings.receive,
+            receive=taken(self.myself()),
             interval=settings.interval,
             ephemeral_interval=settings.ephemeral_interval,
         )

@@ -73,6 +73,14 @@ def disk_stops(stopped: bool, disk: DiskUse | None, rules: DiskRules) -> bool:
     return stopped and not relaxed
 
 
+def taken(peer: Candidate) -> tuple[str, ...] | None:
+    """Return the kinds that its settings let a peer be given; None: they do not say.
+
+    A coordinator that wants a kind in so many words takes it too.
+    """
+    return peer.want if peer.role == "coordinator" and peer.receive is None else peer.receive
+
+
 def may_receive(peer: Candidate, kind: str, rules: DiskRules = _USUAL) -> Verdict:
     """Judge a peer by itself. What its card refuses is believed, and so is what it does not refuse.
 
@@ -83,12 +91,9 @@ def may_receive(peer: Candidate, kind: str, rules: DiskRules = _USUAL) -> Verdic
         if code is None:
             return YES
         return No(code, f"{peer.name}: {CODES.get(code, 'it refuses this kind of data')}")
-    takes = peer.receive
-    if peer.role == "coordinator":
-        # A coordinator that wants a kind in so many words takes it too.
-        takes = peer.want if takes is None else takes
-        if takes is None or kind not in takes:
-            return No("coordinator", f"{peer.name} is a coordinator and its `receive:` does not name {kind}")
+    takes = taken(peer)
+    if peer.role == "coordinator" and (takes is None or kind not in takes):
+        return No("coordinator", f"{peer.name} is a coordinator and its `receive:` does not name {kind}")
     if kind in peer.excluded:
         return No("excluded", f"{peer.name} is excluded from {kind}")
     if peer.state != "ready":

@@ -1,8 +1,7 @@
 """Does a `sync` bring every artifact to every target, and say what became of each? On whole peers."""
 
-from cores import KB, core, quiet, rows, sync, told, world_of
-
 import pytest
+from cores import KB, core, quiet, rows, sync, told, world_of
 
 from ringgossip.config.signals import signal
 from ringgossip.content.record import ArtifactKey
@@ -134,7 +133,12 @@ def test_orphan_games_detected_pulls_from_that_node() -> None:
 
 @pytest.mark.parametrize(
     ("config_key", "pulled"),
-    [("hex8_2p", {"hex.db"}), ("square8_2p", {"square.db"}), ("hex8_4p", set()), ("", {"hex.db", "square.db"})],
+    [
+        ("hex8_2p", {"hex.db"}),
+        ("square8_2p", {"square.db"}),
+        ("hex8_4p", set()),
+        ("", {"hex.db", "square.db"}),
+    ],
 )
 def test_orphans_of_one_config_key_are_pulled_and_no_others(config_key: str, pulled: set[str]) -> None:
     world = world_of(*quiet(2))

@@ -51,6 +51,17 @@ def chosen(world: World, key: ArtifactKey) -> list[str]:
     return sorted({key.origin, *(candidate.name for candidate in holders)})
 
 
+def test_a_coordinator_that_only_wants_a_kind_spreads_it_as_one_that_receives_it() -> None:
+    world = together(
+        PeerSpec("says-want", role="coordinator", rules=RuleSettings(want=("games",))),
+        PeerSpec("says-receive", role="coordinator", rules=RuleSettings(receive=("games",))),
+        PeerSpec("says-nothing", role="coordinator"),
+    )
+    names = ("says-want", "says-receive", "says-nothing")
+    plans = [[core(world, name).rules.plan(kind).name for kind in ("games", "npz")] for name in names]
+    assert plans == [["hybrid", "skip"], ["hybrid", "skip"], ["skip", "skip"]]
+
+
 def test_models_go_to_whoever_plays_or_trains_and_to_no_coordinator() -> None:
     world = together(
         PeerSpec("head", role="coordinator"),

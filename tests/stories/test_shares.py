@@ -1,4 +1,4 @@
-"""Who is served when an uplink is thin? Whole peers: a checkpoint goes first, weights are shares, nobody starves."""
+"""Who is served when an uplink is thin? Checkpoints, then as weights say; nobody starves. Whole peers."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
