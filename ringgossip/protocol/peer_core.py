@@ -266,10 +266,7 @@ class PeerCore(Waking):
             case Records():
                 return self._offered(self.admission.offer(message.records, sender), sender, now)
             case Certificates():
-                out = []
-                for der in message.certificates:
-                    out += self._certificate_arrived(self._notary.read_certificate(der), now)
-                return out
+                return self._certificates_heard(message, sender, now)
             case CatalogRoot() | DigestStep() | RecordsWanted() | CertificatesWanted():
                 return self._compared(self.anti_entropy.receive(message, sender, source, now), now)
             case Holding() | HoldingsDigest() | HoldingsWanted() | HoldingsList():
@@ -290,6 +287,18 @@ class PeerCore(Waking):
             ):
                 return self._verb_heard(message, sender, now)
         return []  # the world's own words, about a link
+
+    def _certificates_heard(self, message: Certificates, sender: PeerId, now: float) -> Out:
+        """Take in those that are true: a false one must not undo what the others let in."""
+        out, problem = Out(), ""
+        for der in message.certificates:
+            try:
+                certificate = self._notary.read_certificate(der)
+            except PeerMisbehaved as error:
+                problem = problem or str(error)
+                continue
+            out += self._certificate_arrived(certificate, now)
+        return [*out, *self.misbehaved(sender, problem, now)] if problem else out
 
     # --- the catalog grows -----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from ringgossip.protocol.core import Draft, Effect, LinkId, Reserve, Send, SendC
 from ringgossip.protocol.peer_core import PeerCore
 from ringgossip.simulation.world import World
 from ringgossip.wire.messages import (
+    Certificates,
     GetChunks,
     GetPages,
     Have,
@@ -171,6 +172,15 @@ def test_one_broken_record_is_told_and_the_rest_of_the_message_counts() -> None:
     assert isinstance(out[1].event, PeerProtocolError)
     assert hear(world, 1, Records((b"\xc1",))) == [], "told once, counted always"
     assert core(world, 1).counters["protocol_errors"] == 2
+
+
+def test_a_false_certificate_does_not_take_what_waited_for_a_true_one_with_it() -> None:
+    world = together(2)
+    stranger = Origin("carol", world.authority)
+    record = stranger.record(manifest_of(1), cluster=core(world, 1).catalog.cluster)
+    bring(world, 1, Records((record.packed,)), Certificates((stranger.notary.certificate.der, b"false")))
+    assert core(world, 1).catalog.get(record.key) == record
+    assert told(world, 1, PeerProtocolError) != []
 
 
 def test_what_only_a_link_proves_is_not_believed_of_a_datagram() -> None:
