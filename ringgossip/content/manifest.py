@@ -163,6 +163,11 @@ class ManifestBuilder:
     def complete(self) -> bool:
         return self._missing == 0
 
+    @property
+    def begun(self) -> bool:
+        """Whether the top page is here: it proves that size and chunk size are those of this root."""
+        return (len(self._lengths) - 1, 0) not in self._wanted
+
     def wanted(self, limit: int, asked: Collection[tuple[int, int]] = ()) -> list[PageId]:
         """Return up to `limit` pages to ask for next, without those (level, index) in `asked`.
 

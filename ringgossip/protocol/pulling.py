@@ -44,7 +44,6 @@ from ringgossip.wire.messages import (
 
 Out = list[Effect | Notice]
 
-
 _PLENTY = 8  # known holders from which on more make nothing safer
 _OVERTAKING = 4  # places beyond `active` for what is more urgent than something under way
 _ROOM = 4  # times `active`: so many pulls, most of which nobody serves now, may hold room on our disk
@@ -188,9 +187,13 @@ class Pulling(Asking):
                 record = entry[-1]
                 if self._queued.get(record.key) is not record:
                     continue
-                if record.root in self._pulls:  # the same content under another name comes first
-                    postponed.append(entry)
+                rival = self._pulls.get(record.root)
+                if rival is not None and not self._gives_way(rival, record, now):
+                    postponed.append(entry)  # the same content under another name comes first
                     continue
+                if rival is not None:
+                    out += self._stop(rival, keep=True)
+                    self._enqueue(rival.record)
                 del self._queued[record.key]
                 verdict = self._guide.may_receive(record)
                 if verdict:
@@ -223,7 +226,20 @@ class Pulling(Asking):
             for ask in [ask for ask in source.asks.values() if ask.root == pull.root]:
                 source.forget(ask)
 
+    def _gives_way(self, pull: Pull, record: Record, now: float) -> bool:
+        """Tell whether a pull of the same root leaves its place: one of the two records lies about the root.
+
+        A root binds size and chunk size. Until a page proves one of them, both have their turns.
+        """
+        if (pull.record.size, pull.record.chunk_size) == (record.size, record.chunk_size):
+            return False
+        unproven = pull.phase is Phase.MANIFEST and pull.builder is not None and not pull.builder.begun
+        return unproven and now >= pull.last_progress + self._settings.look_interval
+
     def _drop(self, pull: Pull, keep: bool, now: float) -> Out:
+        return self._stop(pull, keep) + self._advance(now)
+
+    def _stop(self, pull: Pull, keep: bool) -> Out:
         out: Out = [Abandon(pull.root, keep)]
         out += self._interest(pull, wanted=False)
         for source in self._sources.values():
@@ -233,7 +249,7 @@ class Pulling(Asking):
         self._end(pull)
         if pull.newer is not None:
             self._enqueue(pull.newer)
-        return out + self._advance(now)
+        return out
 
     # --- our own disk answers ------------------------------------------------------
 
@@ -242,9 +258,11 @@ class Pulling(Asking):
         pull = self._pulls.get(root)
         if pull is None or pull.phase is not Phase.RESERVING:
             return []
+        record = pull.record
+        if manifest is not None and (manifest.size, manifest.chunk_size) != (record.size, record.chunk_size):
+            return self._refuse(pull, "it names the root of a content of another size", True, now)
         if manifest is not None:
             return self._prepare(pull, manifest)
-        record = pull.record
         pull.builder = ManifestBuilder(record.root, record.size, record.chunk_size)
         if pull.builder.complete:  # an empty file has no pages
             return self._prepare(pull, pull.builder.build())
@@ -323,13 +341,15 @@ class Pulling(Asking):
         pull = self._keys.get(record.key)
         if pull is None or pull.record != record:
             return []
-        if not final:
-            return self._park(pull, reason, now)
+        return self._refuse(pull, reason, False, now) if final else self._park(pull, reason, now)
+
+    def _refuse(self, pull: Pull, reason: str, keep: bool, now: float) -> Out:
+        record = pull.record
         if len(self._hopeless) >= 10_000:
             self._hopeless.pop(next(iter(self._hopeless)))
         self._hopeless[record.hash] = reason
         rejected = Tell(ArtifactRejected(record.key.text, record.sequence, reason))
-        return [*self._parked.over(record.key), rejected, *self._drop(pull, keep=False, now=now)]
+        return [*self._parked.over(record.key), rejected, *self._drop(pull, keep, now)]
 
     def retry(self, now: float) -> Out:
         """Try at once what our disk refused before."""

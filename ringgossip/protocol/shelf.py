@@ -37,7 +37,10 @@ class Shelf:
 
     def holds_content(self, record: Record) -> bool:
         """Tell whether another version of the same artifact with the same content is here."""
-        return any(held.key == record.key for held in self._complete.get(record.root, ()))
+        return any(
+            (held.key, held.size, held.chunk_size) == (record.key, record.size, record.chunk_size)
+            for held in self._complete.get(record.root, ())
+        )
 
     def complete(self, root: bytes) -> Record | None:
         """Return some record whose complete content has this root."""

@@ -161,7 +161,9 @@ class Transfer(Pulling):
         if pull.pages_asked.get(place) == giver.peer:
             del pull.pages_asked[place]
         if not pull.builder.add(message.level, message.index, message.data):
-            giver.lied(now)
+            # Until its top page is here the record may lie about this root as well as the giver.
+            if pull.builder.begun or giver.peer in self._holders(pull.record):
+                giver.lied(now)
             pull.drop_holder(giver.peer)
             return out + self._fill(now)
         pull.last_progress = now

@@ -566,3 +566,36 @@ def run(steps: list[int]) -> Puller:
         puller.check()
         puller.wake(puller.now)
     return puller
+
+
+def test_a_record_that_names_anothers_root_with_a_false_size_is_refused_once_the_content_is_here() -> None:
+    puller, true = pulling(FORTY, A)
+    deliver_all(puller, true)
+    false = puller.origin.record(FORTY, "false", size=FORTY.size + 70_000)
+    longer = puller.origin.record(FORTY, sequence=2, size=FORTY.size + 70_000)
+    for lie in (false, longer):
+        puller.want(lie, A)
+    assert puller.finished == [true]
+    assert puller.transfer.pulls() == []
+    assert len([e for e in puller.log if isinstance(e, Tell) and isinstance(e.event, ArtifactRejected)]) == 2
+    assert all(e.keep for e in puller.log if isinstance(e, Abandon)), "the true content stays"
+
+
+def test_a_record_that_names_anothers_root_keeps_nobody_from_the_true_one() -> None:
+    puller = Puller()
+    false = puller.origin.record(FORTY, "false", size=FORTY.size + 70_000)
+    true = puller.origin.record(FORTY, "true")
+    puller.link(A)
+    puller.want(false)
+    puller.want(true)
+    puller.hear(A, Have(FORTY.root, 2, 0, b""))
+    puller.give_pages(FORTY)
+    assert puller.transfer._sources[A].strikes == 0, "what A gave is true"
+    puller.wake(6.0)
+    assert puller.pull.record == true
+    puller.hear(A, Have(FORTY.root, 2, 0, b""))
+    puller.give_pages(FORTY)
+    assert deliver_all(puller, true) == 40
+    puller.wake(600.0)
+    assert puller.finished == [true]
+    assert puller.transfer.pulls() == []
