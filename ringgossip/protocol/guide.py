@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ringgossip.config.words import KINDS
 from ringgossip.content.record import Record
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NEVER
 from ringgossip.strategy.eligibility import YES, Verdict
-
-_KIND_RANK = {kind: int(kind != "models") for kind in KINDS}
+from ringgossip.strategy.weights import KIND_RANK
 
 
 def _no_limit(peer: PeerId) -> float | None:
@@ -21,7 +19,7 @@ def _may(record: Record) -> Verdict:
 
 
 def _by_kind(record: Record) -> int:
-    return _KIND_RANK.get(record.kind, 1)
+    return KIND_RANK.get(record.kind, 1)
 
 
 def _normal(record: Record) -> str:

@@ -37,6 +37,7 @@ from ringgossip.protocol.parking import Parking
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.shelf import Shelf
 from ringgossip.strategy.eligibility import No
+from ringgossip.strategy.weights import KIND_RANK
 from ringgossip.wire.messages import (
     CancelChunks,
     Interest,
@@ -49,9 +50,6 @@ _OVERTAKING = 4  # places beyond `active` for what is more urgent than something
 _ROOM = 4  # times `active`: so many pulls, most of which nobody serves now, may hold room on our disk
 
 _Entry = tuple[int, int, int, int, Record]  # rank, known holders, chance, serial: the smallest first
-
-# Which kind goes first. Checkpoints are small and everyone waits for them.
-KIND_RANK = {"models": 0, "npz": 1, "games": 1}
 
 
 class Pulling(Asking):

@@ -40,11 +40,10 @@ from ringgossip.strategy.eligibility import (
 from ringgossip.strategy.partners import Turns, push_targets
 from ringgossip.strategy.plans import Plan, is_pushed, plan_for
 from ringgossip.strategy.wanting import Census, Wanted, row_of
-from ringgossip.strategy.weights import push_weight
+from ringgossip.strategy.weights import KIND_RANK, push_weight
 
 Out = list[Effect | Notice]
 
-KIND_RANK = {"models": 0, "npz": 1, "games": 1}  # checkpoints are small and everybody waits for them
 _DISK_STEP = 0.05  # a card that changed at every write would be news all day
 _POOL = 64  # partners are drawn by weight among so many
 _MOST_ASKED = 100_000

@@ -35,6 +35,7 @@ from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.precedence import Precedence
 from ringgossip.protocol.shelf import Shelf
 from ringgossip.strategy.bandwidth import Spent
+from ringgossip.strategy.weights import KIND_RANK
 from ringgossip.wire.messages import (
     Busy,
     CancelChunks,
@@ -49,7 +50,6 @@ from ringgossip.wire.messages import (
 
 Out = list[Effect | Notice]
 
-KIND_RANK = {"models": 0, "npz": 1, "games": 1}
 _LOOK_AHEAD = 32
 _BURST_SECONDS = 0.005
 _BITMAP = 900_000  # bytes of one `Have`

@@ -29,6 +29,9 @@ HOLDER_EPHEMERAL = -15.0
 # A weight of 0 would be never: nobody eligible starves.
 LEAST = 1.0
 
+# Which kind goes first, the smallest number: checkpoints are small and everybody waits for them.
+KIND_RANK = {"models": 0, "npz": 1, "games": 1}
+
 # Words of a request as shares of a thin uplink.
 SHARES = {"background": 0.25, "low": 0.5, "normal": 1.0, "high": 1.5, "critical": 2.0}
 
