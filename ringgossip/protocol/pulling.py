@@ -9,7 +9,6 @@ Rules of this room:
   that is not what its kind demands is never tried again.
 """
 
-import heapq
 from collections.abc import Callable, Iterable, Mapping
 
 from ringgossip.content.manifest import Manifest, ManifestBuilder
@@ -36,6 +35,7 @@ from ringgossip.protocol.pacing import LATE, TokenBucket
 from ringgossip.protocol.parking import Parking
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.shelf import Shelf
+from ringgossip.protocol.waitlist import Entry, Waitlist
 from ringgossip.strategy.eligibility import No
 from ringgossip.strategy.weights import KIND_RANK
 from ringgossip.wire.messages import (
@@ -48,8 +48,6 @@ Out = list[Effect | Notice]
 _PLENTY = 8  # known holders from which on more make nothing safer
 _OVERTAKING = 4  # places beyond `active` for what is more urgent than something under way
 _ROOM = 4  # times `active`: so many pulls, most of which nobody serves now, may hold room on our disk
-
-_Entry = tuple[int, int, int, int, Record]  # rank, known holders, chance, serial: the smallest first
 
 
 class Pulling(Asking):
@@ -77,13 +75,11 @@ class Pulling(Asking):
         self._keep_predecessor = keep_predecessor
         self._name_of = name_of
         self._keys: dict[ArtifactKey, Pull] = {}
-        self._queues: dict[str, list[_Entry]] = {kind: [] for kind in KIND_RANK}
-        self._queued: dict[ArtifactKey, Record] = {}
+        self._queued = Waitlist(KIND_RANK, rng)
         self._parked = Parking(settings.retry, settings.longest_retry, rng, tries or {})
         self._hopeless: dict[bytes, str] = {}  # record hash -> why its content was rejected
         self._active: dict[str, int] = {}
         self._stalled = 0  # of the pulls under way, as of the last look
-        self._serial = 0
         self.chunk_bytes_wasted = 0
 
     # --- what we want -----------------------------------------------------------
@@ -124,7 +120,7 @@ class Pulling(Asking):
 
     def unwant(self, key: ArtifactKey, now: float, running: bool = True) -> Out:
         """Stop pulling an artifact; what is verified stays. Not `running`: only what has no room yet."""
-        self._queued.pop(key, None)
+        self._queued.leave(key)
         self._parked.leave(key)
         self._limits.pop(key, None)
         pull = self._keys.get(key)
@@ -137,7 +133,7 @@ class Pulling(Asking):
 
     def superseded(self, record: Record, now: float) -> Out:
         """This version came by another way (we published it): nothing older is pulled any more."""
-        self._queued.pop(record.key, None)  # `want` brings back what is newer
+        self._queued.leave(record.key)  # `want` brings back what is newer
         self._parked.leave(record.key)
         pull = self._keys.get(record.key)
         if pull is None or pull.record.sequence >= record.sequence:
@@ -159,32 +155,26 @@ class Pulling(Asking):
         return self._drop(pull, keep=True, now=now)
 
     def _enqueue(self, record: Record) -> None:
-        self._queued[record.key] = record
-        self._serial += 1
         scarcity = min(_PLENTY, len(list(self._holders(record))))
-        # Ties at random, or all peers would pull the same artifact from the same holder first.
-        entry = (self._guide.rank(record), scarcity, self._rng.getrandbits(16), self._serial, record)
-        heapq.heappush(self._queues[record.kind], entry)
+        self._queued.put(record, self._guide.rank(record), scarcity)
 
     def _has_place(self, kind: str) -> bool:
-        most, moving, queue = self._settings.active, len(self._pulls) - self._stalled, self._queues[kind]
+        most, moving = self._settings.active, len(self._pulls) - self._stalled
         if len(self._pulls) >= _ROOM * most + _OVERTAKING:
             return False
-        if moving < most or moving >= most + _OVERTAKING or not queue:
+        if moving < most or moving >= most + _OVERTAKING or (first := self._queued.first_rank(kind)) is None:
             return moving < most
         # The first of its kind, and what is more urgent than something under way, need not wait.
-        return not self._active.get(kind) or any(pull.rank > queue[0][0] for pull in self._pulls.values())
+        return not self._active.get(kind) or any(pull.rank > first for pull in self._pulls.values())
 
     def _advance(self, now: float) -> Out:
         """Start pulls for which there is a place, then fill the windows."""
         out: Out = []
-        for kind, queue in self._queues.items():
-            postponed: list[_Entry] = []
-            while queue and self._has_place(kind) and len(postponed) < 64:
-                entry = heapq.heappop(queue)
+        for kind in KIND_RANK:
+            postponed: list[Entry] = []
+            while self._queued.first_rank(kind) is not None and self._has_place(kind) and len(postponed) < 64:
+                entry = self._queued.take(kind)
                 record = entry[-1]
-                if self._queued.get(record.key) is not record:
-                    continue
                 rival = self._pulls.get(record.root)
                 if rival is not None and not self._gives_way(rival, record, now):
                     postponed.append(entry)  # the same content under another name comes first
@@ -192,7 +182,6 @@ class Pulling(Asking):
                 if rival is not None:
                     out += self._stop(rival, keep=True)
                     self._enqueue(rival.record)
-                del self._queued[record.key]
                 verdict = self._guide.may_receive(record)
                 if verdict:
                     out += self._start(record, self._guide.rank(record), now)
@@ -200,7 +189,7 @@ class Pulling(Asking):
                     # The rules ask for it again as soon as they allow it.
                     out.append(Tell(TransferStalled(record.key.text, record.sequence, verdict.sentence)))
             for entry in postponed:
-                heapq.heappush(queue, entry)
+                self._queued.put_back(entry)
         return out + self._fill(now)
 
     def _start(self, record: Record, rank: int, now: float) -> Out:
@@ -436,7 +425,7 @@ class Pulling(Asking):
         pull = self._keys.get(record.key)
         return (
             (pull is not None and record in (pull.record, pull.newer))
-            or self._queued.get(record.key) is record
+            or self._queued.get(record.key) == record
             or record.key in self._parked
         )
 

@@ -568,6 +568,19 @@ def run(steps: list[int]) -> Puller:
     return puller
 
 
+def test_wanting_what_waits_again_and_again_makes_nothing_grow() -> None:
+    puller = Puller(active=1)
+    puller.want(puller.origin.record(FORTY), A)
+    waiting = [puller.origin.record(manifest_of(9, name), name) for name in ("a", "b", "c")]
+    for _ in range(1000):
+        for record in waiting:
+            puller.want(record)
+    puller.transfer.unwant(waiting[0].key, 0.0)
+    puller.want(waiting[0])
+    assert puller.transfer.waiting() == 3
+    assert len(puller.transfer._queued._heaps["games"]) <= 4
+
+
 def test_a_record_that_names_anothers_root_with_a_false_size_is_refused_once_the_content_is_here() -> None:
     puller, true = pulling(FORTY, A)
     deliver_all(puller, true)
