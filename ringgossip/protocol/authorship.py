@@ -70,7 +70,8 @@ class Authorship:
         """Number, sign and write down a publication."""
         if not self._ready:
             if len(self._held_back) >= 100_000:
-                return [PublishRefused(draft.ticket, "too many publications wait for the first exchange")]
+                reason = "too many publications wait for the first exchange"
+                return [PublishRefused(draft.ticket, reason, again=True)]
             self._held_back.append(draft)
             return self.wake(now)
         key = ArtifactKey(draft.kind, self._notary.certificate.name, draft.name)
@@ -158,7 +159,7 @@ class Authorship:
         ticket = self.record_persisted(record)
         if ticket is None:
             return []
-        return [PublishRefused(ticket, reason), *self.next_after(record.key)]
+        return [PublishRefused(ticket, reason, again=True), *self.next_after(record.key)]
 
     def met(self, record: Record, ours: Record | None, now: float) -> Out:
         """The catalog took a record of our own name that another store (our lost disk) made.

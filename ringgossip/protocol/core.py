@@ -271,10 +271,11 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class PublishRefused:
-    """The publication that came with `ticket` was not made."""
+    """The publication that came with `ticket` was not made; `again`: our disk is to blame, it may be yet."""
 
     ticket: int
     reason: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from ringgossip.content.kinds import normalise_kind
 from ringgossip.content.kinds.metadata import describe
 from ringgossip.content.names import require_artifact_name
 from ringgossip.content.record import ArtifactKey, Record, Scalar
-from ringgossip.errors import OperationFailed, TimedOut
+from ringgossip.errors import OperationFailed, StoreError, TimedOut
 from ringgossip.events import Event
 from ringgossip.identity import Address
 from ringgossip.protocol.core import Draft, Published, PublishRefused, Tell
@@ -186,17 +186,21 @@ class Peer(PeerVerbs):
         name = require_artifact_name(name)
         deadline = trio.current_time() + timeout
         lock = self._publishing.setdefault((kind, name), trio.Lock())
-        async with lock:
-            await self._check_name(kind, name, source, replace)
-            store = self._engine.store
-            prepared = await self._engine.crews.publishers.call(
-                lambda: store.prepare(kind, source, name, metadata, progress, inside)
-            )
-            answer = await self._sign(prepared, deadline, revive)
-        if lock.statistics().tasks_waiting == 0 and not lock.locked():
-            self._publishing.pop((kind, name), None)
+        try:
+            async with lock:
+                await self._check_name(kind, name, source, replace)
+                store = self._engine.store
+                prepared = await self._engine.crews.publishers.call(
+                    lambda: store.prepare(kind, source, name, metadata, progress, inside), self._discard
+                )
+                answer = await self._sign(prepared, deadline, revive)
+        finally:
+            if lock.statistics().tasks_waiting == 0 and not lock.locked():
+                self._publishing.pop((kind, name), None)
         if isinstance(answer, PublishRefused):
-            raise OperationFailed(f"{kind} {name} was not published: {answer.reason}")
+            # Our own disk is no fault of the file's: whoever watches over it tries again.
+            kind_of_error = StoreError if answer.again else OperationFailed
+            raise kind_of_error(f"{kind} {name} was not published: {answer.reason}")
         if self._names is not None:
             self._names.add(kind, name)
         await self._await_copies(answer.record, copies, deadline, progress)
@@ -224,7 +228,7 @@ class Peer(PeerVerbs):
 
         def discard(effect: Published | PublishRefused) -> None:
             if isinstance(effect, PublishRefused) or effect.unchanged:
-                engine.crews.publishers.submit(lambda: engine.store.discard(prepared), _nothing, _nothing)
+                self._discard(prepared)
 
         draft = Draft(
             next(self._tickets),
@@ -242,6 +246,11 @@ class Peer(PeerVerbs):
         if answer is None:
             raise TimedOut(f"{prepared.kind} {prepared.name} is prepared, but its record is not on disk yet")
         return answer
+
+    def _discard(self, prepared: Prepared) -> None:
+        """Nobody signs what was prepared: a snapshot may be as large as its database."""
+        store = self._engine.store
+        self._engine.crews.publishers.submit(lambda: store.discard(prepared), _nothing, _nothing)
 
     async def _await_copies(
         self, record: Record, copies: int, deadline: float, progress: Progress | None

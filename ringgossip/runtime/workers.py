@@ -130,22 +130,31 @@ class Workers:
             self._start_thread()
         self._jobs.put(job)
 
-    async def call(self, job: Callable[[], T]) -> T:
+    async def call(self, job: Callable[[], T], unwanted: Callable[[T], None] | None = None) -> T:
         """Run `job` in a thread and return its result or raise its error.
 
-        A cancelled wait does not stop the job.
+        A cancelled wait does not stop the job; its result goes to `unwanted` then, in trio's thread.
         """
         answer: list[Any] = []
         ready = trio.Event()
+        given_up = False
 
         def settle(good: bool, value: Any) -> None:
             answer[:] = [good, value]
             ready.set()
+            if given_up and good and unwanted is not None:
+                unwanted(value)
 
         if self._closed:
             raise PeerGone("this peer was closed")
         self.submit(job, lambda result: settle(True, result), lambda error: settle(False, error))
-        await ready.wait()
+        try:
+            await ready.wait()
+        except trio.Cancelled:
+            given_up = True
+            if answer:
+                settle(*answer)
+            raise
         good, value = answer
         if not good:
             raise value

@@ -67,7 +67,8 @@ def test_a_disk_that_does_not_take_the_record_refuses_the_publication_and_the_nu
     desk = Desk()
     out = desk.author.publish(desk.draft(1), 0.0)
     assert isinstance(out[0], Persist)
-    assert desk.author.persist_failed(out[0].record, "disk full") == [PublishRefused(1, "disk full")]
+    refused = PublishRefused(1, "disk full", again=True)
+    assert desk.author.persist_failed(out[0].record, "disk full") == [refused]
     assert desk.persist(desk.author.publish(desk.draft(2), 0.0))[0].sequence == 1
 
 

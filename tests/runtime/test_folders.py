@@ -1,18 +1,22 @@
 """Shared folders: what counts as finished, and what never leaves the folder."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 import trio
+from games import create_games_db
 
 from ringgossip.config import KINDS, PeerConfig, ShareFolder
-from ringgossip.errors import CredentialsError
+from ringgossip.errors import CredentialsError, StoreError
 from ringgossip.events import ArtifactCompleted
 from ringgossip.identity import Address
+from ringgossip.runtime import folders
 from ringgossip.runtime.background import run_in_thread
 from ringgossip.runtime.folders import SharedFolder, look_through
 from ringgossip.runtime.opening import open_runtime_peer
+from ringgossip.runtime.storage.store import Store
 
 
 def watcher(kind: str = "models") -> SharedFolder:
@@ -100,6 +104,57 @@ async def test_a_file_renamed_into_a_shared_folder_arrives_at_the_other_peer(con
         artifact = await bob.wait_for("models", "best.pth", timeout=15)
         assert artifact.metadata["board_type"] == "hex8"
         assert Path(artifact.path).read_bytes() == (shared / "best.pth").read_bytes()
+
+
+@pytest.mark.trio
+async def test_what_our_disk_refused_is_published_when_it_takes_it(configs, tmp_path, monkeypatch) -> None:
+    # The file does not change any more: whoever gives up at the first attempt never publishes it.
+    monkeypatch.setattr(folders, "_TRY_AGAIN", 0.1)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    persist, refusals = Store.persist, ["the index cannot be written: the disk is full"] * 2
+    monkeypatch.setattr(
+        Store, "persist", lambda *given: _refuse(refusals.pop()) if refusals else persist(*given)
+    )
+    share = ShareFolder(kind="models", folder=shared, match="*.pth", settle_seconds=0.2)
+    async with open_runtime_peer(configs("alice", share=(share,)), embedded=False) as alice:
+        (shared / "best.pth").write_bytes(os.urandom(100_000))
+        with trio.fail_after(15):
+            while not alice.artifacts("models", name="best.pth"):
+                await trio.sleep(0.05)
+        assert not refusals
+
+
+def _refuse(reason: str) -> None:
+    raise StoreError(reason)
+
+
+@pytest.mark.trio
+async def test_a_publication_that_is_taken_back_leaves_no_copy_behind(configs, tmp_path, monkeypatch) -> None:
+    # Of a database of 50 GB a snapshot is as large: a few of them fill the disk.
+    create_games_db(tmp_path / "games.db")
+    prepare, go, made = Store.prepare, threading.Event(), threading.Event()
+
+    def slowly(*given):
+        prepared = prepare(*given)
+        made.set()
+        go.wait(5)
+        return prepared
+
+    monkeypatch.setattr(Store, "prepare", slowly)
+    async with open_runtime_peer(configs("alice"), embedded=False) as alice:
+        snapshots = alice.config.data / "snapshots"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alice.publish, "games", tmp_path / "games.db")
+            await trio.to_thread.run_sync(made.wait, 10)
+            assert len(list(snapshots.iterdir())) == 1
+            nursery.cancel_scope.cancel()
+        go.set()
+        with trio.fail_after(5):
+            while list(snapshots.iterdir()):
+                await trio.sleep(0.02)
+        receipt = await alice.publish("games", tmp_path / "games.db")
+        assert receipt.artifact.complete and len(list(snapshots.iterdir())) == 1
 
 
 def test_a_program_without_trio_has_a_peer_in_a_thread(configs, tmp_path) -> None:

@@ -24,6 +24,24 @@ async def mailbox(nursery) -> Mailbox:
 
 
 @pytest.mark.trio
+async def test_what_nobody_waits_for_any_more_is_handed_over_to_be_undone(mailbox) -> None:
+    workers, go, undone, heard = Workers("test", 1, mailbox), threading.Event(), [], trio.Event()
+
+    def undo(result: str) -> None:
+        undone.append(result)
+        heard.set()
+
+    with trio.move_on_after(0.05) as scope:
+        await workers.call(lambda: go.wait(5) and "made", undo)
+    assert scope.cancelled_caught and not undone
+    go.set()
+    with trio.fail_after(5):
+        await heard.wait()
+    assert undone == ["made"]
+    assert await workers.call(lambda: "wanted", undo) == "wanted" and undone == ["made"]
+
+
+@pytest.mark.trio
 async def test_results_come_back_in_trios_thread_and_in_order(mailbox) -> None:
     workers = Workers("test", 1, mailbox)
     here, got, done = threading.get_ident(), [], trio.Event()

@@ -7,6 +7,8 @@ is our snapshot. Nothing is hashed again that is known to be unchanged.
 Source: design section 7; field notes, incidents 1, 14 and 21.
 """
 
+import contextlib
+import errno
 import os
 import sqlite3
 import stat
@@ -24,7 +26,7 @@ from ringgossip.content.kinds import KINDS, Kind
 from ringgossip.content.manifest import Manifest
 from ringgossip.content.names import require_artifact_name
 from ringgossip.content.record import Record, Scalar
-from ringgossip.errors import ArtifactRefused
+from ringgossip.errors import ArtifactRefused, StoreError
 from ringgossip.runtime.storage import ledger
 from ringgossip.runtime.storage.disk import Handle, Signature, clone, remove, sync_folder, trouble
 from ringgossip.runtime.storage.holdings import Holdings
@@ -34,6 +36,10 @@ from ringgossip.runtime.storage.snapshots import SnapshotHelper
 from ringgossip.runtime.storage.space import Space
 
 _PENDING: Final = 4096  # Prepared and not yet signed.
+# What is wrong with a machine or its network, and not with the file that it hides.
+_PASSING: Final = (
+    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
+)  # fmt: skip
 
 Progress = Callable[[str, int, int], None]  # phase, done, total
 
@@ -59,6 +65,7 @@ class Prepared:
 class _Waiting:
     place: Place
     source: str
+    users: int = 1  # preparations of these very bytes under this name
 
 
 @dataclass(slots=True)
@@ -92,16 +99,20 @@ class Publishing:
         # Not resolved: a link that is pointed elsewhere is the same source with new content.
         path = path.absolute()
         _require_plain_path(path)
-        if rules.live:
-            place, row, known, taken = self._snapshot(rules, path, progress, inside)
-        else:
-            place, row, known = self._steady(rules, path, progress, inside)
-            taken = (0.0, 0.0)
+        try:
+            if rules.live:
+                place, row, known, taken = self._snapshot(rules, path, progress, inside)
+            else:
+                place, row, known = self._steady(rules, path, progress, inside)
+                taken = (0.0, 0.0)
+        except OSError as problem:
+            raise trouble(problem, f"{path} cannot be prepared") from None
+        key = (kind, name, place.root)
         with self._lock:
-            self._waiting[kind, name, place.root] = _Waiting(place, str(path))
-            self._waiting.move_to_end((kind, name, place.root))
+            before = self._waiting.pop(key, None)
+            self._waiting[key] = _Waiting(place, str(path), 1 + (0 if before is None else before.users))
             stale = [self._waiting.popitem(last=False)[1] for _ in range(len(self._waiting) - _PENDING)]
-        for waiting in stale:
+        for waiting in stale if before is None else [before, *stale]:
             self._let_go(waiting.place)
         return Prepared(
             kind,
@@ -118,8 +129,12 @@ class Publishing:
 
     def discard(self, prepared: Prepared) -> None:
         """Forget a source that is not going to be signed after all."""
+        key = (prepared.kind, prepared.name, prepared.root)
         with self._lock:
-            waiting = self._waiting.pop((prepared.kind, prepared.name, prepared.root), None)
+            waiting = self._waiting.get(key)
+            if waiting is not None:
+                waiting.users -= 1
+                waiting = None if waiting.users else self._waiting.pop(key)
         if waiting is not None:
             self._let_go(waiting.place)
 
@@ -169,7 +184,7 @@ class Publishing:
         try:
             fd = os.open(path, flags) if inside is None else open_inside(inside, path, flags)
         except OSError as problem:
-            raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
+            raise _unreadable(path, problem) from None
         handle = Handle(fd)
         try:
             found = os.fstat(fd)
@@ -185,7 +200,7 @@ class Publishing:
             return (*self._read(rules, path, fd, handle, before, progress), False)
         except OSError as problem:
             handle.close()
-            raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
+            raise _unreadable(path, problem) from None
         except BaseException:
             handle.close()
             raise
@@ -239,13 +254,13 @@ class Publishing:
                 raise ArtifactRefused(
                     f"{path} changed while it was read: publish it when its writer has closed it"
                 )
+            manifest = Manifest(before.size, rules.chunk_size, hashes)
+            self.holdings.manifests.store(manifest)
         except BaseException:
             if cloned is not None:
                 os.close(cloned[1])
                 remove(cloned[0])
             raise
-        manifest = Manifest(before.size, rules.chunk_size, hashes)
-        self.holdings.manifests.store(manifest)
         if cloned is None:
             place = Place(PlaceKind.USER, path, before, manifest.root, rules.chunk_size)
             # The open file keeps this version while somebody pulls it, even when it is renamed over.
@@ -297,6 +312,7 @@ class Publishing:
             sync_folder(path.parent)
             signature = Signature.of(os.fstat(fd))
         except OSError as problem:
+            _clear(temporary, path)
             raise trouble(problem, f"{path} cannot be kept") from None
         finally:
             os.close(fd)
@@ -329,14 +345,19 @@ class Publishing:
         if progress is not None:
             progress("snapshot", taken.size, taken.size)
         manifest = Manifest(taken.size, rules.chunk_size, taken.hashes)
-        place_or_none = self._held(manifest.root, path, None)
-        if place_or_none is not None:
-            # Committed, but to the same bytes.
-            remove(temporary)
-            place = place_or_none
-        else:
-            self.holdings.manifests.store(manifest)
-            place = self._keep_snapshot(temporary, manifest)
+        try:
+            place_or_none = self._held(manifest.root, path, None)
+            if place_or_none is not None:
+                # Committed, but to the same bytes.
+                remove(temporary)
+                place = place_or_none
+            else:
+                self.holdings.manifests.store(manifest)
+                place = self._keep_snapshot(temporary, manifest)
+        except BaseException:
+            # It took the room that the disk may lack now.
+            _clear(temporary)
+            raise
         inspection = taken.inspection()
         row = ledger.SourceRow(
             taken.source_signature, manifest.root, dict(inspection.facts), inspection.warnings
@@ -351,12 +372,27 @@ class Publishing:
             sync_folder(path.parent)
             signature = Signature.of(path.lstat())
         except OSError as problem:
+            _clear(path)
             raise trouble(problem, f"{path} cannot be kept") from None
         return Place(PlaceKind.SNAPSHOT, path, signature, manifest.root, manifest.chunk_size)
 
 
 def _temporary(folder: Path) -> Path:
     return folder / f"{os.urandom(8).hex()}.tmp"
+
+
+def _clear(*paths: Path) -> None:
+    """Delete files of ours that nobody will find, if the disk lets us."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            remove(path)
+
+
+def _unreadable(path: Path, problem: OSError) -> ArtifactRefused | StoreError:
+    """Return what to tell: a trouble that passes is tried again, any other is the file's own."""
+    if problem.errno in _PASSING:
+        return trouble(problem, f"{path} cannot be read now")
+    return ArtifactRefused(f"{path} cannot be read: {problem.strerror}")
 
 
 def _require_plain_path(path: Path) -> None:
@@ -374,7 +410,7 @@ def _lies_inside(inside: Path | None, path: Path) -> tuple[Path, int, int] | Non
     try:
         return None if inside is None else place_inside(inside, path)
     except OSError as problem:
-        raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
+        raise _unreadable(path, problem) from None
 
 
 def _whole_size(path: Path) -> int:
@@ -383,7 +419,7 @@ def _whole_size(path: Path) -> int:
             part.stat().st_size for part in (path, Path(f"{path}-wal")) if part == path or part.exists()
         )
     except OSError as problem:
-        raise ArtifactRefused(f"{path} cannot be read: {problem.strerror}") from None
+        raise _unreadable(path, problem) from None
 
 
 def _packed(signature: Signature) -> bytes:

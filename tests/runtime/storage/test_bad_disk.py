@@ -2,13 +2,16 @@
 
 import errno
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
+from games import create_games_db
 from stores import MIB, content, fill, manifest_of, read_all, receive, record_of
 
 from ringgossip.errors import StoreError
 from ringgossip.runtime.storage import reuse, scrub
+from ringgossip.runtime.storage.index import explain
 from ringgossip.runtime.storage.store import Store
 
 
@@ -87,3 +90,34 @@ def test_a_version_that_could_not_be_begun_keeps_what_it_had_and_costs_no_descri
         assert fill(store, record, manifest, data) == [2, 3]
         store.finalise(record, False)
         assert read_all(store, record) == data
+
+
+def test_a_users_file_that_cannot_be_read_for_now_is_no_fault_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever watches over a folder tries again only what is not to blame itself.
+    path = tmp_path / "net.bin"
+    path.write_bytes(content(MIB))
+    with Store.open(tmp_path / "data") as store:
+        monkeypatch.setattr("os.readv", failing_once(os.readv, errno.ESTALE))
+        with pytest.raises(StoreError, match="cannot be read now"):
+            store.prepare("models", path, "net.bin")
+        assert store.prepare("models", path, "net.bin").size == MIB
+
+
+def test_a_snapshot_that_the_index_cannot_note_does_not_stay_on_the_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_games_db(tmp_path / "games.db")
+    full = sqlite3.OperationalError("database or disk is full")
+    with Store.open(tmp_path / "data") as store:
+        monkeypatch.setattr(
+            "ringgossip.runtime.storage.holdings.ManifestCache.store", lambda *_: _raise(explain(full))
+        )
+        with pytest.raises(StoreError):
+            store.prepare("games", tmp_path / "games.db", "games.db")
+        assert not list((tmp_path / "data" / "snapshots").iterdir())
+
+
+def _raise(problem: Exception) -> None:
+    raise problem
