@@ -23,6 +23,7 @@ Out = list[Effect | Notice]
 
 _MOST_AWAITING = 4_096  # records whose certificate is awaited: at most 4 MB
 _MOST_CHECKING = 20_000  # records in the hands of workers
+_MOST_OF_ONE = 10_000  # of these brought by one member: it may bring rubbish as fast as it likes
 _BATCH = 200  # signatures checked by one worker at a time
 
 
@@ -49,9 +50,11 @@ class Admission:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._awaiting: dict[PeerId, dict[bytes, tuple[Record, PeerId]]] = {}  # signer -> record hash -> ...
+        # By hash and signature: who brings a record with a false one must not keep out the true one.
+        self._awaiting: dict[PeerId, dict[bytes, tuple[Record, PeerId]]] = {}  # by signer
         self._checking: dict[int, tuple[tuple[Record, PeerId], ...]] = {}
-        self._checked: dict[bytes, None] = {}  # hashes of the records in the table above
+        self._checked: dict[bytes, None] = {}  # the records in the table above
+        self._brought: dict[PeerId, int] = {}  # how many of them each member brought
         self._awaiting_count = 0
         self._batch = 0
 
@@ -59,6 +62,7 @@ class Admission:
         """Take records from a peer; one that breaks a rule is left out, the others are kept."""
         offered = Offered([], [])
         fresh: dict[bytes, tuple[Record, PeerId]] = {}
+        room = min(_MOST_CHECKING - len(self._checked), _MOST_OF_ONE - self._brought.get(sender, 0))
         for data in packed:
             try:
                 record = unpack_record(data)
@@ -69,10 +73,10 @@ class Admission:
             if self._is_known(record, hash_):
                 offered.known.append(hash_[:8])
             elif self._catalog.certificate(record.signer) is None:
-                self._await(record, hash_, sender)
+                self._await(record, hash_ + record.signature, sender)
                 offered.effects.append(NeedCertificate(record.signer, sender))
-            elif hash_ not in self._checked and len(self._checked) + len(fresh) < _MOST_CHECKING:
-                fresh[hash_] = (record, sender)
+            elif hash_ + record.signature not in self._checked and len(fresh) < room:
+                fresh[hash_ + record.signature] = (record, sender)
         offered.effects += self._verify(list(fresh.values()))
         return offered
 
@@ -85,11 +89,11 @@ class Admission:
         proof = self._catalog.proof(record.key)
         return proof is not None and proof.hash == hash_
 
-    def _await(self, record: Record, hash_: bytes, sender: PeerId) -> None:
+    def _await(self, record: Record, place: bytes, sender: PeerId) -> None:
         waiting = self._awaiting.setdefault(record.signer, {})
-        if hash_ in waiting:
+        if place in waiting:
             return
-        waiting[hash_] = (record, sender)
+        waiting[place] = (record, sender)
         self._awaiting_count += 1
         if self._awaiting_count > _MOST_AWAITING:
             # The oldest goes: whoever invents signers must not keep out what comes later,
@@ -106,9 +110,10 @@ class Admission:
             part = tuple(entries[start : start + _BATCH])
             self._batch += 1
             self._checking[self._batch] = part
-            self._checked.update((record.hash, None) for record, _ in part)
             jobs = []
-            for record, _ in part:
+            for record, sender in part:
+                self._checked[record.hash + record.signature] = None
+                self._brought[sender] = self._brought.get(sender, 0) + 1
                 certificate = self._catalog.certificate(record.signer)
                 assert certificate is not None
                 jobs.append((record, certificate.der))
@@ -125,7 +130,10 @@ class Admission:
         """A worker has checked a batch."""
         admitted = Admitted([], [], [])
         for (record, sender), reason in zip(self._checking.pop(batch, ()), reasons, strict=False):
-            self._checked.pop(record.hash, None)
+            self._checked.pop(record.hash + record.signature, None)
+            self._brought[sender] -= 1
+            if not self._brought[sender]:
+                del self._brought[sender]
             if reason is not None:
                 admitted.refused.append((sender, reason))
                 continue

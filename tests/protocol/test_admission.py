@@ -5,6 +5,7 @@ from random import Random
 from artifacts import CLUSTER, Origin, manifest_of, peer
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest import MonkeyPatch
 
 from ringgossip.content.catalog import Catalog
 from ringgossip.content.record import Record
@@ -68,6 +69,37 @@ def test_a_record_signed_with_anothers_key_is_refused_with_the_reason() -> None:
     assert admitted.records == []
     assert [who for who, _ in admitted.refused] == [BRINGER, BRINGER]
     assert len(catalog) == 0
+
+
+def test_a_false_signature_keeps_nobody_from_the_true_one() -> None:
+    admission, catalog = door(BOB)
+    true = ALICE.record(manifest_of(1))
+    false = ALICE.record(manifest_of(1), sign=BOB.notary.sign)
+    admission.offer((false.packed,), peer(8))
+    admission.offer((true.packed,), BRINGER)
+    catalog.add_certificate(ALICE.notary.certificate)
+    check(admission, admission.certificate_arrived(ALICE.notary.certificate))
+    assert catalog.get(true.key) == true
+
+    later, changes = ALICE.record(manifest_of(2), sequence=2), {"sequence": 2, "sign": BOB.notary.sign}
+    checking = admission.offer((ALICE.record(manifest_of(2), **changes).packed,), peer(8)).effects
+    checking += admission.offer((later.packed,), BRINGER).effects
+    check(admission, checking)
+    assert catalog.get(true.key) == later
+    assert admission.waiting() == 0
+
+
+def test_who_brings_rubbish_leaves_room_at_the_door(monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr("ringgossip.protocol.admission._MOST_CHECKING", 4)
+    monkeypatch.setattr("ringgossip.protocol.admission._MOST_OF_ONE", 2)
+    admission, catalog = door(ALICE, BOB)
+    false = [ALICE.record(manifest_of(1), f"f{n}", sign=BOB.notary.sign).packed for n in range(9)]
+    checking = admission.offer(tuple(false), peer(8)).effects
+    true = ALICE.record(manifest_of(1))
+    checking += admission.offer((true.packed,), BRINGER).effects
+    check(admission, checking)
+    assert catalog.get(true.key) == true
+    assert [len(table) for table in (admission._checked, admission._brought)] == [0, 0]
 
 
 def test_a_record_waits_for_the_certificate_of_its_signer_and_asks_again_when_told_again() -> None:
