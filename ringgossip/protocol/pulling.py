@@ -114,9 +114,11 @@ class Pulling(Asking):
         self._enqueue(record)
         return self._advance(now) if self._has_place(record.kind) else []
 
-    def limit(self, key: ArtifactKey, bucket: TokenBucket) -> None:
-        """Pull this artifact no faster than `bucket` allows, until it is here."""
-        self._limits[key] = bucket
+    def limit(self, key: ArtifactKey, bucket: TokenBucket | None) -> None:
+        """Pull this artifact no faster than `bucket` allows, until it is here; None: as fast as it comes."""
+        self._limits.pop(key, None)
+        if bucket is not None:
+            self._limits[key] = bucket
 
     def unwant(self, key: ArtifactKey, now: float, running: bool = True) -> Out:
         """Stop pulling an artifact; what is verified stays. Not `running`: only what has no room yet."""

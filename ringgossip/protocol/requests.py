@@ -11,7 +11,7 @@ Source: field notes, section 1 (sync request, sync response); incident 15
 
 from collections.abc import Iterable
 
-from ringgossip.content.record import Record
+from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import ArtifactRejected, DataSyncStarted, Event, TransferStalled
 from ringgossip.identity import PeerId
 from ringgossip.protocol.answers import (
@@ -220,7 +220,8 @@ class Requests:
         if not self._scene.linked(target):
             kept = [self._scene.keep(row.record, target, request.priority) for row in rows]
             return [*(effect for out in kept for effect in out), NeedLink(target)]
-        rate = int(request.asked.bandwidth_limit or 0)
+        limit = request.asked.bandwidth_limit
+        rate = 0 if limit is None else max(1, int(limit))
         entries = [entry_of(row.record) for row in rows]
         return [
             Send(
@@ -307,16 +308,12 @@ class Requests:
         if not isinstance(event, ArtifactRejected | TransferStalled) or not self._waiting:
             return []
         touched: dict[Request, None] = {}
-        for (_, target), pairs in list(self._waiting.items()):
-            if target != self._scene.me:
-                continue
-            for request, row in pairs:
-                if row.record.key.text != event.artifact:
-                    continue
-                row.trouble = event.reason
-                if isinstance(event, ArtifactRejected):
-                    self._close(request, row, FAILED, event.reason)
-                    touched[request] = None
+        place = (ArtifactKey.parse(event.artifact).hash, self._scene.me)
+        for request, row in list(self._waiting.get(place, ())):
+            row.trouble = event.reason
+            if isinstance(event, ArtifactRejected):
+                self._close(request, row, FAILED, event.reason)
+                touched[request] = None
         return [effect for request in touched for effect in self._close_if_done(request, now)]
 
     # --- time and the end -------------------------------------------------------------------------

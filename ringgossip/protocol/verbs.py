@@ -10,7 +10,7 @@ from typing import Any
 from ringgossip.config.signals import signal
 from ringgossip.config.words import KINDS, PRIORITIES
 from ringgossip.content.kinds.metadata import parse_config_key
-from ringgossip.content.record import Record
+from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.errors import UsageError
 from ringgossip.events import (
     SIGNALS,
@@ -47,6 +47,8 @@ Out = list[Effect | Notice]
 
 _MOST_EARLY = 10_000  # offers whose record has not come yet
 _MOST_OFFERERS = 10_000
+# Slow down, never stop (field notes, incident 16): at a byte a second nothing would ever be here.
+_LEAST_RATE = 64 * 2**10
 _MOST_UNSAID = 64  # signals that wait for a link
 _LIST_PAUSE = 0.5
 _IN_ONE_LIST = 1000
@@ -136,8 +138,7 @@ class Verbs(Switchboard):
             return code, []
         self.rules.ask(record.key, record.sequence, PRIORITIES[priority])
         out = self.marks.ask(record, PRIORITIES[priority])
-        if limit is not None:
-            self.transfer.limit(record.key, limit)
+        self.transfer.limit(record.key, limit)
         return "", out + self.transfer.want(record, now, insist=True)
 
     def keep(self, record: Record, target: PeerId, priority: int) -> Out:
@@ -244,13 +245,16 @@ class Verbs(Switchboard):
         out: Out = []
         answers: dict[str, list[bytes]] = {}
         unknown: list[bytes] = []
-        limit = TokenBucket(offer.rate, now) if offer.rate else None
+        limit = TokenBucket(max(offer.rate, _LEAST_RATE), now) if offer.rate else None
         for entry in entries_of(offer.entries):
             record = self.record_of(entry[:32])
             if record is None or record.sequence < version_of(entry)[0]:
-                if len(self._early) < _MOST_EARLY:
-                    self._early[entry[:32]] = (entry, sender, offer, limit)
-                    unknown.append(entry[:32])
+                self._early.pop(entry[:32], None)
+                if len(self._early) >= _MOST_EARLY:
+                    # The oldest goes: what one member invents must not keep out what comes later.
+                    del self._early[next(iter(self._early))]
+                self._early[entry[:32]] = (entry, sender, offer, limit)
+                unknown.append(entry[:32])
                 continue
             code, effects = self._take(record, offer, limit, entry, sender, now)
             answers.setdefault(code, []).append(entry)
@@ -281,7 +285,9 @@ class Verbs(Switchboard):
             verdict = self.rules.wanting(record)
             code = verdict.code if isinstance(verdict, No) else ""
             out = freed if code else [*freed, *self.transfer.want(record, now)]
-        if not code and len(self._offerers) < _MOST_OFFERERS:
+        if not code:
+            if record.key.hash not in self._offerers and len(self._offerers) >= _MOST_OFFERERS:
+                del self._offerers[next(iter(self._offerers))]
             self._offerers.setdefault(record.key.hash, {})[sender] = entry
         return code, out
 
@@ -371,15 +377,9 @@ class Verbs(Switchboard):
 
     def _say_failed(self, event: ArtifactRejected) -> Out:
         """Whoever offered it need not wait."""
-        out: Out = []
-        for key_hash, offerers in list(self._offerers.items()):
-            record = self.record_of(key_hash)
-            if record is None or record.key.text != event.artifact:
-                continue
-            for peer, entry in offerers.items():
-                out.append(Send(peer, OfferAnswered(entry, f"failed: {event.reason}"[:200]), LINK))
-            del self._offerers[key_hash]
-        return out
+        offerers = self._offerers.pop(ArtifactKey.parse(event.artifact).hash, {})
+        said = f"failed: {event.reason}"[:200]
+        return [Send(peer, OfferAnswered(entry, said), LINK) for peer, entry in offerers.items()]
 
 
 def _meant_by(told: OrphanGamesDetected) -> tuple[str | None, int | None]:

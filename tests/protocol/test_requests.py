@@ -7,8 +7,10 @@ from ringgossip.config.signals import signal
 from ringgossip.content.record import ArtifactKey
 from ringgossip.events import DataSyncCompleted, DataSyncFailed, OrphanGamesRegistered
 from ringgossip.protocol.answers import SyncRequest
+from ringgossip.protocol.receipts import entry_of
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.simulation.world import PeerSpec
+from ringgossip.wire.messages import Offer
 
 
 def test_a_named_target_gets_what_it_lacks_and_the_row_says_moved() -> None:
@@ -188,6 +190,33 @@ def test_a_bandwidth_limit_holds_for_what_the_target_pulls_and_for_nothing_else(
     report = sync(world, 0, data_type="games", targets=("n1",), bandwidth_limit=100.0 * KB)
     assert rows(report)["games.db", "n1"] == "moved"
     assert 8.0 < report.duration < 11.0
+
+
+def test_an_offer_that_would_slow_a_pull_to_nothing_does_not_and_the_next_question_lifts_its_limit() -> None:
+    world = world_of(*quiet(2), carrier="pieces")
+    world.publish(0, "games", "games.db", size=1000 * KB)
+    world.run(3.0)
+    record = next(core(world, 1).catalog.records())
+    link = next(iter(core(world, 1).dialing._links))
+    liar = core(world, 1).dialing.peer_of(link)
+    world.nodes[1].give(3, 0, core(world, 1).receive, Offer(entry_of(record), 2, True, 1), liar, link)
+    world.run(8.0)
+    (pull,) = core(world, 1).transfer.pulls()
+    assert pull.bytes_done() > 400 * KB
+    sync(world, 1, within=3.0, data_type="games", targets=("n1",), priority="critical")
+
+
+def test_who_invents_offers_keeps_out_nobodys_true_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringgossip.protocol.verbs._MOST_EARLY", 3)
+    world = world_of(*quiet(2))
+    link = next(iter(core(world, 1).dialing._links))
+    liar = core(world, 1).dialing.peer_of(link)
+    invented = b"".join(bytes([number]) * 72 for number in range(9))
+    world.nodes[1].give(3, 0, core(world, 1).receive, Offer(invented, 2, True, 0), liar, link)
+    later = bytes([77]) * 72
+    world.nodes[1].give(3, 0, core(world, 1).receive, Offer(later, 2, True, 0), liar, link)
+    assert list(core(world, 1)._early)[-1] == later[:32]
+    assert len(core(world, 1)._early) == 3
 
 
 def test_what_an_absent_target_should_have_is_offered_when_it_is_back_even_if_we_restarted() -> None:
