@@ -117,6 +117,7 @@ class SharedFolder:
         """Take one look into account and return the names that are to be published now."""
         for name in [name for name, seen in self._seen.items() if name not in found and not seen.busy]:
             del self._seen[name]
+            self._pacers.pop(name, None)
         ready = []
         for name, look in found.items():
             seen = self._seen.get(name)

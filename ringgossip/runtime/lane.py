@@ -58,8 +58,8 @@ class Lane:
         self._mailbox = inbox.mailbox
         # Threads read the same clock as trio's, but have no trio to ask.
         self._clock_offset = trio.current_time() - time.perf_counter()
-        self._moved_at = trio.current_time()
-        self._sending = self._receiving = False
+        self._sending_at: float | None = None  # when the body under way moved last
+        self._receiving_since: float | None = None  # when the one that comes began to
         self._bodies: queue.SimpleQueue[Body | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
@@ -101,8 +101,12 @@ class Lane:
             ).start()
 
     def stalled(self, now: float, patience: float) -> bool:
-        """Whether something is under way and does not move."""
-        return (self._sending or self._receiving) and now - self._moved_at > patience
+        """Whether a body that leaves does not move, or one that comes is not whole in that time.
+
+        It lies in a buffer of few that all lanes share: who lets it trickle would hold up everybody.
+        """
+        moved, since = self._sending_at, self._receiving_since
+        return any(at is not None and now - at > patience for at in (moved, since))
 
     def close(self) -> None:
         """End both threads; what they have not sent comes back to the outbox."""
@@ -175,8 +179,7 @@ class Lane:
         if body.problem is not None:
             self._mailbox.post(partial(link.unreadable, body))
             return
-        began = self._moved_at = self._now()
-        self._sending = True
+        began = moved = self._sending_at = self._now()
         head = self.sealer.head(body.counter, body.request, body.index, body.length)
         rest = [memoryview(head), body.data]
         while rest:
@@ -184,13 +187,13 @@ class Lane:
                 count = self._socket.sendmsg(rest)
             except BlockingIOError:
                 continue  # Nothing moved for so long; others watch over how long that may last.
-            self._moved_at = self._now()
+            moved = self._sending_at = self._now()
             while rest and count >= len(rest[0]):
                 count -= len(rest.pop(0))
             if count:
                 rest[0] = rest[0][count:]
-        self._sending = False
-        self._mailbox.post_later(partial(link.sent, body, began, self._moved_at))
+        self._sending_at = None
+        self._mailbox.post_later(partial(link.sent, body, began, moved))
 
     # --- receiving, in a thread -----------------------------------------------------------------
 
@@ -205,8 +208,7 @@ class Lane:
             buffer = self._inbox.borrow(head.length, lambda: self._closed)
             if buffer is None:
                 return "closed"
-            began = self._moved_at = self._now()
-            self._receiving = True
+            began = self._receiving_since = self._now()
             sealed = buffer[: head.length + TAG_BYTES]
             whole = False
             try:
@@ -216,9 +218,9 @@ class Lane:
                     self._inbox.give_back(buffer)
             if not whole:
                 return "it ended in the middle of a chunk"
-            self._receiving = False
+            self._receiving_since = None
             unseal = partial(self._open, head, sealed)
-            self._mailbox.post_later(partial(link.received, head, buffer, began, self._moved_at, unseal))
+            self._mailbox.post_later(partial(link.received, head, buffer, began, self._now(), unseal))
 
     def _open(self, head: Head, sealed: memoryview) -> bool:
         return self._opener.open(head, sealed)
@@ -233,7 +235,6 @@ class Lane:
             if not count:
                 return False
             done += count
-            self._moved_at = self._now()
         return True
 
 

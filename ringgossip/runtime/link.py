@@ -38,6 +38,7 @@ PATIENCE = 30.0
 _BATCH = 64 * 1024  # control bytes joined for one call of OpenSSL
 _MOST_UNSENT = 256 * 1024
 _FLUSH = 1.0  # seconds that a closed link has to send what is queued
+_TURN = 0.010  # seconds after which what came in one go waits for everybody else's turn
 
 Unseal = Callable[[], bool]
 
@@ -321,7 +322,13 @@ class Link:
 
     async def _receive(self) -> str:
         reader, board = self._reader, self._board
+        turn = trio.current_time()
         while not self.ended:
+            now = trio.current_time()
+            if now - turn > _TURN:
+                # A megabyte of short messages is seconds of work, in which nobody would answer a probe.
+                await trio.lowlevel.checkpoint()
+                turn = trio.current_time()
             frame = reader.next_frame()
             if frame is None:
                 count = await self._stream.receive_into(reader.writable())

@@ -17,6 +17,8 @@ from ringgossip.content.record import Record
 from ringgossip.errors import ArtifactRefused, StoreError
 from ringgossip.runtime.storage.disk import Handle, Signature, trouble
 
+_MOST_PROVEN = 50_000  # what was forgotten is read again
+
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -65,6 +67,8 @@ class SharedDisk:
         if Signature.of(os.fstat(fd)) != before:
             raise StoreError(f"{path} was changed while it was read")
         self._proven[record.root] = (path, before)
+        if len(self._proven) > _MOST_PROVEN:
+            del self._proven[next(iter(self._proven))]
 
 
 def mount_of(folder: Path) -> Path:

@@ -31,6 +31,7 @@ def _exists(path: Path) -> bool:
 
 
 def _answers(url: str) -> bool:
+    from http.client import HTTPException
     from urllib.request import ProxyHandler, build_opener
 
     # No proxy: the address is the host's own, and a proxy would answer in its place.
@@ -38,7 +39,7 @@ def _answers(url: str) -> bool:
     try:
         with opener.open(url, timeout=_PATIENCE) as answer:
             return bool(answer.status == 200)
-    except (OSError, ValueError):  # an HTTP error is an OSError too
+    except (OSError, ValueError, HTTPException):  # an HTTP error is an OSError too; rubbish is none
         return False
 
 

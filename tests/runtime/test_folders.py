@@ -117,7 +117,10 @@ async def test_what_our_disk_refused_is_published_when_it_takes_it(configs, tmp_
         Store, "persist", lambda *given: _refuse(refusals.pop()) if refusals else persist(*given)
     )
     share = ShareFolder(kind="models", folder=shared, match="*.pth", settle_seconds=0.2)
-    async with open_runtime_peer(configs("alice", share=(share,)), embedded=False) as alice:
+    async with (
+        open_runtime_peer(configs("bob"), embedded=False) as bob,
+        open_runtime_peer(configs("alice", share=(share,), seeds=(bob.address,)), embedded=False) as alice,
+    ):
         (shared / "best.pth").write_bytes(os.urandom(100_000))
         with trio.fail_after(15):
             while not alice.artifacts("models", name="best.pth"):
@@ -142,7 +145,10 @@ async def test_a_publication_that_is_taken_back_leaves_no_copy_behind(configs, t
         return prepared
 
     monkeypatch.setattr(Store, "prepare", slowly)
-    async with open_runtime_peer(configs("alice"), embedded=False) as alice:
+    async with (
+        open_runtime_peer(configs("bob"), embedded=False) as bob,
+        open_runtime_peer(configs("alice", seeds=(bob.address,)), embedded=False) as alice,
+    ):
         snapshots = alice.config.data / "snapshots"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(alice.publish, "games", tmp_path / "games.db")

@@ -1,5 +1,6 @@
 """The second connection of a fast link: sealed, proven, and no way in for strangers."""
 
+import contextlib
 import os
 import socket
 
@@ -10,11 +11,13 @@ from recording import Node, open_node
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.protocol.core import SendChunk
 from ringgossip.runtime import link as link_module
+from ringgossip.runtime import links as links_module
 from ringgossip.runtime.lane import MAGIC
 from ringgossip.runtime.outbox import Outbox
 from ringgossip.runtime.sealed import TAG_BYTES, BodyOpener, BodySealer
 
 KEY = bytes(range(32))
+MEGABYTE = 1 << 20
 
 
 def sealed(sealer: BodySealer, data: bytes) -> tuple[bytes, bytearray]:
@@ -176,3 +179,24 @@ async def test_a_body_that_was_damaged_on_its_way_ends_the_link_and_makes_nobody
         assert not bob.core.told("chunk_bad")
         assert 3000 not in bob.chunks.written
         assert bob.receiving.used == 0
+
+
+@pytest.mark.trio
+async def test_a_body_that_trickles_does_not_hold_a_buffer_for_ever(nodes, monkeypatch) -> None:
+    # The buffers are few, and all lanes share them: one member could keep everybody from receiving.
+    monkeypatch.setattr(links_module, "_WATCH_INTERVAL", 0.05)
+    monkeypatch.setattr(link_module, "PATIENCE", 1.5)
+    monkeypatch.setattr("ringgossip.runtime.lane._LOOK_SECONDS", 1)
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await link_with_lane(monkeypatch, alice, bob)
+        lane = alice.links.all()[0]._lane
+        lane._socket.sendall(lane.sealer.head(lane.sealer.reserve(), 9, 9, MEGABYTE))
+        with trio.fail_after(10):
+            while not bob.core.told("link_broken"):
+                with contextlib.suppress(OSError):
+                    lane._socket.sendall(b".")
+                await trio.sleep(0.05)
+        assert bob.core.told("link_broken") == [(1, "its lane for bodies does not move")]
+        with trio.fail_after(5):
+            while bob.receiving.used:
+                await trio.sleep(0.01)

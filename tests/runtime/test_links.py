@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import time
 
 import pytest
 import trio
@@ -38,6 +39,30 @@ async def test_both_sides_may_ask_whoever_dialled(nodes) -> None:
         alice.perform([Send(bob.peer_id, CatalogRoot(b"from ali"), LINK)])
         assert (await alice.core.until("receive", 2))[1][0] == CatalogRoot(b"from bob")
         assert (await bob.core.until("receive", 2))[1][0] == CatalogRoot(b"from ali")
+
+
+async def test_a_flood_of_short_messages_leaves_everybody_else_their_turn(nodes) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        turns = 0
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        # As the real core does, this one takes a while for each; all of them come in one go.
+        bob.core.on_input = lambda told: time.sleep(0.0005) or []
+        alice.links.all()[0].send(pack_frame(encode(CatalogRoot(bytes(8)))) * 2000)
+        await bob.core.until("receive", 2)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_turns)
+            before = len(bob.core.told("receive"))
+            await trio.lowlevel.checkpoint()
+            await bob.core.until("receive", 2000, seconds=20)
+            nursery.cancel_scope.cancel()
+        assert before < 1000 and turns > 20
 
 
 async def test_a_node_of_another_cluster_is_refused_by_both_sides(nodes) -> None:

@@ -142,6 +142,19 @@ async def test_a_notice_of_the_provider_starts_a_drain(config: Make, tmp_path: P
         assert alice.status()["sync"]["below_copies"] == 0
 
 
+async def test_an_address_that_answers_rubbish_gives_no_notice_and_does_no_harm() -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), serve, 0)
+        there = Termination(url=f"http://127.0.0.1:{listener.socket.getsockname()[1]}/notice")
+        assert await trio.to_thread.run_sync(notice_of, there) is None
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_notice_is_seen_at_an_address_that_answers_200_and_nowhere_else() -> None:
     answers = ["404 Not Found", "200 OK"]
 

@@ -147,7 +147,10 @@ class Receiving:
             plan = self._plans.pop(root, None)
         if plan is None:
             return
-        yield from plan.copy()
+        try:
+            yield from plan.copy()
+        except ChunkMissing:
+            return  # Given up meanwhile: no trouble of the disk's.
         partial = self._open.get(root)
         if partial is not None:
             partial.orphan_inode = plan.orphan_inode

@@ -92,6 +92,21 @@ def test_a_version_that_could_not_be_begun_keeps_what_it_had_and_costs_no_descri
         assert read_all(store, record) == data
 
 
+def test_a_version_given_up_while_chunks_are_copied_is_no_trouble_of_the_disk(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "data") as store:
+        old = content(80 * MIB)
+        receive(store, old)
+        new = content(MIB, seed=1) + old[MIB:]
+        manifest = manifest_of(new)
+        record = record_of(manifest, sequence=2)
+        store.reserve(record)
+        store.begin_partial(record, manifest)
+        copying = store.copy_local(record.root)
+        next(copying)
+        store.abandon(record.root, keep=False)
+        assert list(copying) == []
+
+
 def test_a_users_file_that_cannot_be_read_for_now_is_no_fault_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
