@@ -4,6 +4,8 @@ The day comes from the world, as a number. What has left is written down every
 few MiB: a crash forgets at most so much.
 """
 
+from dataclasses import replace
+
 from ringgossip.config.blocks import Budget
 from ringgossip.events import BudgetSpent
 from ringgossip.protocol.core import Effect, Notice, PersistSpent, Tell
@@ -33,11 +35,16 @@ class Account:
 
     def day_changed(self, day: int) -> list[Effect | Notice]:
         """The world says which day it is."""
-        if day <= self._day:
+        if self._day - 1 <= day <= self._day:
             return []
+        if day < self._day:
+            # It was told a far day once, by a clock that is right now: what has left counts on, but
+            # the next day must not be that one.
+            self._spent = replace(self._spent, day=day)
+        else:
+            self._spent = turn_page(self._spent, day)
+            self._told = False
         self._day = day
-        self._spent = turn_page(self._spent, day)
-        self._told = False
         return [PersistSpent(self._spent)] if self._limited else []
 
     @property

@@ -8,6 +8,7 @@ from ringgossip.config.words import PRIORITIES
 from ringgossip.content.record import Record
 from ringgossip.events import BudgetSpent
 from ringgossip.identity import PeerId
+from ringgossip.protocol.budgets import Account
 from ringgossip.protocol.core import LINK, LinkId, PersistSpent, Send, SendChunk, Tell
 from ringgossip.protocol.serving import Out, Serving, ServingSettings
 from ringgossip.protocol.shelf import Shelf
@@ -151,3 +152,15 @@ def test_a_restart_forgives_no_spent_byte() -> None:
     machine.link_opened(A, 0.0)
     refused = machine.receive(GetChunks(1, GAMES.root, (0,)), A, LinkId(1), 0.0)
     assert refused == [Send(A, Busy(1, 30.0), LINK)]
+
+
+def test_a_clock_that_was_far_ahead_once_does_not_end_all_days() -> None:
+    account = Account(Budget(send_bytes_per_day=100), Spent())
+    account.day_changed(50_000)
+    account.take(100)
+    assert account.day_changed(20_000) == [PersistSpent(Spent(20_000, 100, 100))]
+    assert account.left() == 0, "what has left counts on"
+    account.day_changed(19_999)
+    assert account.left() == 0, "a clock that steps over midnight gives nothing back"
+    account.day_changed(20_001)
+    assert account.left() == 100
