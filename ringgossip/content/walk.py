@@ -81,6 +81,7 @@ _FIRST_OFFSET: Final = 16
 _OFFSETS: Final = HASH_BYTES - _SHORT - _FIRST_OFFSET + 1
 _FEW_NODES: Final = 16
 _MAX_IDS: Final = 255
+_MAX_SEARCHED: Final = 2 * MAX_PAYLOAD_BYTES // _SHORT  # entries, for one payload of wants
 
 Entry = tuple[bytes, bytes]  # key hash, value hash
 
@@ -219,10 +220,16 @@ def _answer_ids(digest: Digest, payload: Payload, writer: "_Writer") -> None:
 
 
 def _answer_wants(digest: Digest, payload: Payload, writer: "_Writer") -> None:
+    left = _MAX_SEARCHED
     for prefix, wanted in _ids(payload):
-        # We only ever offer ids of nodes with few entries; do not search large ones for a stranger.
-        if digest.count_at(payload.bits, prefix) > _MAX_IDS:
+        # We only ever offer ids of nodes with few entries; do not search large ones for a stranger,
+        # nor more of them than one payload of ids can be about.
+        count = digest.count_at(payload.bits, prefix)
+        if not wanted or count > _MAX_IDS:
             continue
+        left -= count
+        if left < 0:
+            return
         for entry in digest.entries_at(payload.bits, prefix):
             if _short_id(entry, writer.offset) in wanted and not writer.add_entry(entry):
                 return

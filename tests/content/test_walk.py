@@ -1,6 +1,7 @@
 """Do two sides of a walk find exactly what differs, at the promised price?"""
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -167,6 +168,23 @@ def test_an_entry_is_searched_only_where_few_are() -> None:
     (ids,) = Walk(one).open(0)
     assert len(answer(one, ids._replace(stage=WANTS)).ours) == 1
     assert answer(make_digest(entries), ids._replace(stage=WANTS)).ours == []
+
+
+def test_wishes_for_the_entries_of_many_nodes_cost_no_more_than_one_payload_can_be_about() -> None:
+    here = make_digest(random_entries(40_000, random.Random(4)))
+    looked: list[int] = []
+
+    class Counted(Digest):
+        def entries_at(self, bits: int, prefix: int) -> Iterator[bytes]:
+            looked.append(here.count_at(bits, prefix))
+            return here.entries_at(bits, prefix)
+
+    counted = Counted()
+    counted._top = here._top
+    nodes = bytes(range(256))
+    for ids in (0, 1):
+        answer(counted, Payload(2, 7, 8, 0, nodes, bytes((ids,)) * 256, bytes(4 * ids * 256)))
+    assert 0 < sum(looked) <= 16_384
 
 
 def test_a_walk_descends_into_a_bounded_number_of_nodes_and_bytes() -> None:
