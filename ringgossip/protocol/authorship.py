@@ -149,6 +149,13 @@ class Authorship:
         line.writing = None
         return ticket
 
+    def again(self, ticket: int, record: Record) -> Out:
+        """While it was written down a version of another store (our lost disk) came in: go above that."""
+        draft = _draft_of(ticket, record)
+        line = self._lines.setdefault(record.key, _Line())
+        line.waiting.appendleft(draft)
+        return self._write_next(record.key, line)
+
     def next_after(self, key: ArtifactKey) -> Out:
         """Write the next publication of this artifact, if one waits."""
         line = self._lines.get(key)
@@ -168,11 +175,7 @@ class Authorship:
         """
         if ours is None or ours.store != self._store or record.store == self._store:
             return []
-        draft = Draft(
-            REPUBLICATION, ours.kind, ours.name, ours.size, ours.chunk_size, ours.root, ours.metadata,
-            ours.withdrawn,
-        )  # fmt: skip
-        return self.publish(draft, now)
+        return self.publish(_draft_of(REPUBLICATION, ours), now)
 
     def exchange_completed(self, now: float) -> Out:
         """A comparison with another peer came to its end: we have seen our own history."""
@@ -200,3 +203,11 @@ class Authorship:
         if self._ready:
             return NEVER
         return min(self._alone_since + ALONE, self._started + UNHEARD)
+
+
+def _draft_of(ticket: int, record: Record) -> Draft:
+    """Return what says once more what this record says."""
+    return Draft(
+        ticket, record.kind, record.name, record.size, record.chunk_size, record.root, record.metadata,
+        record.withdrawn,
+    )  # fmt: skip

@@ -325,10 +325,12 @@ class PeerCore(Waking):
             return self._settle([], now)
         before = self.catalog.get(record.key)
         self.catalog.admit(record)
+        if self.catalog.get(record.key) != record:
+            return self._settle(self.authorship.again(ticket, record), now)
         out: Out = []
-        if self.catalog.get(record.key) == record and record.withdrawn:
+        if record.withdrawn:
             out += self._entered(record, before, None, now)
-        elif self.catalog.get(record.key) == record:
+        else:
             out += self._became_visible(record, self.versions.shrinks(record), now)
             out += self.transfer.superseded(record, now)
             out += self._entered(record, before, None, now)

@@ -17,7 +17,18 @@ from ringgossip.events import (
     PublicationWithdrawn,
 )
 from ringgossip.identity import Address
-from ringgossip.protocol.core import Draft, Effect, LinkId, Reserve, Send, SendChunk, Tell
+from ringgossip.protocol.core import (
+    Draft,
+    Effect,
+    LinkId,
+    Persist,
+    Published,
+    Reserve,
+    Send,
+    SendChunk,
+    Tell,
+    VerifyRecords,
+)
 from ringgossip.protocol.peer_core import PeerCore
 from ringgossip.simulation.world import World
 from ringgossip.wire.messages import (
@@ -216,6 +227,23 @@ def test_questions_for_what_is_not_there_get_an_answer_and_harm_nothing() -> Non
     said = [effect.message for effect in out if isinstance(effect, Send)]
     refused = [message.request for message in said if isinstance(message, NoChunks)]
     assert refused == [1, 2, 3, 4]
+
+
+def test_what_our_lost_disk_published_and_comes_while_ours_is_written_down_ends_below_ours() -> None:
+    world = together(2)
+    ours, now = core(world, 0), world.nodes[0].clock()
+    content = manifest_of(2)
+    draft = Draft(7, "npz", "m", content.size, content.chunk_size, content.root, {})
+    (written,) = [effect.record for effect in ours.publish(draft, now) if isinstance(effect, Persist)]
+    lost = signed_by(world, 0, manifest_of(3, "before"), "m", store=b"old-disk", sequence=5)
+    (check,) = [e for e in hear(world, 0, Records((lost.packed,))) if isinstance(e, VerifyRecords)]
+    ours.records_verified(check.batch, (None,), now)
+    out = ours.record_persisted(written, now)
+    assert [effect for effect in out if isinstance(effect, Published)] == []
+    (above,) = [effect.record for effect in out if isinstance(effect, Persist)]
+    assert (above.sequence, above.root) == (6, content.root)
+    assert Published(7, above, unchanged=False) in ours.record_persisted(above, now)
+    assert ours.catalog.get(above.key) == above
 
 
 def test_a_damaged_publication_is_withdrawn_told_and_fetched_back() -> None:
