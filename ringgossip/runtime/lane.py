@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ringgossip.errors import PeerMisbehaved
+from ringgossip.runtime.forking import close_in_children
 from ringgossip.runtime.inbox import Inbox
 from ringgossip.runtime.sealed import HEAD_BYTES, KEY_BYTES, TAG_BYTES, BodyOpener, BodySealer, Head
 from ringgossip.runtime.tls import limit_unsent, tune
@@ -54,6 +55,7 @@ class Lane:
         self.sealer = BodySealer(ours)
         self._opener = BodyOpener(theirs)
         self._socket = sock
+        close_in_children(sock)
         self._inbox = inbox
         self._mailbox = inbox.mailbox
         # Threads read the same clock as trio's, but have no trio to ask.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ringgossip.errors import OperationFailed
 from ringgossip.identity import Address
+from ringgossip.runtime.forking import close_in_children
 
 _BACKLOG = 512
 _TRIES = 50
@@ -46,6 +47,8 @@ def _open(listen: Address) -> Ports:
     )[0]
     tcp = socket.socket(family, socket.SOCK_STREAM)
     udp = socket.socket(family, socket.SOCK_DGRAM)
+    close_in_children(tcp)
+    close_in_children(udp)
     try:
         for sock in (tcp, udp):
             sock.setblocking(False)

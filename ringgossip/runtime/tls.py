@@ -11,6 +11,8 @@ import ssl
 
 import trio
 
+from ringgossip.runtime.forking import close_in_children
+
 # So many bytes may pass without waiting before other tasks get their turn.
 _TURN = 1 << 20
 # Both happen only while OpenSSL changes keys, when the other task is about to resolve it.
@@ -54,6 +56,7 @@ class TlsStream:
         self.socket = context.wrap_socket(
             sock, server_side=server, do_handshake_on_connect=False, suppress_ragged_eofs=True
         )
+        close_in_children(self.socket)
         self.place: tuple[str, int] = self.socket.getpeername()[:2]
         self._received = 0
         self._sent = 0

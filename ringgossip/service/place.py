@@ -33,9 +33,15 @@ def bound_socket(data: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         path = _bind(listener, data)
         try:
-            path.chmod(0o600)
-            listener.listen(_BACKLOG)
-            _write(naming, f"{path}\n")
+            try:
+                path.chmod(0o600)
+                listener.listen(_BACKLOG)
+                _write(naming, f"{path}\n")
+            except OSError as error:
+                raise StoreError(
+                    f"{naming} cannot be written ({error.strerror or error}): programs of this machine would "
+                    "not find the peer; free some space, or look at the folder's owner and mode"
+                ) from error
             yield listener
         finally:
             naming.unlink(missing_ok=True)
@@ -67,9 +73,13 @@ def _runtime_folder() -> str | None:
 
 def _write(naming: Path, text: str) -> None:
     beside = naming.with_name(f".{naming.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.chmod(0o600)
-    beside.rename(naming)
+    try:
+        beside.write_text(text)
+        beside.chmod(0o600)
+        beside.rename(naming)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _remove_leftovers(naming: Path) -> None:

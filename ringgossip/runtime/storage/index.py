@@ -60,11 +60,16 @@ class IndexDamaged(Exception):
     """The file cannot be used; it has to be moved aside and born again."""
 
 
+class IndexBroken(StoreError):
+    """Damage was met while the index was used; at the next start all of it is checked."""
+
+
 class Index:
     """The database, its thread and its queue. Thread-safe."""
 
-    def __init__(self, connection: sqlite3.Connection, born: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection, born: bool, path: Path) -> None:
         self.born = born
+        self._suspect = _suspect(path)
         self._connection = connection
         self._queue: Queue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None] = Queue(_QUEUE)
         self._closed = False
@@ -93,7 +98,7 @@ class Index:
         except BaseException:
             connection.close()
             raise
-        return cls(connection, born)
+        return cls(connection, born, path)
 
     def call(self, work: Callable[[sqlite3.Connection], T]) -> "Future[T]":
         """Do `work` in the thread; the future is answered when what it wrote is on disk."""
@@ -150,7 +155,7 @@ class Index:
                         raise
                     self._connection.execute("ROLLBACK TO one")
                     self._connection.execute("RELEASE one")
-                    future.set_exception(explain(problem))
+                    future.set_exception(self._explained(problem))
                 else:
                     done.append((future, answer))
             self._connection.execute("COMMIT")
@@ -159,10 +164,22 @@ class Index:
                 self._connection.execute("ROLLBACK")
             for _, future in batch:
                 if not future.done():
-                    future.set_exception(explain(problem))
+                    future.set_exception(self._explained(problem))
             return
         for future, answer in done:
             future.set_result(answer)
+
+    def _explained(self, problem: Exception) -> Exception:
+        reason = explain(problem)
+        if isinstance(reason, IndexBroken):
+            with contextlib.suppress(OSError):
+                self._suspect.touch(mode=0o600)
+        return reason
+
+
+def _suspect(path: Path) -> Path:
+    """Return the file that says that damage was met in this index."""
+    return Path(f"{path}.suspect")
 
 
 def is_index(path: Path) -> bool:
@@ -184,7 +201,7 @@ def explain(problem: Exception, path: Path | None = None) -> Exception:
     if name.startswith("SQLITE_FULL"):
         return StoreError(f"{what} cannot be written: the disk is full; free some space")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return StoreError(f"{what} is damaged: restart the peer, it is then moved aside and rebuilt")
+        return IndexBroken(f"{what} is damaged: restart the peer, it is then moved aside and rebuilt")
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_CANTOPEN")):
         return StoreError(f"{what} cannot be written: {problem}; look at its owner and mode")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -216,8 +233,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, store: bytes) -> bool:
             f"{path} has format {row[0]}, this program reads {FORMAT}: use the program that wrote it"
         )
     connection.execute(_MARKS)
-    if path.stat().st_size <= _CHECK_UP_TO:
+    if path.stat().st_size <= _CHECK_UP_TO or _suspect(path).exists():
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":
             raise IndexDamaged(found.splitlines()[-1])
+        _suspect(path).unlink(missing_ok=True)
     return False

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from ringgossip.errors import StoreError
+from ringgossip.runtime.forking import close_in_children
 from ringgossip.runtime.storage.disk import sync_folder, trouble
 from ringgossip.runtime.storage.index import is_index
 
@@ -79,8 +80,11 @@ class Layout:
         except OSError as problem:
             file.close()
             raise trouble(problem, f"{path} cannot be locked") from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n".encode())
+        close_in_children(file)
+        with contextlib.suppress(OSError):
+            # Only for whoever is refused; on a full disk the peer must start all the same.
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
         return file
 
     # --- names and paths ------------------------------------------------------------------

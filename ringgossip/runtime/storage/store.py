@@ -23,7 +23,7 @@ from ringgossip.protocol.core import Restored
 from ringgossip.runtime.storage import ledger, manifests
 from ringgossip.runtime.storage.disk import ChunkChanged, ChunkMissing, NoRoom, remove
 from ringgossip.runtime.storage.holdings import Holdings
-from ringgossip.runtime.storage.index import Index, IndexDamaged
+from ringgossip.runtime.storage.index import Index, IndexBroken, IndexDamaged
 from ringgossip.runtime.storage.layout import Layout
 from ringgossip.runtime.storage.publishing import Prepared, Progress, Publishing
 from ringgossip.runtime.storage.receiving import Receiving
@@ -70,7 +70,11 @@ class Store:
         self._receiving = Receiving(self._holdings, self._space, on_trouble)
         self._publishing = Publishing(self._holdings, self._space, helper)
         self._scrubber = Scrubber(self._holdings)
-        self.restored: Restored = restore(self._holdings, self._receiving)
+        try:
+            self.restored: Restored = restore(self._holdings, self._receiving)
+        except BaseException:
+            self._receiving.close()
+            raise
 
     @classmethod
     def open(
@@ -91,20 +95,23 @@ class Store:
         layout = Layout(data)
         lock = layout.lock()
         try:
-            try:
+            def opened() -> "Store":
                 index = Index.open(layout.index, os.urandom(8))
-            except IndexDamaged as problem:
+                try:
+                    return cls(layout, lock, index, helper(), min_free_bytes, on_trouble, on_lost)
+                except BaseException:
+                    index.close()
+                    raise
+
+            try:
+                return opened()
+            except (IndexDamaged, IndexBroken) as problem:
                 moved = _move_index_aside(layout)
                 on_trouble(
                     f"{layout.index} is damaged ({problem}): moved to {moved}, a new one is made; "
                     "what lies in replicas/ is used again as soon as its records come back from others"
                 )
-                index = Index.open(layout.index, os.urandom(8))
-            try:
-                return cls(layout, lock, index, helper(), min_free_bytes, on_trouble, on_lost)
-            except BaseException:
-                index.close()
-                raise
+                return opened()
         except IndexDamaged as problem:
             lock.close()
             raise StoreError(f"{layout.index} cannot be made: {problem}") from None
@@ -300,5 +307,6 @@ def _move_index_aside(layout: Layout) -> Path:
         beside = Path(f"{layout.index}{suffix}")
         if beside.exists():
             beside.rename(f"{moved}{suffix}")
-    remove(Path(f"{layout.index}-journal"))
+    for suffix in ("-journal", ".suspect"):
+        remove(Path(f"{layout.index}{suffix}"))
     return moved

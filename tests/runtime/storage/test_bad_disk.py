@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,32 @@ def test_a_snapshot_that_the_index_cannot_note_does_not_stay_on_the_full_disk(
         with pytest.raises(StoreError):
             store.prepare("games", tmp_path / "games.db", "games.db")
         assert not list((tmp_path / "data" / "snapshots").iterdir())
+
+
+@pytest.mark.parametrize("table", ["records", "sqlite_autoindex_pages_1"])
+def test_an_index_too_large_to_be_checked_is_rebuilt_when_damage_is_met_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    monkeypatch.setattr("ringgossip.runtime.storage.index._CHECK_UP_TO", 0)
+    path, told = tmp_path / "data" / "index.db", []
+    with Store.open(tmp_path / "data") as store:
+        receive(store, content(MIB))
+        born = store.restored.store
+    with closing(sqlite3.connect(path)) as database:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        [(page,)] = database.execute(query, (table,)).fetchall()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    if table != "records":
+        # Nothing that a start reads: it is met later, and the start after that knows.
+        with Store.open(tmp_path / "data") as store, pytest.raises(StoreError, match="restart the peer"):
+            store.find_pages([(0, 0, bytes(32))])
+    with Store.open(tmp_path / "data", on_trouble=told.append) as store:
+        [damaged] = told
+        assert "moved to" in damaged and store.restored.store != born and not store.restored.records
+    with Store.open(tmp_path / "data", on_trouble=told.append):
+        assert len(told) == 1
 
 
 def _raise(problem: Exception) -> None:

@@ -17,6 +17,7 @@ from stores import MIB, content, fill, manifest_of, publish, receive, record_of
 
 from ringgossip.errors import StoreError
 from ringgossip.runtime.storage.store import NoRoom, Store
+from ringgossip.service.place import bound_socket
 
 _NEW_NAMESPACE = 0x20000
 _PRIVATE = 1 << 18 | 1 << 14
@@ -101,6 +102,25 @@ def test_an_index_that_cannot_grow_says_so_and_keeps_what_it_had(tmp_path: Path)
         with Store.open(disk / "data") as store:
             names = {record.name for record in store.restored.records}
             assert {f"n{number}" for number in range(50)} | {"last"} <= names
+
+    on_small_disk(tmp_path / "disk", 8 * MIB, play)
+
+
+def test_on_a_full_disk_a_store_opens_and_says_what_it_cannot_do(tmp_path: Path) -> None:
+    def play(disk: Path) -> None:
+        with Store.open(disk / "data", min_free_bytes=0) as store:
+            record, _ = receive(store, content(MIB))
+        room = os.statvfs(disk)
+        (disk / "ballast").write_bytes(bytes(room.f_bavail * room.f_frsize))
+        (disk / "data" / "lock").write_bytes(b"")
+        with Store.open(disk / "data", min_free_bytes=0) as store:
+            assert bytes(store.read_chunk(record.root, 0)) == content(MIB)
+            with pytest.raises(StoreError, match="disk is full"):
+                for number in range(3000):
+                    store.persist(record_of(manifest_of(b"x"), f"n{number}"))
+        with pytest.raises(StoreError, match="free some space"), bound_socket(disk / "data"):
+            pass
+        assert not [path for path in (disk / "data").iterdir() if "sock" in path.name]
 
     on_small_disk(tmp_path / "disk", 8 * MIB, play)
 
