@@ -105,12 +105,16 @@ class BufferPool:
             self._idle.setdefault(room, []).append(buffer)
             self._idle_bytes += room
 
-    def rest(self) -> None:
-        """Give all buffers back to the allocator if none was taken since the last call."""
+    def rest(self) -> bool:
+        """Give all buffers back to the allocator if none was taken since the last call.
+
+        Return whether none is kept, nor in use.
+        """
         with self._lock:
             if not self._taken and not self.used:
                 self._forget_idle()
             self._taken = False
+            return not self._idle and not self.used
 
     def _forget_idle(self) -> None:
         self._idle.clear()

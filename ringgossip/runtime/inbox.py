@@ -109,10 +109,9 @@ class Inbox:
         else:
             self.complete(Arriving(accepted, buffer, self._fast), unseal, spoiled)
 
-    def rest(self) -> None:
-        """Called now and then: an idle peer is small."""
-        self._pool.rest()
-        self._fast.rest()
+    def rest(self) -> bool:
+        """Called now and then: an idle peer is small. Return whether it is."""
+        return self._pool.rest() & self._fast.rest()
 
     def abandon(self, arriving: Arriving) -> None:
         """The rest of a body will not come."""

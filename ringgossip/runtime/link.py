@@ -136,8 +136,8 @@ class Link:
             self.end_reason = reason
         self._scope.cancel()
 
-    def watch(self, now: float) -> None:
-        """Break off if the other side takes nothing, or stops in the middle of a body."""
+    def watch(self, now: float) -> bool:
+        """Break off if the other side takes nothing, or stops within a body; tell whether anything moves."""
         if self._control or self._body is not None:
             waited = now - self._sent_at
             if waited > PATIENCE or (waited > SHORT_PATIENCE and self._control_bytes > MUCH_CONTROL_BYTES):
@@ -146,6 +146,7 @@ class Link:
             self.break_off("its lane for bodies does not move")
         if self._arriving is not None and now - self._body_at > PATIENCE:
             self.break_off("it stopped in the middle of a chunk")
+        return bool(self._control) or self._body is not None or self._arriving is not None
 
     # --- life ----------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from ringgossip.wire.messages import BodyLane, Message
 CONNECT_TIMEOUT = 5.0
 MOST_DIALS = 64
 _WATCH_INTERVAL = 2.0
+_WHEN_RESTING = 4  # times as long: to wake for nothing is most of what an idle peer costs
 _OFFER_POLL = 0.02
 # Out of descriptors: let some links end before the next is accepted.
 _NO_MORE_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
@@ -299,13 +300,13 @@ class Links:
 
     async def watch(self) -> None:
         """Break off links that stall or have expired, and let go of memory that nobody uses, for ever."""
+        resting = False
         while True:
-            await trio.sleep(_WATCH_INTERVAL)
-            self._sending.rest()
-            self._inbox.rest()
+            await trio.sleep(_WATCH_INTERVAL * (_WHEN_RESTING if resting else 1))
+            resting = self._sending.rest() & self._inbox.rest()
             now, wall = trio.current_time(), time.time()
             for link in self.all():
-                link.watch(now)
+                resting &= not link.watch(now)
                 if expired(link.certificate, wall):
                     reason = f"the certificate of {link.certificate.name!r} has expired (is a clock wrong?)"
                     self._refused(link.address, reason)

@@ -190,7 +190,7 @@ class Keeper:
         self._thread.start()
 
     def nudge(self) -> None:
-        """Look now: a file has much to sync."""
+        """Look now: a file has much to sync, or is the first that is filled."""
         with self._wake:
             self._wake.notify()
 
@@ -206,7 +206,7 @@ class Keeper:
             with self._wake:
                 if self._closed:
                     return
-                self._wake.wait(SYNC_SECONDS / 4)
+                self._wake.wait(SYNC_SECONDS / 4 if self._partials() else TIDY_SECONDS)
             now = monotonic()
             # Syncing all the while they are filled makes the last sync short.
             for partial in self._partials():

@@ -117,6 +117,7 @@ class Receiving:
                 self._plans[root] = plan
             else:
                 plan.close()
+        self._keeper.nudge()
         return partial.have, plan.planned.as_int()
 
     def _siblings(self, record: Record) -> list[Partial]:
