@@ -19,8 +19,6 @@ import time
 import uuid
 from pathlib import Path
 
-LEAST_MOVES = 5  # What the trigger below demands of a completed game.
-
 SCHEMA = """
 CREATE TABLE games (
     game_id TEXT PRIMARY KEY, board_type TEXT NOT NULL, num_players INTEGER NOT NULL,

@@ -9,7 +9,6 @@ Source: design sections 4 and 7; Microsoft, "Naming Files, Paths, and Namespaces
 """
 
 import re
-from collections.abc import Iterable
 from typing import Final
 from unicodedata import ucd_3_2_0
 
@@ -86,24 +85,3 @@ def require_artifact_name(name: str) -> str:
 def fold_name(name: str) -> str:
     """Return what a file system that ignores case makes of `name`."""
     return ucd_3_2_0.normalize("NFC", name.casefold())
-
-
-def case_collision(name: str, others: Iterable[str]) -> str | None:
-    """Return one of `others` that cannot be stored beside `name` everywhere, or None.
-
-    Two names collide when they differ only in case, or when one, ignoring case,
-    would be a folder of the other. Equal names do not collide. Only publishing
-    asks this: what is admitted must not depend on what else is there.
-    """
-    folded = fold_name(name)
-    for other in others:
-        if other == name:
-            continue
-        folded_other = fold_name(other)
-        if (
-            folded_other == folded
-            or folded_other.startswith(folded + "/")
-            or folded.startswith(folded_other + "/")
-        ):
-            return other
-    return None

@@ -135,11 +135,6 @@ class Authorship:
             return equal and not draft.revive
         return equal and known.store == self._store and self._shelf.holds(known)
 
-    def is_ours(self, record: Record) -> bool:
-        """Tell whether this record is one that we are writing down just now."""
-        line = self._lines.get(record.key)
-        return line is not None and line.writing is not None and line.writing[1] == record
-
     def record_persisted(self, record: Record) -> int | None:
         """It is on disk; return the ticket. `next_after` goes on once it is in the catalog."""
         line = self._lines.get(record.key)

@@ -422,15 +422,6 @@ class Pulling(Asking):
             return f"It waits for a place: {self._settings.active} artifacts are pulled at a time."
         return "Our disk refused it; it is tried again later." if key in self._parked else ""
 
-    def is_wanted(self, record: Record) -> bool:
-        """Tell whether this version is being pulled or waits for it."""
-        pull = self._keys.get(record.key)
-        return (
-            (pull is not None and record in (pull.record, pull.newer))
-            or self._queued.get(record.key) == record
-            or record.key in self._parked
-        )
-
     def set_limits(self, total: float | None, now: float) -> Out:
         """Change the limits of receiving, in total and from each peer."""
         self._bucket.set_rate(total, now, LATE)

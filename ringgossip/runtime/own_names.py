@@ -1,6 +1,8 @@
 """Would this name and one we published get into each other's way on some disk?
 
-The answer of `content.names.case_collision`, kept ready for tens of thousands of names.
+Two names do when they differ only in case, or when one, ignoring case, would be
+a folder of the other. Only publishing asks this: what is admitted must not
+depend on what else is there.
 """
 
 from ringgossip.content.names import fold_name

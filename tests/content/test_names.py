@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringgossip.content.names import case_collision, check_artifact_name, require_artifact_name
+from ringgossip.content.names import check_artifact_name, require_artifact_name
 from ringgossip.errors import UsageError
 
 
@@ -87,19 +87,3 @@ def test_whatever_is_allowed_is_a_plain_path_below_its_folder(name: str) -> None
         assert posixpath.normpath(joined) == joined
         assert joined.startswith("/store/")
         assert all(unicodedata.category(character) not in ("Cc", "Cs") for character in name)
-
-
-@pytest.mark.parametrize(
-    ("name", "other", "collide"),
-    [
-        ("Games.db", "games.db", True),
-        ("games.db", "games.db", False),
-        ("STRASSE", "straße", True),
-        ("a", "A/b", True),
-        ("a/b", "a", True),
-        ("ab", "a", False),
-        ("a/b", "a/c", False),
-    ],
-)
-def test_names_that_meet_where_case_is_ignored_collide(name: str, other: str, collide: bool) -> None:
-    assert case_collision(name, ["unrelated", other]) == (other if collide else None)
