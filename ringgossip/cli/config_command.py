@@ -62,6 +62,8 @@ def check(config_path: Path, as_json: bool, **beside: str | None) -> None:
     """
     config = _load(config_path, beside)
     problem = _credentials_problem(config)
+    for notice in () if as_json else config.notices:
+        note(f"notice: {notice}")
     if problem is not None and not as_json:
         note(f"note: a peer could not start here: {problem}")
     emit(

@@ -154,7 +154,8 @@ def _load_hosts(
             texts.append(f"{origin}: {dotted(where)}: {_sentence(each, where)}")
         raise ConfigError("\n".join(texts)) from None
     notices = tuple(f"{path.name}: {notice}" for notice in found.notices)
-    return replace(_settings(path, parsed, merged, origins), notices=notices)
+    settings = _settings(path, parsed, merged, origins)
+    return replace(settings, notices=(*notices, *settings.notices))
 
 
 def _null_says_none(key: str) -> bool:

@@ -139,7 +139,9 @@ class PeerConfig:
 
     # --- who may look at us
     status: Address | None = field(default=None, metadata=about("HTTP status, health and metrics; none: off"))
-    chunks: Address | None = field(default=None, metadata=about("serve chunks over HTTPS too; none: off"))
+    chunks: Address | None = field(
+        default=None, metadata=about("not built yet: chunks travel over the peer port")
+    )
 
     origins: Mapping[str, str] = field(
         default_factory=dict,
@@ -147,7 +149,7 @@ class PeerConfig:
         metadata=about("key -> `node.yaml:12`, `environment NAME` or `default`"),
     )
     notices: tuple[str, ...] = field(
-        default=(), compare=False, metadata=about("keys of a cluster file that mean nothing here")
+        default=(), compare=False, metadata=about("keys that mean nothing here, or not yet")
     )
 
     def __post_init__(self) -> None:
@@ -168,6 +170,9 @@ class PeerConfig:
         for kind in kinds:
             if kind not in KINDS:
                 raise UsageError(f"{kind!r} is no kind of artifact: use one of {', '.join(KINDS)}")
+        notice = f"{self.origin('chunks')}: chunks: is not built yet: chunks travel over the peer port"
+        if self.chunks is not None and notice not in self.notices:
+            object.__setattr__(self, "notices", (*self.notices, notice))
         if not self.provider:
             object.__setattr__(self, "provider", provider_of(self.node))
 

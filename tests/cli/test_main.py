@@ -193,6 +193,13 @@ def test_config_check_says_good_or_names_every_mistake(tmp_path: Path, capsys: C
     assert second.startswith(f"error: {path}:5:7: role: 'boss' is none of")
 
 
+def test_config_check_names_what_does_nothing(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "node.yaml"
+    path.write_text("cluster: c\nnode: n\ndata: /d\nchunks: 0.0.0.0:8770\n", encoding="utf-8")
+    assert main(["config", "check", "--config", str(path)]) == 0
+    assert "notice: node.yaml:4: chunks: is not built yet" in capsys.readouterr().err
+
+
 def test_config_check_looks_at_the_credentials_too(tmp_path: Path, capsys: Captured) -> None:
     path, authority = tmp_path / "node.yaml", tmp_path / "ca"
     path.write_text(f"{SMALL}credentials: {authority / 'nodes' / 'gpu-2'}\n")

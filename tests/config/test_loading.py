@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,16 @@ def test_every_variable_of_the_reference_is_read_under_both_prefixes(
 def test_settings_travel_to_a_helper_process(tmp_path: Path) -> None:
     config = load(tmp_path, EXAMPLE)
     assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_a_key_that_does_nothing_yet_says_so_and_who_set_it(tmp_path: Path) -> None:
+    said = "is not built yet: chunks travel over the peer port"
+    assert load(tmp_path, SMALL + "chunks: 0.0.0.0:8770\n").notices == (f"node.yaml:5: chunks: {said}",)
+    around = {"RINGGOSSIP_CHUNKS": "0.0.0.0:8770"}
+    config = load(tmp_path, SMALL, around)
+    assert config.notices == (f"environment RINGGOSSIP_CHUNKS: chunks: {said}",)
+    assert replace(config, copies=1).notices == config.notices
+    assert load(tmp_path, SMALL).notices == ()
 
 
 def test_a_program_can_make_the_settings_without_a_file() -> None:
