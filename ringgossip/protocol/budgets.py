@@ -9,7 +9,7 @@ from dataclasses import replace
 from ringgossip.config.blocks import Budget
 from ringgossip.events import BudgetSpent
 from ringgossip.protocol.core import Effect, Notice, PersistSpent, Tell
-from ringgossip.strategy.bandwidth import Spent, left, spend, turn_page
+from ringgossip.strategy.bandwidth import Spent, left, spend, spent_until, turn_page
 
 _WRITE_EVERY = 16 * 2**20
 
@@ -33,6 +33,17 @@ class Account:
         """Return how many bytes may leave; None: as many as you like."""
         return left(self.budget, self._spent, self._day)
 
+    def spent_until(self) -> str:
+        """Say until when nothing more may leave; empty while something may."""
+        return spent_until(self.budget, self._spent, self._day)
+
+    def change(self, budget: Budget) -> list[Effect | Notice]:
+        """Another budget holds from now on."""
+        if budget == self.budget:
+            return []
+        self.budget, self._told = budget, False
+        return self.tell_if_spent()
+
     def day_changed(self, day: int) -> list[Effect | Notice]:
         """The world says which day it is."""
         if self._day - 1 <= day <= self._day:
@@ -45,7 +56,8 @@ class Account:
             self._spent = turn_page(self._spent, day)
             self._told = False
         self._day = day
-        return [PersistSpent(self._spent)] if self._limited else []
+        out: list[Effect | Notice] = [PersistSpent(self._spent)] if self._limited else []
+        return out + self.tell_if_spent()
 
     @property
     def _limited(self) -> bool:
@@ -59,18 +71,21 @@ class Account:
         self._unwritten += amount
         out: list[Effect | Notice] = []
         over = self.left() == 0
-        if over and not self._told:
-            self._told = True
-            budget, spent = self.budget, self._spent
-            month = budget.send_bytes_per_month
-            if month is not None and spent.this_month >= month:
-                out.append(Tell(BudgetSpent("month", spent.this_month)))
-            else:
-                out.append(Tell(BudgetSpent("day", spent.today)))
+        out += self.tell_if_spent()
         if over or self._unwritten >= _WRITE_EVERY:
             self._unwritten = 0
             out.append(PersistSpent(self._spent))
         return out
+
+    def tell_if_spent(self) -> list[Effect | Notice]:
+        """Tell that nothing may leave any more: once, and again when somebody asks after a restart."""
+        if self._told or self.left() != 0:
+            return []
+        self._told = True
+        month, spent = self.budget.send_bytes_per_month, self.spent
+        if month is not None and spent.this_month >= month:
+            return [Tell(BudgetSpent("month", spent.this_month))]
+        return [Tell(BudgetSpent("day", spent.today))]
 
     def close(self) -> list[Effect | Notice]:
         """We are about to stop."""

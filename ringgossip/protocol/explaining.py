@@ -35,7 +35,7 @@ class Explanation:
     plan: str  # how its origin spreads it, if that is us
     weight: float
     limit: float | None  # of our exchange with that node, bytes a second
-    hindrance: str  # `breaker`: nobody who has it may be asked now; else empty
+    hindrance: str  # `breaker`: nobody who has it may be asked now; `budget`: we give none now; else empty
     sentence: str
 
 
@@ -47,13 +47,14 @@ def explain(
     confirmed: int,
     progress: str,
     held_back: str,
+    spent: str,
     name_of: Callable[[PeerId], str],
 ) -> Explanation:
     """Answer for one version and one node; if that is us, with what we know of its pull.
 
     `confirmed` is the number of places beside its origin's where copies lie,
     `progress` says how far it is, `held_back` which open breakers keep us
-    from all holders.
+    from all holders, `spent` until when our own byte budget lets nothing leave.
 
     Raises `OperationFailed` for a peer that is no member.
     """
@@ -62,7 +63,8 @@ def explain(
         raise OperationFailed(f"there is no member {name_of(peer)} here: see `ringgossip members`")
     own = peer == rules.me
     name, kind = candidate.name, record.kind
-    names = sorted({name_of(holder) for holder in holders})
+    holding = list(holders)
+    names = sorted({name_of(holder) for holder in holding})
     held = name in names
     verdict = rules.wanting(record) if own else rules.wanting_of(peer, record)
     if own and verdict and rules.is_asked(record):
@@ -105,9 +107,12 @@ def explain(
     if not own:
         rate = "no limit" if limit.rate is None else f"{limit.rate:g} bytes a second"
         said.append(f"Between us and {name}: {rate} ({limit.rule}).")
+    budget = bool(spent) and not own and not held and rules.me in holding
+    if budget:
+        said.append(f"From us it comes no sooner, unless it is asked for as critical: {spent}.")
     return Explanation(
         record.key.text, name, code, wanted, held, tuple(names), copies, plan, weight.value,
-        None if own else limit.rate, "breaker" if held_back else "", " ".join(said),
+        None if own else limit.rate, "breaker" if held_back else "budget" if budget else "", " ".join(said),
     )  # fmt: skip
 
 

@@ -417,10 +417,21 @@ class Pulling(Asking):
         if pull is not None:
             names = ", ".join(sorted(self._name_of(peer) for peer in pull.holders)) or "nobody reachable"
             done = f"{pull.bytes_done()} of {pull.record.size} bytes are here"
-            return f"It is being pulled ({pull.phase.value}) from {names}: {done}."
+            refused = f" But {self.refusals(pull)}." if self.refusals(pull) else ""
+            return f"It is being pulled ({pull.phase.value}) from {names}: {done}.{refused}"
         if key in self._queued:
             return f"It waits for a place: {self._settings.active} artifacts are pulled at a time."
         return "Our disk refused it; it is tried again later." if key in self._parked else ""
+
+    def refusals(self, pull: Pull) -> str:
+        """Say which holders told us why they give nothing now, and what they told."""
+        found = [(self._name_of(peer), self._sources[peer].busy_because) for peer in pull.holders]
+        return "; ".join(f"{name}: {reason}" for name, reason in sorted(found) if reason)
+
+    def refusals_of(self, key: ArtifactKey) -> str:
+        """Say the same of the pull of an artifact, if there is one."""
+        pull = self._keys.get(key)
+        return "" if pull is None else self.refusals(pull)
 
     def set_limits(self, total: float | None, now: float) -> Out:
         """Change the limits of receiving, in total and from each peer."""

@@ -196,7 +196,8 @@ class Serving:
             return [Send(asker.peer, NoChunks(message.request, message.root, (), "not here"), LINK)]
         settings = self._settings
         if message.priority != CRITICAL and self.account.left() == 0:
-            return [Send(asker.peer, Busy(message.request, settings.spent_retry), LINK)]
+            spent = Busy(message.request, settings.spent_retry, self.account.spent_until())
+            return [Send(asker.peer, spent, LINK), *self.account.tell_if_spent()]
         waiting = sum(len(other.queue) for other in self._askers.values())
         indices = tuple(dict.fromkeys(message.indices))
         more = len(indices)
@@ -294,8 +295,8 @@ class Serving:
         for asker in self._askers.values():
             requests = sorted({wanted.request for wanted in asker.queue if wanted.priority != CRITICAL})
             asker.queue = [wanted for wanted in asker.queue if wanted.priority == CRITICAL]
-            retry = self._settings.spent_retry
-            out += [Send(asker.peer, Busy(request, retry), LINK) for request in requests]
+            retry, reason = self._settings.spent_retry, self.account.spent_until()
+            out += [Send(asker.peer, Busy(request, retry, reason), LINK) for request in requests]
         return out
 
     def _has_room(self, asker: Asker) -> bool:
@@ -409,10 +410,10 @@ class Serving:
     def set_limits(self, total: float | None, budget: Budget, now: float) -> Out:
         """Change the limits of sending, in total and to each peer."""
         self.set_send_rate(total, now)
-        self.account.budget = budget
+        out = self.account.change(budget)
         for asker in self._askers.values():
             asker.bucket.set_rate(self._limit_of(asker.peer), now)
-        return self._grant(now)
+        return out + self._grant(now)
 
     def set_send_rate(self, rate: float | None, now: float) -> None:
         """Change the limit of all sending."""

@@ -37,6 +37,7 @@ class Source:
     chunks: int = 0  # the same in chunks and pages
     rate: float = 0.0  # bytes a second, smoothed; 0 while unknown
     busy_until: float = -NEVER
+    busy_because: str = ""  # of what no waiting for a place will help
     slow_until: float = -NEVER
     held_until: float = -NEVER  # by its breaker
     answered_once: bool = False  # on this link
@@ -66,6 +67,7 @@ class Source:
     def progressed(self, now: float) -> None:
         """It lives: something of what we asked began to arrive."""
         self.last_progress = self.heard_at = now
+        self.busy_because = ""
 
     def received(self, amount: int, now: float) -> None:
         """A chunk from it was stored; keep the rate up to date."""

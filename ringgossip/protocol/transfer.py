@@ -29,7 +29,7 @@ from ringgossip.protocol.core import (
 )
 from ringgossip.protocol.notices import BY_ASKING
 from ringgossip.protocol.pacing import LATE, TokenBucket
-from ringgossip.protocol.pull import ALL, Phase
+from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.pulling import Pulling
 from ringgossip.protocol.sources import Source
 from ringgossip.strategy.order import full_set
@@ -125,11 +125,28 @@ class Transfer(Pulling):
                 if ask is not None:
                     pause = min(max(message.retry_after, 0.05), 60.0)
                     giver.busy_until = now + pause * (1 + 0.5 * self._rng.random())
+                    giver.busy_because = message.reason
                     self._give_back(giver, ask)
+                    pull = self._pulls.get(ask.root)
+                    if message.reason and pull is not None:
+                        return self._answered(giver) + self._fill(now) + self._if_stalled(pull, now)
                 return self._answered(giver) + self._fill(now)
             case NoChunks():
                 return self._answered(giver) + self._heard_no(giver, message, now)
         return []
+
+    def _if_stalled(self, pull: Pull, now: float) -> Out:
+        """A holder says why it gives nothing: if no other may be asked, that is told at once."""
+        others = any(peer in self._sources and self._sources[peer].may_be_asked(now) for peer in pull.holders)
+        if pull.stall_told or others or pull.asked:
+            return []
+        pull.stall_told = True
+        return [Tell(TransferStalled(pull.record.key.text, pull.record.sequence, self._why_stalled(pull)))]
+
+    def _why_stalled(self, pull: Pull) -> str:
+        if not pull.holders:
+            return "no holder is reachable"
+        return self.refusals(pull) or "no holder answers"
 
     def _heard_have(self, giver: Source, message: Have, now: float) -> Out:
         pull = self._pulls.get(message.root)
@@ -288,8 +305,8 @@ class Transfer(Pulling):
             waited = now - pull.last_progress
             if not pull.stall_told and pull.phase in (Phase.MANIFEST, Phase.PULLING) and waited > 30.0:
                 pull.stall_told = True
-                reason = "no holder answers" if pull.holders else "no holder is reachable"
-                out.append(Tell(TransferStalled(pull.record.key.text, pull.record.sequence, reason)))
+                why = self._why_stalled(pull)
+                out.append(Tell(TransferStalled(pull.record.key.text, pull.record.sequence, why)))
         self._stalled = sum(pull.stall_told for pull in self._pulls.values())
         return out + self._advance(now)
 

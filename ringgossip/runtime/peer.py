@@ -326,6 +326,7 @@ class Peer(PeerVerbs):
                 "last_completed_seconds_ago": (
                     None if condition.last_completed is None else now - condition.last_completed
                 ),
+                "budget": self.budget_spent() or None,
                 **copies_shape(core.below_copies(now)),
                 "missing_seconds": 0.0 if condition.missing_since is None else now - condition.missing_since,
             },

@@ -239,6 +239,10 @@ class PeerVerbs:
         """Return every route to a peer that failed and has not worked since."""
         return tuple(map(breaker_shape, self._engine.core.breaker_views(trio.current_time())))
 
+    def budget_spent(self) -> str:
+        """Say until when our byte budget lets nothing leave; empty while something may."""
+        return self._engine.core.serving.account.spent_until()
+
     def held_back(self) -> tuple[str, str] | None:
         """Return an artifact that no holder may be asked for now, and why."""
         return self._engine.core.held_back(trio.current_time())

@@ -38,6 +38,7 @@ class Facts:
     refused: tuple[str, ...]  # kinds that the disk's rules keep out
     certificate: tuple[str, bool] | None  # what is wrong with ours and what to do, and whether it has ended
     keys_refused: str  # a member that accepts none of our gossip keys; empty: nobody said so
+    budget: str  # until when our byte budget lets nothing leave; empty: it does
     deferred: tuple[str, float] | None  # a snapshot that is put off, why, and since when
     stopped: str  # why the peer ended; empty: it runs
 
@@ -117,6 +118,8 @@ def _unhurried(facts: Facts, patience: float) -> Judgement | None:
         return Judgement(
             DEGRADED, f"the disk is too full to receive {kinds}; free space, or change `disk:` in node.yaml"
         )
+    if facts.budget:
+        return Judgement(DEGRADED, f"{facts.budget}: others get only what is critical from us, see `budget:`")
     if facts.deferred is not None and facts.now - facts.deferred[1] > patience:
         waited = facts.now - facts.deferred[1]
         return Judgement(DEGRADED, f"no snapshot for {waited:.0f} s: {facts.deferred[0]}")
@@ -134,8 +137,13 @@ def _good(facts: Facts) -> str:
     if facts.members_lost:
         names = ", ".join(facts.members_lost[:3]) + (", ..." if len(facts.members_lost) > 3 else "")
         parts.append(f"{len(facts.members_lost)} lost ({names})")
-    parts.append(f"{_things(facts.missing)} on the way" if facts.missing else _held(facts.artifacts))
+    parts.append(_coming(facts) if facts.missing else _held(facts.artifacts))
     return f"{facts.node} is well: " + ", ".join(parts)
+
+
+def _coming(facts: Facts) -> str:
+    why = f" ({facts.stalled[0]} stands: {facts.stalled[1]})" if facts.stalled and not facts.moving else ""
+    return f"{_things(facts.missing)} on the way{why}"
 
 
 def _held(count: int) -> str:

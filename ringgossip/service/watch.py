@@ -62,6 +62,7 @@ class Watch:
             refused=self._refused(members),
             certificate=self._certificate(),
             keys_refused="" if tally.keys is None else tally.keys.text,
+            budget=peer.budget_spent(),
             deferred=tally.deferral(),
             held_back=peer.held_back(),
             storage=None if tally.storage is None else (tally.storage.text, tally.storage.at),

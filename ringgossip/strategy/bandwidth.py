@@ -17,7 +17,7 @@ from ringgossip.config.blocks import Budget
 from ringgossip.config.limits import Limit, peer_limit
 from ringgossip.strategy.weights import share_of
 
-__all__ = ["Limit", "Spent", "divide", "left", "peer_limit", "spend", "turn_page"]
+__all__ = ["Limit", "Spent", "divide", "left", "peer_limit", "spend", "spent_until", "turn_page"]
 
 
 def divide(rate: float, priorities: Sequence[str]) -> list[float]:
@@ -66,7 +66,24 @@ def left(budget: Budget, spent: Spent, day: int) -> int | None:
     return min(rests) if rests else None
 
 
-def _month(day: int) -> tuple[int, int]:
+def spent_until(budget: Budget, spent: Spent, day: int) -> str:
+    """Say until when nothing more may leave; empty while something may."""
+    if left(budget, spent, day) != 0:
+        return ""
+    now = turn_page(spent, day)
+    month = budget.send_bytes_per_month
+    nights = 1
+    if month is not None and now.this_month >= month:
+        while _month(now.day + nights) == _month(now.day) and nights < 31:
+            nights += 1
+    return f"byte budget spent until {_date(now.day + nights)} 00:00 UTC"
+
+
+def _date(day: int) -> date:
     # A stored or wild day number beyond the calendar must not stop the peer.
-    at = date.fromordinal(min(max(1, day + date(1970, 1, 1).toordinal()), date.max.toordinal()))
+    return date.fromordinal(min(max(1, day + date(1970, 1, 1).toordinal()), date.max.toordinal()))
+
+
+def _month(day: int) -> tuple[int, int]:
+    at = _date(day)
     return at.year, at.month

@@ -376,10 +376,11 @@ class CancelChunks(Message):
 
 @dataclass(frozen=True, slots=True)
 class Busy(Message):
-    """All serving slots are taken: ask again after so many seconds."""
+    """Ask again after so many seconds: all serving slots are taken, or for another `reason`."""
 
     request: Request
     retry_after: float
+    reason: Annotated[str, Text(200)] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ ORIGIN = Origin()
 GAMES = ORIGIN.record(manifest_of(4000))
 MODEL = ORIGIN.record(manifest_of(4000, "model"), "m.pth", "models")
 A, B, C = peer(1), peer(2), peer(3)
+SPENT = "byte budget spent until 1970-04-12 00:00 UTC"
+MONTH = "byte budget spent until 1970-05-01 00:00 UTC"
 UPLINK = 20 * CHUNK  # bytes a second
 
 
@@ -134,10 +136,10 @@ def test_a_byte_budget_that_has_left_serves_only_what_is_critical_until_the_next
         out += machine.chunk_sent(A, 1, index, CHUNK, 1.5 + index)
     assert len([effect for effect in out if isinstance(effect, SendChunk)]) == 3
     assert Tell(BudgetSpent("day", 3 * CHUNK)) in out
-    assert Send(A, Busy(1, 30.0), LINK) in out
+    assert Send(A, Busy(1, 30.0, SPENT), LINK) in out
     assert PersistSpent(Spent(100, 3 * CHUNK, 3 * CHUNK)) in out
     refused = machine.receive(GetChunks(2, GAMES.root, (5,)), A, LinkId(1), 5.0)
-    assert refused == [Send(A, Busy(2, 30.0), LINK)]
+    assert refused == [Send(A, Busy(2, 30.0, SPENT), LINK)]
     machine.chunk_sent(A, 1, 2, CHUNK, 5.0)
     critical = GetChunks(3, GAMES.root, (6,), PRIORITIES.index("critical"))
     assert [type(effect) for effect in machine.receive(critical, A, LinkId(1), 6.0)][:1] == [SendChunk]
@@ -151,7 +153,9 @@ def test_a_restart_forgives_no_spent_byte() -> None:
     machine = serving(budget=Budget(send_bytes_per_month=CHUNK), spent=Spent(100, 0, CHUNK))
     machine.link_opened(A, 0.0)
     refused = machine.receive(GetChunks(1, GAMES.root, (0,)), A, LinkId(1), 0.0)
-    assert refused == [Send(A, Busy(1, 30.0), LINK)]
+    assert refused == [Send(A, Busy(1, 30.0, MONTH), LINK), Tell(BudgetSpent("month", CHUNK))]
+    refused = machine.receive(GetChunks(2, GAMES.root, (0,)), A, LinkId(1), 0.0)
+    assert refused == [Send(A, Busy(2, 30.0, MONTH), LINK)], "it is told once"
 
 
 def test_a_clock_that_was_far_ahead_once_does_not_end_all_days() -> None:

@@ -184,6 +184,29 @@ def test_a_busy_holder_is_asked_again_after_a_while_and_not_before() -> None:
     assert len(puller.asked()) > len(asked)
 
 
+def test_why_a_holder_gives_nothing_is_told_at_once_unless_another_may_be_asked() -> None:
+    why = "byte budget spent until 2026-12-01 00:00 UTC"
+    puller, record = pulling(FORTY, A)
+
+    def stalled() -> list[str]:
+        told = [effect.event for effect in puller.log if isinstance(effect, Tell)]
+        return [event.reason for event in told if isinstance(event, TransferStalled)]
+
+    puller.link(B)
+    puller.hear(B, Have(record.root, 2, 0, b""))
+    for who in (A, B):
+        assert not stalled()
+        for request in dict.fromkeys(request for peer, request, _ in puller.asked() if peer == who):
+            puller.hear(who, Busy(request, 30.0, why))
+    [reason] = stalled()
+    assert reason.count(why) == 2
+    assert reason in puller.transfer.progress_of(record.key)
+    before = len(puller.asked())
+    puller.wake(46.0)
+    puller.deliver(*puller.asked()[before])
+    assert puller.transfer.refusals_of(record.key).count(why) == 1, "what comes speaks for itself"
+
+
 def test_a_silent_holder_loses_its_requests_to_others_and_may_answer_late() -> None:
     puller, record = pulling(FORTY, A)
     late = puller.asked()

@@ -29,6 +29,7 @@ WELL = Facts(
     refused=(),
     certificate=None,
     keys_refused="",
+    budget="",
     deferred=None,
     stopped="",
 )
@@ -38,6 +39,15 @@ def test_a_peer_with_everything_is_well() -> None:
     judgement = judge(WELL)
     assert (judgement.status, judgement.healthy) == (HEALTHY, True)
     assert judgement.message == "gpu-1 is well: 5 members alive, all 12 artifacts here"
+
+
+def test_a_spent_byte_budget_is_said_by_who_has_it_and_by_who_waits_for_it() -> None:
+    spent = "byte budget spent until 2026-12-01 00:00 UTC"
+    judgement = judge(replace(WELL, budget=spent))
+    assert (judgement.status, judgement.healthy) == (DEGRADED, True)
+    assert judgement.message.startswith(spent)
+    judgement = judge(replace(WELL, missing=1, stalled=("games/a/b", f"gpu-2: {spent}")))
+    assert judgement.message.endswith(f"1 artifact is on the way (games/a/b stands: gpu-2: {spent})")
 
 
 def test_a_lone_peer_without_seeds_is_well() -> None:
