@@ -14,6 +14,7 @@ from ringgossip.protocol.core import Effect, Notice, Remember
 
 ASKED = "asked"
 EVICTED = "evicted"
+EXPECTED = "expected"  # asked for before anybody published it; the origin may be empty: anybody's
 URGENCY = "priority"  # its place in `PRIORITIES`, plus one
 TRIES = "tries"  # how often our disk refused it; `Pulling` writes it
 
@@ -26,7 +27,7 @@ class Marks:
 
     def __init__(self, restored: Iterable[tuple[ArtifactKey, str, int]] = ()) -> None:
         self._tables: dict[str, dict[ArtifactKey, int]] = {
-            mark: {} for mark in (ASKED, EVICTED, URGENCY, TRIES)
+            mark: {} for mark in (ASKED, EVICTED, EXPECTED, URGENCY, TRIES)
         }
         for key, mark, sequence in restored:
             if mark in self._tables:
@@ -45,6 +46,18 @@ class Marks:
         place = PRIORITIES.index(priority) + 1
         urgency = [] if priority == "normal" else self._put(URGENCY, record.key, place)
         return [*self._put(ASKED, record.key, record.sequence), *urgency, *self._forget(EVICTED, record.key)]
+
+    def expect(self, key: ArtifactKey, sequence: int) -> list[Effect | Notice]:
+        """Somebody asks for what nobody has published in this version; an empty origin is anybody."""
+        return self._put(EXPECTED, key, sequence)
+
+    def met(self, record: Record) -> tuple[bool, list[Effect | Notice]]:
+        """It was published: tell whether it was expected, and expect it no more."""
+        table, out = self._tables[EXPECTED], list[Effect | Notice]()
+        for key in (record.key, record.key._replace(origin="")) if table else ():
+            if 0 < table.get(key, 0) <= record.sequence:
+                out += self._forget(EXPECTED, key)
+        return bool(out), out
 
     def asked(self) -> list[tuple[ArtifactKey, int, str]]:
         """Return what was asked for: artifact, sequence, priority."""

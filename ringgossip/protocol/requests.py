@@ -217,20 +217,18 @@ class Requests:
         return out
 
     def _offer(self, request: Request, target: PeerId, rows: list[Row]) -> Out:
+        # On disk before it is said: a crash before the answer loses nothing.
+        kept = [self._scene.keep(row.record, target, request.priority) for row in rows]
+        out = [effect for effects in kept for effect in effects]
         if not self._scene.linked(target):
-            kept = [self._scene.keep(row.record, target, request.priority) for row in rows]
-            return [*(effect for out in kept for effect in out), NeedLink(target)]
+            return [*out, NeedLink(target)]
         limit = request.asked.bandwidth_limit
         rate = 0 if limit is None else max(1, int(limit))
         entries = [entry_of(row.record) for row in rows]
-        return [
-            Send(
-                target,
-                Offer(b"".join(entries[start : start + _IN_ONE_OFFER]), request.priority, True, rate),
-                LINK,
-            )
-            for start in range(0, len(entries), _IN_ONE_OFFER)
-        ]
+        for start in range(0, len(entries), _IN_ONE_OFFER):
+            part = b"".join(entries[start : start + _IN_ONE_OFFER])
+            out.append(Send(target, Offer(part, request.priority, True, rate), LINK))
+        return out
 
     def _open(self, request: Request, row: Row) -> None:
         request.open += 1

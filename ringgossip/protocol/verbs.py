@@ -151,6 +151,13 @@ class Verbs(Switchboard):
         """Bring artifacts to nodes; `SyncAnswered` comes with what became of each."""
         return self._settle(self.requests.sync(ticket, asked, now), now)
 
+    def expect(
+        self, kind: str, name: str, origin: str | None, newer_than: int | None, now: float
+    ) -> list[Effect]:
+        """Somebody here asks for what is not published yet: it is pulled when it is, also after a restart."""
+        key = ArtifactKey(kind, origin or "", name)
+        return self._settle(self.marks.expect(key, (newer_than or 0) + 1), now)
+
     def sync_progress(self, ticket: int) -> SyncProgress | None:
         """Return how far a sync is; None when it is over."""
         return self.requests.progress(ticket)
@@ -357,6 +364,10 @@ class Verbs(Switchboard):
             entry, offerer, offer, limit = early
             code, effects = self._take(record, offer, limit, entry, offerer, now)
             out += [Send(offerer, OfferAnswered(entry, code), LINK), *effects]
+        expected, forgotten = self.marks.met(record)
+        out += forgotten
+        if expected and record.origin != self.name:
+            out += self.ask_here(record, PRIORITIES.index("normal"), None, now)[1]
         return out + self.requests.entered(record, now)
 
     def _became_visible(self, record: Record, shrank: str | None, now: float) -> Out:

@@ -76,6 +76,8 @@ class PeerVerbs:
                 return self._artifact(lent.record)
             if record is not None and not ended and (newer_than is None or record.sequence > newer_than):
                 self._engine.perform(core.ask(record, "normal", trio.current_time()))
+            else:
+                self._engine.perform(core.expect(kind, name, origin, newer_than, trio.current_time()))
             left = deadline - trio.current_time()
             if left <= 0:
                 known = "nobody has published it" if record is None else f"version {record.sequence} is known"

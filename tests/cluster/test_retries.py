@@ -7,9 +7,11 @@ import resource
 import time
 from pathlib import Path
 
+import pytest
 from cluster import Cluster, Node, until
 
 from ringgossip.client import Artifact
+from ringgossip.errors import TimedOut
 
 MB = 1_000_000
 
@@ -43,6 +45,9 @@ def test_what_was_asked_for_and_its_back_off_outlive_a_sigkill(cluster: Cluster,
     outcomes = {item["outcome"] for item in result["details"]["items"]}
     assert outcomes == {f"failed: {absent.name} is not reachable"}
 
+    with pytest.raises(TimedOut, match="nobody has published it"):
+        killed.client.wait_for("npz", "later.npz", timeout=0.1)
+
     killed.kill()
     killed.start()
     began = time.monotonic()
@@ -51,6 +56,9 @@ def test_what_was_asked_for_and_its_back_off_outlive_a_sigkill(cluster: Cluster,
     # A first attempt that failed puts the second off for 5 s, of which at least a half is waited for again.
     until(lambda: killed.holds(large), "the large one to come without being asked for again")
     assert 1.5 <= time.monotonic() - began <= 20.0
+
+    later = npz(origin, tmp_path, "later.npz", MB // 10)
+    until(lambda: killed.holds(later), "what was asked for before it was there")
 
     absent.start()
     until(lambda: absent.holds(small) and absent.holds(large), "the absent one to be told and to pull")

@@ -239,6 +239,43 @@ def test_what_an_absent_target_should_have_is_offered_when_it_is_back_even_if_we
     assert core(world, 1).rules.asked()[key] == (1, "high")
 
 
+def test_an_offer_on_an_open_link_outlives_both_its_ends() -> None:
+    world = world_of(*quiet(2))
+    world.publish(0, "games", "games.db", size=300 * KB)
+    world.run(3.0)
+    world.nodes[1].pause()
+    asked = SyncRequest(data_type="games", targets=("n1",))
+    world.nodes[0].give(3, 0, core(world, 0).sync, 7, asked)
+    world.run(0.5)
+    assert len(core(world, 0).errands) == 1, "it is on disk although the sync has not timed out"
+    for index in (1, 0):
+        world.crash(index)
+    world.run(1.0)
+    for index in (0, 1):
+        world.restart(index)
+    world.run(10.0)
+    assert world.nodes[1].disk.holds(ArtifactKey("games", "n0", "games.db"), 1)
+    assert not len(core(world, 0).errands), "and over when it was answered"
+
+
+@pytest.mark.parametrize("origin", ["n0", None])
+def test_what_was_asked_for_before_anybody_published_it_comes_after_a_restart_too(origin: str | None) -> None:
+    world = world_of(*quiet(2))
+    world.nodes[1].give(3, 0, core(world, 1).expect, "games", "games.db", origin, None)
+    world.nodes[1].give(3, 0, core(world, 1).expect, "games", "next.db", origin, 1)
+    world.run(1.0)
+    world.restart(1)
+    world.run(5.0)
+    for name in ("games.db", "other.db", "next.db"):
+        world.publish(0, "games", name, size=100 * KB)
+    world.run(5.0)
+    assert {key.name for key, _ in world.nodes[1].disk.holdings} == {"games.db"}
+    world.publish(0, "games", "next.db", size=100 * KB, changed=1.0)
+    world.run(5.0)
+    assert {key.name for key, _ in world.nodes[1].disk.holdings} == {"games.db", "next.db"}
+    assert not core(world, 1).marks.table("expected")
+
+
 def test_how_urgent_a_question_was_is_known_after_a_restart() -> None:
     world = world_of(*quiet(2))
     world.publish(0, "games", "games.db", size=300 * KB)

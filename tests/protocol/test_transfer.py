@@ -196,7 +196,7 @@ def test_why_a_holder_gives_nothing_is_told_at_once_unless_another_may_be_asked(
     puller.hear(B, Have(record.root, 2, 0, b""))
     for who in (A, B):
         assert not stalled()
-        for request in dict.fromkeys(request for peer, request, _ in puller.asked() if peer == who):
+        for request in dict.fromkeys(number for holder, number, _ in puller.asked() if holder == who):
             puller.hear(who, Busy(request, 30.0, why))
     [reason] = stalled()
     assert reason.count(why) == 2
