@@ -36,7 +36,7 @@ class Keeping(Verbs):
     """The switchboard with what looks after copies."""
 
     def __init__(self, *, now: float, **rest: Any) -> None:
-        self.offering = Offering(self, now)
+        self.offering = Offering(self, rest["rng"], now)
         super().__init__(now=now, **rest)
         self.retention = Retention(self, self._held_version, self._rng, now)
         self.relaying = Relaying(

@@ -26,7 +26,7 @@ from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import CopiesComplete, CopiesMissing, DrainCompleted
 from ringgossip.identity import PeerId
 from ringgossip.protocol.answers import DrainReport, Short
-from ringgossip.protocol.core import NEVER, DrainAnswered, Effect, Notice, Tell
+from ringgossip.protocol.core import NEVER, DrainAnswered, Draw, Effect, Notice, Tell
 from ringgossip.strategy.plans import Plan
 from ringgossip.strategy.weights import endangerment
 
@@ -112,8 +112,9 @@ class _Drain:
 class Offering:
     """The machine that looks after copies."""
 
-    def __init__(self, scene: Scene, now: float) -> None:
+    def __init__(self, scene: Scene, rng: Draw, now: float) -> None:
         self._scene = scene
+        self._rng = rng
         self._items: dict[ArtifactKey, _Item] = {}
         self._alarmed: dict[str, None] = {}  # kinds
         self._drain: _Drain | None = None
@@ -185,7 +186,8 @@ class Offering:
         for _ in range(_LOOKED_AT):
             record = next(self._scan, None)
             if record is None:
-                self._scan, self._scan_at = None, now + self._interval()
+                # Never in step with those who started when we did (incident 12).
+                self._scan, self._scan_at = None, now + self._interval() * (0.9 + 0.1 * self._rng.random())
                 again = [] if self._drain is not None else self._offer_again(now)
                 return again + self._alarm(now)
             self._look(record, now)

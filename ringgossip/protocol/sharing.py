@@ -28,7 +28,7 @@ class Sharing(Ending):
     """The switchboard with a disk that others write to as well."""
 
     def __init__(self, *, now: float, **rest: Any) -> None:
-        self.showing = Showing(self, now)
+        self.showing = Showing(self, rest["rng"], now)
         self._to_show: dict[ArtifactKey, None] = {}  # asked for here, whatever our role takes
         super().__init__(now=now, **rest)
         self.rules.unreadable = self.showing.is_unreadable

@@ -19,7 +19,7 @@ from typing import Protocol
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import ArtifactShown
 from ringgossip.identity import PeerId
-from ringgossip.protocol.core import LINK, NEVER, Effect, LookAt, Notice, Send, Tell
+from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, LookAt, Notice, Send, Tell
 from ringgossip.protocol.receipts import entry_of
 from ringgossip.wire.messages import PlaceWanted
 
@@ -83,8 +83,9 @@ class _Question:
 class Showing:
     """The machine of one peer; it does nothing where no disk is shared."""
 
-    def __init__(self, scene: Scene, now: float) -> None:
+    def __init__(self, scene: Scene, rng: Draw, now: float) -> None:
         self._scene = scene
+        self._rng = rng
         self._shown: dict[ArtifactKey, tuple[Shown, str]] = {}  # with the place as its member named it
         self._queue: dict[ArtifactKey, Record] = {}
         self._open: dict[ArtifactKey, _Question] = {}
@@ -197,18 +198,22 @@ class Showing:
             if not self._scene.shares():
                 for key in list(self._shown):
                     self.forget(key)
-                self._scan_at = now + _CYCLE
+                self._scan_at = self._next_cycle(now)
                 return out
             out += self._look_again()
             self._scan = self._scene.showable()
         for _ in range(_LOOKED_AT):
             record = next(self._scan, None)
             if record is None:
-                self._scan, self._scan_at = None, now + _CYCLE
+                self._scan, self._scan_at = None, self._next_cycle(now)
                 return out
             out += self.consider(record, now)
         self._scan_at = now + _PAUSE
         return out
+
+    def _next_cycle(self, now: float) -> float:
+        """All who share the disk would look at it at the same moment."""
+        return now + _CYCLE * (0.9 + 0.1 * self._rng.random())
 
     def _look_again(self) -> Out:
         out: Out = []

@@ -55,6 +55,17 @@ def test_missing_copies_are_told_with_their_age_and_again_when_they_are_there() 
     assert not told(world, 0, CopiesComplete)
 
 
+def test_peers_that_started_together_do_not_look_after_copies_in_step() -> None:
+    world = world_of(*quiet(2))
+    lengths = []
+    for _ in range(4):
+        begins = core(world, 0).offering.next_wakeup()
+        world.run(begins - world.nodes[0].clock() + 1.0)
+        lengths.append(core(world, 0).offering.next_wakeup() - begins)
+    assert len({round(length, 3) for length in lengths}) == 4
+    assert all(53.9 < length <= 60.0 for length in lengths)
+
+
 def test_the_alarm_ends_when_the_copies_are_there() -> None:
     world = world_of(*quiet(3, copies=2))
     world.crash(2)
