@@ -23,7 +23,7 @@ from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import PushRefused, ReceivingChanged
 from ringgossip.identity import PeerId
 from ringgossip.protocol.cards import MemberFacts
-from ringgossip.protocol.core import NEVER, Draw, Effect, Notice, Tell, WantChanged
+from ringgossip.protocol.core import NEVER, Draw, Effect, Notice, Remember, Tell, WantChanged
 from ringgossip.protocol.member_views import Member
 from ringgossip.protocol.rule_settings import RuleSettings as RuleSettings
 from ringgossip.strategy.candidates import Candidate, DiskUse
@@ -43,6 +43,10 @@ from ringgossip.strategy.wanting import Census, Wanted, row_of
 from ringgossip.strategy.weights import KIND_RANK, push_weight
 
 Out = list[Effect | Notice]
+
+# Remembered beside what users decided about artifacts, under a key that none can have.
+OUR_DISK = ArtifactKey("", "", "")
+DISK_STOPPED = "stopped"  # the hysteresis of `disk_stops`
 
 _DISK_STEP = 0.05  # a card that changed at every write would be news all day
 _POOL = 64  # partners are drawn by weight among so many
@@ -65,6 +69,7 @@ class Rules:
         held_sequence: Callable[[ArtifactKey], int],
         now: float,
         disk: DiskUse | None = None,
+        disk_had_stopped: bool = False,
     ) -> None:
         self.settings = settings
         self.me = me
@@ -76,7 +81,9 @@ class Rules:
         self._alive = alive
         self._records = records
         self._held_sequence = held_sequence
-        self._disk_stopped = disk_stops(False, disk, settings.disk)
+        # Remembered, or a restart between both limits would let in what had been stopped.
+        self._disk_had_stopped = disk_had_stopped
+        self._disk_stopped = disk_stops(disk_had_stopped, disk, settings.disk)
         self._asked: dict[ArtifactKey, tuple[int, str]] = {}
         self.is_evicted: Callable[[Record], bool] = lambda record: False
         self.unlisted: Callable[[Record], str] = lambda record: ""  # why it is not listed, a word
@@ -161,6 +168,9 @@ class Rules:
 
     def _told(self, before: MemberFacts) -> Out:
         me, out = self.myself(), Out()
+        if self._disk_stopped != self._disk_had_stopped:
+            self._disk_had_stopped = self._disk_stopped
+            out.append(Remember(OUR_DISK, DISK_STOPPED, int(self._disk_stopped)))
         was, is_ = dict(before.refuses), dict(self.facts().refuses)
         for kind in KINDS:
             if was.get(kind) != is_.get(kind):

@@ -56,7 +56,7 @@ from ringgossip.protocol.membership import Membership, MembershipSettings
 from ringgossip.protocol.neighbours import Neighbours
 from ringgossip.protocol.notices import BY_ASKING, BY_DIALLING, NOTICES
 from ringgossip.protocol.receipts import Receipts, version_of
-from ringgossip.protocol.rules import Rules, RuleSettings
+from ringgossip.protocol.rules import DISK_STOPPED, OUR_DISK, Rules, RuleSettings
 from ringgossip.protocol.rumors import Rumors, RumorSettings
 from ringgossip.protocol.serving import Serving, ServingSettings
 from ringgossip.protocol.shelf import Shelf
@@ -139,6 +139,7 @@ class Switchboard:
             self._held_sequence,
             now,
             restored.disk,
+            (OUR_DISK, DISK_STOPPED, 1) in restored.marks,
         )
         self.membership = Membership(
             cluster,

@@ -66,8 +66,7 @@ class RuleChecks:
     def __init__(self, world: "World", checks: Checks) -> None:
         self._world = world
         self._checks = checks
-        # Games and npz, by a filling disk; a peer that starts has not stopped yet.
-        self._stopped: dict[tuple[int, int], bool] = {}  # by peer and boot
+        self._stopped: dict[int, bool] = {}  # peers that take no games and npz; a restart changes nothing
         self._seen: dict[int, tuple[Any, float]] = {}  # what was last seen of a peer's rules, and since when
         self._moved: dict[tuple[int, str], deque[tuple[float, int]]] = {}
         self._sent: dict[tuple[int, int], int] = {}  # peer and day -> bytes
@@ -84,12 +83,11 @@ class RuleChecks:
         if use is None:
             return ""
         used = use.used / (use.used + use.free)
-        life = (index, self._world.kernel.boot(index))
         if used > rules.stop_percent / 100 and use.free < rules.min_free_bytes:
-            self._stopped[life] = True
+            self._stopped[index] = True
         elif used <= rules.resume_percent / 100 or use.free >= 2 * rules.min_free_bytes:
-            self._stopped[life] = False
-        if use.free < rules.floor_bytes or (kind != "models" and self._stopped.get(life)):
+            self._stopped[index] = False
+        if use.free < rules.floor_bytes or (kind != "models" and self._stopped.get(index)):
             return "its disk is too full"
         return ""
 

@@ -130,6 +130,14 @@ def test_a_full_disk_stops_games_but_not_models_and_goes_on_when_it_is_free_agai
     assert (placed(world, games), placed(world, model)) == (["train-1"], ["train-1", "train-2"])
     verdict = core(world, "train-1").wanting_of(games, "train-2")
     assert getattr(verdict, "code", "") == "disk", "the others know it from its card"
+    # Fuller than where it goes on, and less full than where it stopped: a restart makes no difference.
+    between = DiskUse(110 * GB, 60 * GB)
+    world.disk_uses[1] = between
+    node.give(3, 0, core(world, "train-2").disk_changed, between)
+    world.run(2.0)
+    world.restart(1)
+    world.run(10.0)
+    assert placed(world, games) == ["train-1"]
     node.give(3, 0, core(world, "train-2").disk_changed, free)
     world.run(10.0)
     assert placed(world, games) == ["train-1", "train-2"]
