@@ -199,7 +199,7 @@ class Receiving:
         """
         held = self._same_content(record)
         if held is not None:
-            return self._rename_version(record, held)
+            return self._rename_version(record, held, keep_predecessor)
         partial = self._open.get(record.root)
         if partial is None or not partial.written.full:
             raise StoreError(f"{record.key.text} is not complete")
@@ -233,7 +233,7 @@ class Receiving:
             before = None
             if self._is_newest(record):
                 kind = PlaceKind.REPLICA
-                before = self._make_way(record, partial, path, folder, base)
+                before = self._make_way(record, partial.orphan_inode, path, folder, base)
             else:
                 # Visible sequences never go back: an older version that took longer gets its own name.
                 kind = PlaceKind.KEPT
@@ -261,13 +261,22 @@ class Receiving:
                 return place
         return None
 
-    def _rename_version(self, record: Record, place: Place) -> Path:
+    def _rename_version(self, record: Record, place: Place, keep_predecessor: bool) -> Path:
+        shown = None
+        if place.kind is PlaceKind.KEPT and self._is_newest(record):
+            try:
+                shown = self._show_again(record, place, keep_predecessor)
+            except OSError as problem:
+                raise trouble(problem, f"{record.key.text} cannot be made visible") from None
+        moved = [] if shown is None else [self._holdings.row(held, shown) for held in shown.records]
         before = [
             held for held in place.records if held.key == record.key and held.sequence < record.sequence
         ]
 
         def work(database: sqlite3.Connection) -> None:
             ledger.put_holding(database, self._holdings.row(record, place))
+            for row in moved:
+                ledger.put_holding(database, row)
             for held in before:
                 ledger.drop_holding(database, held)
 
@@ -278,7 +287,26 @@ class Receiving:
         self.abandon(record.root, keep=False)
         return place.path
 
-    def _make_way(self, record: Record, partial: Partial, path: Path, folder: int, base: str) -> Place | None:
+    def _show_again(self, record: Record, place: Place, keep_predecessor: bool) -> Place | None:
+        """Give a kept version, whose content is the newest again, the visible name; return as `_make_way`.
+
+        A crash before the index knows leaves its file where the replica belongs: it is proven and used then.
+        """
+        path = self._layout.replica_path(*record.key)
+        with self._layout.replica_folder(*record.key, create=True) as (folder, base):
+            before = self._make_way(record, None, path, folder, base)
+            os.rename(place.path.name, base, src_dir_fd=folder, dst_dir_fd=folder)
+            sync_folder(folder)
+            place.signature = Signature.of(os.stat(base, dir_fd=folder, follow_symlinks=False))
+        place.path, place.kind, place.pinned = path, PlaceKind.REPLICA, False
+        if before is not None:
+            before.signature = Signature.of(os.lstat(before.path))
+            before.pinned = before.pinned or keep_predecessor
+        return before
+
+    def _make_way(
+        self, record: Record, orphan: int | None, path: Path, folder: int, base: str
+    ) -> Place | None:
         """Give the version that is visible its own name; return its place. An unknown file is moved aside."""
         try:
             found = os.stat(base, dir_fd=folder, follow_symlinks=False)
@@ -298,7 +326,7 @@ class Receiving:
             place.path = path.with_name(f"{base}@{older}")
             place.kind = PlaceKind.KEPT
             return place
-        if found.st_ino != partial.orphan_inode:
+        if found.st_ino != orphan:
             moved = self._layout.set_aside(path)
             self._on_trouble(f"{path} was unknown to the index: moved to {moved}")
         return None

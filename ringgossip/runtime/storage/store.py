@@ -95,6 +95,7 @@ class Store:
         layout = Layout(data)
         lock = layout.lock()
         try:
+
             def opened() -> "Store":
                 index = Index.open(layout.index, os.urandom(8))
                 try:

@@ -347,6 +347,23 @@ def test_a_pinned_predecessor_is_never_dropped_also_not_by_a_restart(tmp_path: P
         assert read_all(second, third) == content(MIB, seed=2)
 
 
+def test_a_content_that_was_kept_and_is_the_newest_again_has_the_visible_name(tmp_path: Path) -> None:
+    # A database that was lost, and is published again as it was.
+    whole, fewer = content(2 * MIB, seed=1), content(MIB, seed=2)
+    with Store.open(tmp_path / "data") as store:
+        _, path = receive(store, whole)
+        shrunk, _ = receive(store, fewer, sequence=2, keep_predecessor=True)
+        manifest = manifest_of(whole)
+        again = record_of(manifest, sequence=3)
+        fill(store, again, manifest, whole)
+        assert store.finalise(again, False) == path == store.path_of(again)
+        assert path.read_bytes() == whole and read_all(store, shrunk) == fewer
+    with Store.open(tmp_path / "data") as store:
+        assert store.path_of(again) == path and not store.path_of(shrunk)
+        assert [entry.name for entry in path.parent.iterdir()] == ["net.bin"]
+        assert path.read_bytes() == whole
+
+
 def test_an_older_version_that_took_longer_does_not_replace_a_newer_one(store: Store) -> None:
     _, path = receive(store, content(MIB, seed=2), sequence=2)
     old, kept = receive(store, content(MIB, seed=1), sequence=1)
