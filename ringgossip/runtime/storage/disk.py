@@ -8,7 +8,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import struct
 from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
@@ -17,7 +16,6 @@ from ringgossip.errors import StoreError
 from ringgossip.strategy.candidates import DiskUse
 
 _FICLONE: Final = 0x40049409
-_FICLONERANGE: Final = 0x4020940D
 
 
 class ChunkMissing(StoreError):
@@ -118,21 +116,19 @@ def write_at(fd: int, view: memoryview, offset: int) -> None:
         offset += written
 
 
+def copy_range(source: int, source_offset: int, length: int, target: int, target_offset: int) -> None:
+    """Have the kernel copy, or share where the file system can, as much as there is; raises `OSError`."""
+    while length:
+        count = os.copy_file_range(source, target, length, source_offset, target_offset)
+        if not count:
+            return
+        source_offset, target_offset, length = source_offset + count, target_offset + count, length - count
+
+
 def clone(source: int, target: int) -> bool:
     """Make the empty file `target` share all bytes of `source`; False where the file system cannot."""
     try:
         fcntl.ioctl(target, _FICLONE, source)
-    except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            raise
-        return False
-    return True
-
-
-def clone_range(source: int, source_offset: int, length: int, target: int, target_offset: int) -> bool:
-    """Share whole blocks between two files; False where the file system cannot."""
-    try:
-        fcntl.ioctl(target, _FICLONERANGE, struct.pack("=qQQQ", source, source_offset, length, target_offset))
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise

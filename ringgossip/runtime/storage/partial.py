@@ -98,9 +98,28 @@ class Partial:
             # One at a time: the kernel would let the others spin, which costs as much as the copy.
             with self._handle as fd, self._writing:
                 write_at(fd, view, index * self.record.chunk_size)
+                self.note_written((index,), len(view))
         except OSError as problem:
             raise trouble(problem, f"{self.record.key.text} cannot be written") from None
-        self.note_written((index,), len(view))
+
+    def fill(self, first: int, count: int, write: Callable[[int, int, int], None]) -> bool:
+        """Have `write(fd, offset, length)` put unproven bytes into chunks; False if one is proven already.
+
+        They are nothing until `note_written`. Raises `OSError`.
+        """
+        with self._handle as fd, self._writing:
+            if any(index in self.written for index in range(first, first + count)):
+                return False
+            write(fd, first * self.record.chunk_size, self.span(first, count))
+            return True
+
+    def read_back(self, index: int, view: memoryview) -> int:
+        """Read from chunk `index` on, whatever lies there; return how many bytes."""
+        try:
+            with self._handle as fd:
+                return read_at(fd, view, index * self.record.chunk_size)
+        except OSError as problem:
+            raise trouble(problem, f"{self.path} cannot be read") from None
 
     def note_written(self, indices: tuple[int, ...] | range | list[int], length: int) -> None:
         """These verified chunks, `length` bytes in all, are in the file."""
@@ -129,6 +148,10 @@ class Partial:
 
     def length(self, index: int) -> int:
         return chunk_length(index, self.record.size, self.record.chunk_size)
+
+    def span(self, first: int, count: int) -> int:
+        """Return how many bytes `count` chunks from `first` on have."""
+        return (count - 1) * self.record.chunk_size + self.length(first + count - 1)
 
     def due(self, now: float) -> bool:
         """Tell whether it is time to sync."""

@@ -20,8 +20,9 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
@@ -34,12 +35,20 @@ from ringgossip.runtime.storage.snapshot_source import copy_database, fingerprin
 # A forked child of the peer may keep our input open after the peer died; so look at our parent too.
 PARENT_CHECK_SECONDS = 5.0
 MAX_REQUEST_BYTES = 1 << 20
+HASHERS = 2
+SYNC_SECONDS = 0.05  # So often what was copied meanwhile is brought to the disk.
 
 Answer = tuple[dict[str, Any], bytes]
 
 
 def take_snapshot(
-    source: str, destination: str, chunk_size: int, max_stall: float, lock_timeout: float, check_up_to: int
+    source: str,
+    destination: str,
+    chunk_size: int,
+    max_stall: float,
+    lock_timeout: float,
+    check_up_to: int,
+    bulk_from: int,
 ) -> Answer:
     """Write one committed state of `source` to the new file `destination`, synced, and describe it."""
     started = time.monotonic()
@@ -47,11 +56,14 @@ def take_snapshot(
     target = Path(destination)
     _reserve(Path(source), target)
     try:
-        copied = copy_database(Path(source), target, max_stall, lock_timeout)
-        size = _stand_alone(target)
-        note = _check(Path(source), target) if size <= check_up_to else "not checked: it is large"
-        counts = _count(Path(source), target)
-        hashes = _sync_and_hash(target, size, chunk_size)
+        with _synced(target), ThreadPoolExecutor(HASHERS) as hashers:
+            copied = copy_database(Path(source), target, max_stall, lock_timeout, bulk_from)
+            size = _stand_alone(target)
+            # Hashes and the disk use other cores, and other seconds, than SQLite's own check.
+            hashing = [hashers.submit(_hash, target, *part, chunk_size) for part in _parts(size, chunk_size)]
+            note = _check(Path(source), target) if size <= check_up_to else "not checked: it is large"
+            counts = _count(Path(source), target)
+            hashes = b"".join(part.result() for part in hashing)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -137,26 +149,43 @@ def _refuse_damaged(source: Path, problem: sqlite3.Error) -> None:
         raise ArtifactRefused(f"{source} is damaged: {problem}") from None
 
 
-def _sync_and_hash(target: Path, size: int, chunk_size: int) -> bytes:
-    """Return the chunk hashes, joined; the disk is waited for at the same time."""
+def _parts(size: int, chunk_size: int) -> list[tuple[int, int]]:
+    """Return (offset, length) of a whole number of chunks for each hasher."""
+    step = max(1, -(-size // (HASHERS * chunk_size))) * chunk_size
+    return [(start, min(step, size - start)) for start in range(0, size, step)]
+
+
+def _hash(target: Path, offset: int, length: int, chunk_size: int) -> bytes:
+    with target.open("rb", buffering=0) as file:
+        file.seek(offset)
+        return hash_stream(file, length, chunk_size)
+
+
+@contextmanager
+def _synced(target: Path) -> Iterator[None]:
+    """Bring a file to the disk while it is written, so that little is left for the end, and then that."""
     failures: list[OSError] = []
+    written = threading.Event()
 
     def sync() -> None:
         try:
-            os.fsync(file.fileno())
+            while not written.wait(SYNC_SECONDS):
+                os.fdatasync(descriptor)
+            os.fsync(descriptor)
         except OSError as problem:
             failures.append(problem)
 
-    with target.open("rb", buffering=0) as file:
-        syncing = threading.Thread(target=sync)
-        syncing.start()
-        try:
-            hashes = hash_stream(file, size, chunk_size)
-        finally:
-            syncing.join()
+    descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
+    syncing = threading.Thread(target=sync)
+    syncing.start()
+    try:
+        yield
+    finally:
+        written.set()
+        syncing.join()
+        os.close(descriptor)
     if failures:
         raise StoreError(f"{target} could not be synced: {failures[0].strerror}")
-    return hashes
 
 
 def answer(line: bytes) -> Answer:

@@ -19,7 +19,8 @@ same 50 ms before it and after it: longer than the tick of file times, so no
 writer can have come and gone unseen.
 
 The backup runs in steps inside one read transaction: a step cannot restart, and
-between two steps the stall of a rollback writer is projected and bounded.
+between two steps the stall of a rollback writer is projected and bounded. Under
+the same transaction large databases are copied by the kernel (`snapshot_bulk.py`).
 Source: field notes, section 2, incident 1; design, section 7.
 """  # noqa: E501
 
@@ -29,14 +30,16 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ringgossip.content.hashing import hash_bytes
 from ringgossip.content.kinds.games import HEADER_BYTES, LIVE_READING, uri_of
 from ringgossip.errors import ArtifactRefused, SnapshotPostponed, StoreError
+from ringgossip.runtime.storage.snapshot_bulk import WAL_HEADER_BYTES, copy_main, copy_wal, worth_bulk
 
 STILL_SECONDS = 0.05
 ATTEMPTS = 10
@@ -47,7 +50,6 @@ SHARED_FIRST = 0x40000002
 SHARED_SIZE = 510
 # The start of the wal-index that changes with every commit (SQLite's WAL format, section 2.1).
 WAL_INDEX_HEADER_BYTES = 48
-WAL_HEADER_BYTES = 32
 
 _DISK_PROBLEMS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
@@ -96,8 +98,12 @@ def fingerprint(source: Path) -> bytes:
     return hash_bytes(repr(parts).encode())
 
 
-def copy_database(source: Path, destination: Path, max_stall: float, lock_timeout: float) -> Copied:
+def copy_database(
+    source: Path, destination: Path, max_stall: float, lock_timeout: float, bulk_from: int
+) -> Copied:
     """Fill the empty file `destination` with one committed state of `source`.
+
+    From `bulk_from` bytes on the kernel copies, below it SQLite.
 
     Raises `ArtifactRefused` when it is no whole database, `SnapshotPostponed`
     when a writer would be blocked beyond `max_stall` seconds or holds it locked
@@ -108,7 +114,7 @@ def copy_database(source: Path, destination: Path, max_stall: float, lock_timeou
         wal_mode = _journal_mode(source) == "wal"
         try:
             if not wal_mode or Path(f"{source}-shm").exists():
-                return _copy_live(source, destination, wal_mode, max_stall, lock_timeout)
+                return _copy_live(source, destination, wal_mode, max_stall, lock_timeout, bulk_from)
             _refuse_if_exclusive(source, lock_timeout)
             return _copy_at_rest(source, destination, "wal")
         except _Again as again:
@@ -131,40 +137,53 @@ def _journal_mode(source: Path) -> str:
 
 
 def _copy_live(
-    source: Path, destination: Path, wal_mode: bool, max_stall: float, lock_timeout: float
+    source: Path, destination: Path, wal_mode: bool, max_stall: float, lock_timeout: float, bulk_from: int
 ) -> Copied:
-    with _sidecars_kept(source, lock_timeout) if wal_mode else nullcontext():
-        try:
+    beside = Path(f"{destination}-wal")
+    try:
+        # Our own descriptor outlives SQLite's: closing it drops the locks of this process.
+        with _sidecars_kept(source, lock_timeout) if wal_mode else source.open("rb", buffering=0) as file:
             uri = f"{uri_of(source)}?mode=ro&{LIVE_READING}"
-            with (
-                closing(sqlite3.connect(uri, uri=True, timeout=lock_timeout, isolation_level=None)) as reader,
-                closing(sqlite3.connect(destination, isolation_level=None)) as writer,
-            ):
-                for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
-                    writer.execute(f"PRAGMA {pragma}")
+            with closing(
+                sqlite3.connect(uri, uri=True, timeout=lock_timeout, isolation_level=None)
+            ) as reader:
                 reader.execute("BEGIN")
                 reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
                 locked_since = time.monotonic()
                 mode = "wal" if reader.execute("PRAGMA journal_mode").fetchone()[0] == "wal" else "rollback"
-                limit = None if mode == "wal" else max_stall
-                _backup(source, reader, writer, locked_since, limit)
-        except sqlite3.Error as problem:
-            return _explain(source, destination, problem, lock_timeout)
-    return Copied(mode, 0.0 if mode == "wal" else time.monotonic() - locked_since)
+                watch = _watch(source, locked_since, None if mode == "wal" else max_stall)
+                bulk = worth_bulk(source, bulk_from)
+                if bulk:
+                    _refuse_if_replaced(source, file)
+                    with_wal = mode == "wal" and copy_wal(Path(f"{source}-wal"), beside)
+                    copy_main(file.fileno(), destination, watch)
+                    _refuse_if_replaced(source, file)
+                else:
+                    _backup(source, reader, destination, watch)
+        stall = 0.0 if mode == "wal" else time.monotonic() - locked_since
+        if bulk and with_wal:
+            _recover(source, destination)
+    except sqlite3.Error as problem:
+        return _explain(source, destination, problem, lock_timeout)
+    finally:
+        beside.unlink(missing_ok=True)
+    return Copied(mode, stall)
 
 
-def _backup(
-    source: Path, reader: sqlite3.Connection, writer: sqlite3.Connection, since: float, limit: float | None
-) -> None:
-    """Copy all pages; give up as soon as it is clear that a writer would wait longer than `limit` seconds."""
+def _refuse_if_replaced(source: Path, file: BinaryIO) -> None:
+    """SQLite opened the file by its path, and we did: it must be one file."""
+    if not os.path.samestat(source.stat(), os.fstat(file.fileno())):
+        raise _Again("another program replaced it")
 
-    def watch(status: int, remaining: int, total: int) -> None:
-        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise SnapshotPostponed(f"{source} is locked by another program: it is tried again")
+
+def _watch(source: Path, since: float, limit: float | None) -> Callable[[int, int], None]:
+    """Return who gives up as soon as it is clear that a writer would wait longer than `limit` seconds."""
+
+    def watch(done: int, total: int) -> None:
         if limit is None:
             return
         elapsed = time.monotonic() - since
-        needed = elapsed * total / max(1, total - remaining)
+        needed = elapsed * total / max(1, done)
         # The first steps may meet a cold disk: believe the projection from a tenth of the limit on.
         if elapsed > limit or (elapsed > limit / 10 and needed > limit):
             raise SnapshotPostponed(
@@ -172,7 +191,23 @@ def _backup(
                 f"{limit:g} s are allowed: switch it to PRAGMA journal_mode=WAL, which never blocks"
             )
 
-    reader.backup(writer, pages=STEP_PAGES, progress=watch, sleep=0.05)
+    return watch
+
+
+def _backup(
+    source: Path, reader: sqlite3.Connection, destination: Path, watch: Callable[[int, int], None]
+) -> None:
+    """Copy all pages, one after the other."""
+
+    def progress(status: int, remaining: int, total: int) -> None:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise SnapshotPostponed(f"{source} is locked by another program: it is tried again")
+        watch(total - remaining, total)
+
+    with closing(sqlite3.connect(destination, isolation_level=None)) as writer:
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
+            writer.execute(f"PRAGMA {pragma}")
+        reader.backup(writer, pages=STEP_PAGES, progress=progress, sleep=0.05)
 
 
 def _explain(source: Path, destination: Path, problem: sqlite3.Error, lock_timeout: float) -> Copied:
@@ -254,12 +289,12 @@ def _refuse_if_moved(source: Path, before: dict[str, tuple[int, ...] | None], mo
 
 
 @contextmanager
-def _sidecars_kept(source: Path, lock_timeout: float) -> Iterator[None]:
+def _sidecars_kept(source: Path, lock_timeout: float) -> Iterator[BinaryIO]:
     """Hold a reader's lock, so that nobody who closes the database last removes `-wal` and `-shm` now."""
-    with _shared_lock(source, lock_timeout):
+    with _shared_lock(source, lock_timeout) as file:
         if not Path(f"{source}-shm").exists():
             raise _Again("another program closed it")
-        yield
+        yield file
 
 
 def _refuse_if_exclusive(source: Path, lock_timeout: float) -> None:
@@ -269,7 +304,7 @@ def _refuse_if_exclusive(source: Path, lock_timeout: float) -> None:
 
 
 @contextmanager
-def _shared_lock(source: Path, lock_timeout: float) -> Iterator[None]:
+def _shared_lock(source: Path, lock_timeout: float) -> Iterator[BinaryIO]:
     """Hold a reader's lock; raise `SnapshotPostponed` if it is not given within `lock_timeout` seconds."""
     give_up = time.monotonic() + lock_timeout
     with source.open("rb", buffering=0) as file:
@@ -281,7 +316,7 @@ def _shared_lock(source: Path, lock_timeout: float) -> Iterator[None]:
                 if time.monotonic() > give_up:
                     raise SnapshotPostponed(_locked(source, lock_timeout)) from None
                 time.sleep(0.01)
-        yield
+        yield file
 
 
 def _locked(source: Path, lock_timeout: float) -> str:

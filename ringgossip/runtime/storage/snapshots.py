@@ -25,6 +25,8 @@ SHARE_OF_TIME = 0.1  # Design, section 7: snapshots take at most 10 % of the tim
 # quick_check reads 0.2-1.5 GB/s, so up to here it costs about a second. Above, the chunks are
 # still proven to be what SQLite gave us; that SQLite's own file was whole is then its owner's word.
 CHECK_UP_TO = 256 << 20
+# Below, a backup page by page takes no time worth the name.
+BULK_FROM = 16 << 20
 STOP_SECONDS = 2.0
 
 _ERRORS: dict[str, type[OperationFailed]] = {
@@ -101,6 +103,7 @@ class SnapshotHelper:
         max_stall: float = MAX_STALL,
         lock_timeout: float = LOCK_TIMEOUT,
         check_up_to: int = CHECK_UP_TO,
+        bulk_from: int = BULK_FROM,
     ) -> SnapshotTaken:
         """Write one committed state of `source` to `destination`, a new file, and sync it.
 
@@ -117,6 +120,7 @@ class SnapshotHelper:
             "max_stall": max_stall,
             "lock_timeout": lock_timeout,
             "check_up_to": check_up_to,
+            "bulk_from": bulk_from,
         }
         facts, hashes = self._ask(request, destination)
         signature = bytes.fromhex(facts.pop("source_signature"))

@@ -79,13 +79,15 @@ def start_hanging_writer(
 
 
 def snapshot(helper: SnapshotHelper, source: Path, name: str = "copy", **options: float) -> SnapshotTaken:
-    """Take one and prove that it is whole and that its source did not notice."""
+    """Take one each way, and prove that it is whole and that its source did not notice."""
     before = state(source.parent)
     target = source.parents[1] / name
-    taken = helper.snapshot(source, target, chunk_size=CHUNK, **options)  # type: ignore[arg-type]
-    assert state(source.parent) == before
-    assert check_arrival(target) is None
-    assert check_sqlite_integrity(target)
+    for bulk_from in (0, 1 << 40):
+        target.unlink(missing_ok=True)
+        taken = helper.snapshot(source, target, chunk_size=CHUNK, bulk_from=bulk_from, **options)  # type: ignore[arg-type]
+        assert state(source.parent) == before
+        assert check_arrival(target) is None
+        assert check_sqlite_integrity(target)
     assert {entry.name for entry in target.parent.iterdir()} <= {"live", "copy", "again"}
     return taken
 
@@ -190,11 +192,14 @@ def test_a_snapshot_that_would_block_a_rollback_writer_too_long_is_given_up_earl
         database.execute("CREATE TABLE games (b BLOB)")
         database.execute("INSERT INTO games VALUES (zeroblob(60000000))")
     database.close()
-    with pytest.raises(
-        SnapshotPostponed, match=r"0\.005 s are allowed: switch it to PRAGMA journal_mode=WAL"
-    ):
-        helper.snapshot(source, source.parents[1] / "copy", chunk_size=CHUNK, max_stall=0.005)
-    assert not (source.parents[1] / "copy").exists()
+    for bulk_from in (0, 1 << 40):
+        with pytest.raises(
+            SnapshotPostponed, match=r"0\.005 s are allowed: switch it to PRAGMA journal_mode=WAL"
+        ):
+            helper.snapshot(
+                source, source.parents[1] / "copy", chunk_size=CHUNK, max_stall=0.005, bulk_from=bulk_from
+            )
+        assert not (source.parents[1] / "copy").exists()
     assert 0.0 < snapshot(helper, source).writer_stall < 2.0
 
 

@@ -1,5 +1,6 @@
 """Snapshots of databases that real writer processes fill meanwhile, in both journal modes."""
 
+import random
 import sqlite3
 import threading
 import time
@@ -13,7 +14,7 @@ from games import read_committed, start_writer, stop
 from ringgossip.content.chunking import hash_stream
 from ringgossip.content.kinds.games import check_arrival, check_sqlite_integrity, verify_game_count
 from ringgossip.errors import PeerGone, StoreError
-from ringgossip.runtime.storage.snapshots import SnapshotHelper, SnapshotPacer, SnapshotTaken
+from ringgossip.runtime.storage.snapshots import BULK_FROM, SnapshotHelper, SnapshotPacer, SnapshotTaken
 
 CHUNK = 65536
 
@@ -29,9 +30,10 @@ def changed_chunks(old: SnapshotTaken, new: SnapshotTaken) -> int:
     return sum(new.hashes[at : at + 32] not in held for at in range(0, len(new.hashes), 32))
 
 
+@pytest.mark.parametrize("bulk_from", [0, BULK_FROM], ids=["by the kernel", "page by page"])
 @pytest.mark.parametrize("journal_mode", ["wal", "delete"])
 def test_every_snapshot_beside_a_writer_is_whole_and_holds_a_state_that_was_committed(
-    helper: SnapshotHelper, tmp_path: Path, journal_mode: str
+    helper: SnapshotHelper, tmp_path: Path, journal_mode: str, bulk_from: int
 ) -> None:
     source, log = tmp_path / "live" / "games.db", tmp_path / "log"
     source.parent.mkdir()
@@ -40,7 +42,7 @@ def test_every_snapshot_beside_a_writer_is_whole_and_holds_a_state_that_was_comm
         taken = []
         for number in range(12):
             target = tmp_path / f"snapshot{number}"
-            taken.append(helper.snapshot(source, target, chunk_size=CHUNK))
+            taken.append(helper.snapshot(source, target, chunk_size=CHUNK, bulk_from=bulk_from))
             assert taken[-1].writer_stall < 1.0
             assert (taken[-1].writer_stall == 0.0) == (journal_mode == "wal")
         assert writer.poll() is None
@@ -65,6 +67,50 @@ def test_every_snapshot_beside_a_writer_is_whole_and_holds_a_state_that_was_comm
             assert hash_stream(file, snapshot.size, CHUNK) == snapshot.hashes
         assert not list(tmp_path.glob(f"snapshot{number}-*"))
     assert taken[0].games_total != taken[-1].games_total
+
+
+def test_no_checkpoint_under_a_copy_by_the_kernel_tears_it(helper: SnapshotHelper, tmp_path: Path) -> None:
+    source = tmp_path / "games.db"
+    rng = random.Random(1)
+    stopped = threading.Event()
+    with sqlite3.connect(source) as made:
+        made.execute("PRAGMA journal_mode=WAL")
+        made.execute("CREATE TABLE games (id INTEGER PRIMARY KEY, balance INTEGER, body BLOB)")
+        made.executemany("INSERT INTO games VALUES (?, 0, zeroblob(3000))", ((row,) for row in range(4000)))
+    made.close()
+
+    def write() -> None:
+        writer = sqlite3.connect(source, isolation_level=None, timeout=30)
+        for pragma in ("synchronous=OFF", "cache_size=5", "wal_autocheckpoint=50"):
+            writer.execute(f"PRAGMA {pragma}")
+        while not stopped.is_set():
+            writer.execute("BEGIN")
+            # Pages all over the file: in a torn copy the balances would not agree.
+            for amount in (1, -1) * 50:
+                writer.execute(
+                    "UPDATE games SET balance = balance + ?, body = randomblob(3000) WHERE id = ?",
+                    (amount, rng.randrange(4000)),
+                )
+            writer.execute("COMMIT")
+            writer.execute(f"PRAGMA wal_checkpoint({rng.choice(['PASSIVE', 'RESTART', 'TRUNCATE'])})")
+        writer.close()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        taken = [
+            helper.snapshot(source, tmp_path / f"copy{number}", chunk_size=CHUNK, bulk_from=0)
+            for number in range(20)
+        ]
+    finally:
+        stopped.set()
+        writing.join()
+    for number in range(len(taken)):
+        with sqlite3.connect(f"file:{tmp_path / f'copy{number}'}?mode=ro", uri=True) as copy:
+            assert copy.execute("SELECT sum(balance) FROM games").fetchone() == (0,)
+            assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        copy.close()
+    assert len({one.hashes for one in taken}) > 10
 
 
 def test_a_snapshot_says_what_it_found_and_where(helper: SnapshotHelper, tmp_path: Path) -> None:
