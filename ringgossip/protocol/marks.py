@@ -84,10 +84,13 @@ class Marks:
 
     def _put(self, mark: str, key: ArtifactKey, sequence: int) -> list[Effect | Notice]:
         table = self._tables[mark]
-        if table.get(key, 0) >= sequence or (key not in table and len(table) >= _MOST):
+        if table.get(key, 0) >= sequence:
             return []
+        # The oldest, which was answered long ago, goes: a full table must not make every new mark vain.
+        oldest = next(iter(table)) if key not in table and len(table) >= _MOST else None
+        out = [] if oldest is None else self._forget(mark, oldest)
         table[key] = sequence
-        return [Remember(key, mark, sequence)]
+        return [*out, Remember(key, mark, sequence)]
 
     def _forget(self, mark: str, key: ArtifactKey) -> list[Effect | Notice]:
         if self._tables[mark].pop(key, None) is None:

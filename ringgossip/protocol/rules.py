@@ -250,9 +250,11 @@ class Rules:
     def ask(self, key: ArtifactKey, sequence: int, priority: str = "normal") -> None:
         """Somebody here asks for this or a later version; it is wanted until one is here."""
         before = self._asked.get(key, (0, priority))
-        if len(self._asked) < _MOST_ASKED or key in self._asked:
-            urgent = max(before[1], priority, key=PRIORITIES.index)
-            self._asked[key] = (max(before[0], sequence), urgent)
+        if key not in self._asked and len(self._asked) >= _MOST_ASKED:
+            # The oldest, which came long ago, goes: a full table must not make every question vain.
+            del self._asked[next(iter(self._asked))]
+        urgent = max(before[1], priority, key=PRIORITIES.index)
+        self._asked[key] = (max(before[0], sequence), urgent)
 
     def forget(self, key: ArtifactKey) -> None:
         """Nobody here asks for it any more."""

@@ -276,6 +276,20 @@ def test_what_was_asked_for_before_anybody_published_it_comes_after_a_restart_to
     assert not core(world, 1).marks.table("expected")
 
 
+def test_a_full_table_of_questions_forgets_the_oldest_and_not_the_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ringgossip.protocol.marks._MOST", 2)
+    monkeypatch.setattr("ringgossip.protocol.rules._MOST_ASKED", 2)
+    world = world_of(*quiet(2))
+    for name in ("a", "b", "c"):
+        world.publish(0, "games", name)
+        world.run(3.0)
+        sync(world, 1, data_type="games", targets=("n1",))
+    assert [key.name for key in core(world, 1).rules.asked()] == ["b", "c"]
+    assert [key.name for key, _, _ in core(world, 1).marks.asked()] == ["b", "c"]
+
+
 def test_how_urgent_a_question_was_is_known_after_a_restart() -> None:
     world = world_of(*quiet(2))
     world.publish(0, "games", "games.db", size=300 * KB)
