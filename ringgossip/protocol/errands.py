@@ -38,21 +38,26 @@ class Errands:
     def __len__(self) -> int:
         return self._count
 
-    def _put(self, node: str, key: ArtifactKey, sequence: int, priority: int) -> bool:
-        of_node = self._errands.get(node, {})
-        if key not in of_node and self._count >= _MOST:
-            return False
-        self._count += key not in of_node
+    def _put(self, node: str, key: ArtifactKey, sequence: int, priority: int) -> Out:
+        out: Out = []
+        known = key in self._errands.get(node, {})
+        if not known and self._count >= _MOST:
+            # The oldest goes: a node that never comes back must not keep out what is for the others.
+            oldest = next(iter(self._errands))
+            first, (number, _) = next(iter(self._errands[oldest].items()))
+            out = self.over(oldest, first, number)
+        self._count += not known
         self._errands.setdefault(node, {})[key] = (sequence, priority)
-        return True
+        return out
 
     def keep(self, record: Record, node: str, priority: int) -> Out:
         """This node is to be offered this version when it can be."""
         known, before = self._errands.get(node, {}).get(record.key, (0, 0))
         sequence, urgent = max(known, record.sequence), max(before, priority)
-        if (sequence, urgent) == (known, before) or not self._put(node, record.key, sequence, urgent):
+        if (sequence, urgent) == (known, before):
             return []
-        return [Remember(record.key, _mark_of(node), sequence * _PRIORITIES + urgent)]
+        number = sequence * _PRIORITIES + urgent
+        return [*self._put(node, record.key, sequence, urgent), Remember(record.key, _mark_of(node), number)]
 
     def over(self, node: str, key: ArtifactKey, sequence: int) -> Out:
         """The node answered an offer of this version, or has it."""
