@@ -127,6 +127,9 @@ class _LocalPeer:
                 "or RINGGOSSIP_CONFIG to the configuration of one to run here"
             )
         settings = load_config(path)
+        # One store has one peer: perhaps it runs, in another process or for another object of this one.
+        with contextlib.suppress(PeerGone):
+            return ringgossip.connect(settings.data)
         if self._strategy is not None:
             settings = replace(settings, strategy=self._strategy)
         self._ours.enter_context(ringgossip.run_in_thread(settings))

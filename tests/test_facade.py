@@ -116,6 +116,7 @@ def test_a_daemon_runs_a_peer_of_its_own_where_none_runs(
         assert client.status()["sync"]["strategy"] == "ephemeral"
         response = await daemon.sync_now()
         assert response.success and "nothing to move" in response.details["message"]
+        assert (await sync("models")).success, "the same peer serves the facade"
         await daemon.stop()
 
     run(main)
