@@ -58,8 +58,13 @@ class Credentials:
         Raises `CredentialsError` with one line that says what to run.
         """
         again = f"write new credentials with `ringgossip enroll DIR --node NAME -o {folder}`"
-        if not folder.is_dir():
-            raise CredentialsError(f"no credentials in {folder}: {again}")
+        try:
+            if not folder.is_dir():
+                raise CredentialsError(f"no credentials in {folder}: {again}")
+        except PermissionError:
+            raise CredentialsError(
+                f"{folder} may not be looked into by this user: run the peer as its owner, or change its mode"
+            ) from None
         authority = _certificate(AuthorityCertificate.parse, folder / AUTHORITY_CERTIFICATE, again)
         certificate = _certificate(NodeCertificate.parse, folder / NODE_CERTIFICATE, again)
         again = f"run `ringgossip enroll DIR --node {certificate.name} -o {folder}`"

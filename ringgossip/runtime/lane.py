@@ -11,6 +11,7 @@ either end, and these cost more than sealing and proving it (measured).
 """
 
 import contextlib
+import errno
 import os
 import queue
 import socket
@@ -89,18 +90,24 @@ class Lane:
     # --- life --------------------------------------------------------------------------------
 
     def start(self, link: "Link") -> None:
-        """Move the bodies of a link from now on."""
+        """Move the bodies of a link from now on; raises `OSError` where no more threads may be started."""
         self._link = link
         trio.lowlevel.notify_closing(self._socket)
         self._socket.setblocking(True)
         patience = struct.pack("@ll", _LOOK_SECONDS, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
-        self._threads = 2
         for work, name in ((self._send, "send"), (self._receive, "receive")):
-            threading.Thread(
-                target=self._run, args=(work, link), name=f"ringgossip-lane-{name}", daemon=True
-            ).start()
+            with self._lock:
+                self._threads += 1
+            try:
+                threading.Thread(
+                    target=self._run, args=(work, link), name=f"ringgossip-lane-{name}", daemon=True
+                ).start()
+            except RuntimeError as error:
+                with self._lock:
+                    self._threads -= 1
+                raise OSError(errno.EAGAIN, "no more threads may be started here") from error
 
     def stalled(self, now: float, patience: float) -> bool:
         """Whether a body that leaves does not move, or one that comes is not whole in that time.

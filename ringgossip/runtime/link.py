@@ -200,11 +200,16 @@ class Link:
             self._nursery.start_soon(self.open_lane, self)
 
     def attach(self, lane: Lane) -> bool:
-        """Send bodies over a lane from now on; False if that is too late."""
+        """Send bodies over a lane from now on; False if that is too late, `OSError` if it cannot be."""
         if self.ended or self._lane is not None or self._nursery is None or self.outbox is None:
             return False
         self._lane = self.outbox.lane = lane
-        lane.start(self)
+        try:
+            lane.start(self)
+        except OSError:
+            self._lane = self.outbox.lane = None
+            lane.close()
+            raise
         return True
 
     def lane_ended(self, ending: str | PeerMisbehaved | OSError) -> None:

@@ -32,6 +32,8 @@ def open_ports(listen: Address) -> Ports:
     for _ in range(_TRIES if listen.port == 0 else 1):
         try:
             return _open(listen)
+        except UnicodeError as error:
+            raise OperationFailed(f"cannot listen on {listen}: {listen.host!r} is no host name") from error
         except OSError as error:
             last = error
             if error.errno != errno.EADDRINUSE:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from ringgossip.errors import PeerGone
+from ringgossip.errors import OperationFailed, PeerGone
 
 T = TypeVar("T")
 Call = Callable[[], None]
@@ -109,8 +109,10 @@ class Workers:
         if self._closed:
             return
         self._waiting += 1
-        if self._waiting > len(self._threads) < self._most:
-            self._start_thread()
+        if self._waiting > len(self._threads) < self._most and not self._start_thread():
+            refusal = OperationFailed("no thread can be started: raise the limits of processes and memory")
+            self._post(lambda: self._finish(failed, refusal))
+            return
 
         def work() -> None:
             try:
@@ -126,8 +128,9 @@ class Workers:
         """Run `job`, which must not raise, in a thread; it tells itself what came of it."""
         if self._closed:
             return
-        if len(self._threads) < self._most:
-            self._start_thread()
+        if len(self._threads) < self._most and not self._start_thread():
+            job()  # Slowly and here, rather than never.
+            return
         self._jobs.put(job)
 
     async def call(self, job: Callable[[], T], unwanted: Callable[[T], None] | None = None) -> T:
@@ -165,12 +168,17 @@ class Workers:
         self._waiting -= 1
         deliver(value)
 
-    def _start_thread(self) -> None:
+    def _start_thread(self) -> bool:
+        """Start one more; False if there is none at all then. A container may allow only so many."""
         number = len(self._threads) + 1
         # Daemons: a disk that hangs must not keep a program from ending.
         thread = threading.Thread(target=self._run, name=f"ringgossip-{self._name}-{number}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return bool(self._threads)
         self._threads.append(thread)
-        thread.start()
+        return True
 
     def _run(self) -> None:
         while True:

@@ -178,10 +178,10 @@ class _Talk(Conversation):
             nursery.start_soon(self._watch, nursery.cancel_scope)
             try:
                 answer = {"result": await run(peer, arguments, self)}
-            except HangUp:
-                pass
             except Exception as error:
-                answer = {"error": pack_error(_as_ours(error, run.__name__))}
+                # Whatever told of progress met it first, in a nursery of its own.
+                if not isinstance(_single(error), HangUp):
+                    answer = {"error": pack_error(_as_ours(error, run.__name__))}
             nursery.cancel_scope.cancel()
         if answer is None:
             raise HangUp
@@ -225,9 +225,7 @@ def _same_user(connected: "trio.socket.SocketType") -> bool:
 
 def _as_ours(error: Exception, call: object) -> RinggossipError:
     """Return what the program is told; a bug of ours stays one call's, and its traceback goes to the log."""
-    found: BaseException = error
-    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
-        found = found.exceptions[0]
+    found = _single(error)
     if isinstance(found, RinggossipError):
         return found
     if isinstance(found, OSError):
@@ -235,3 +233,10 @@ def _as_ours(error: Exception, call: object) -> RinggossipError:
         return OperationFailed(f"{where}{found.strerror or found}")
     logger.error("bug: call %s failed", call, exc_info=error)
     return OperationFailed(f"a bug in {call}: {type(found).__name__}: {found}; the peer's log says more")
+
+
+def _single(error: BaseException) -> BaseException:
+    """Return what went wrong, out of the groups that nurseries make."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -58,9 +58,9 @@ async def serving_pages(address: Address, pages: Pages, nursery: trio.Nursery) -
     """
     try:
         listeners = await trio.open_tcp_listeners(address.port, host=address.host)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise OperationFailed(
-            f"status: cannot listen on {address} ({error.strerror or error}): "
+            f"status: cannot listen on {address} ({getattr(error, 'strerror', None) or error}): "
             "end what uses it, or choose another `status:`"
         ) from error
     places: Places = {}

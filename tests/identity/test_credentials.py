@@ -50,6 +50,17 @@ def test_secrets_do_not_show_when_credentials_are_printed(cluster) -> None:
     assert "PrivateKey" not in repr(alice)
 
 
+def test_a_folder_that_this_user_may_not_look_into_is_said_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(CredentialsError, match="run the peer as its owner"):
+        Credentials.load(folder)
+
+
 @pytest.mark.parametrize("name", ["node.key", "node.crt", "authority.crt", "gossip.keys"])
 def test_a_missing_file_is_named_together_with_what_to_run(folder: Path, name: str) -> None:
     (folder / name).unlink()

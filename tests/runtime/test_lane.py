@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import threading
 
 import pytest
 import trio
@@ -179,6 +180,26 @@ async def test_a_body_that_was_damaged_on_its_way_ends_the_link_and_makes_nobody
         assert not bob.core.told("chunk_bad")
         assert 3000 not in bob.chunks.written
         assert bob.receiving.used == 0
+
+
+@pytest.mark.trio
+async def test_where_no_more_threads_may_be_started_bodies_stay_on_the_link(nodes, monkeypatch) -> None:
+    start = threading.Thread.start
+
+    def refuse_lanes(thread: threading.Thread) -> None:
+        if "lane-receive" in thread.name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_lanes)
+    monkeypatch.setattr(link_module, "LEAST_RATE", 1.0)
+    monkeypatch.setattr("ringgossip.runtime.rates._SAMPLE", 1e-6)
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        alice.perform([alice.give(bob, 1, 0, bytes(65536))])
+        await alice.core.until("lane_failed")
+        await alice.core.until("link_broken")
+        await alice.link(bob)
 
 
 @pytest.mark.trio

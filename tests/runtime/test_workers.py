@@ -1,6 +1,7 @@
 """Threads, buffers, the gate, names: what the sockets lean on."""
 
 import threading
+import time
 
 import pytest
 import trio
@@ -39,6 +40,31 @@ async def test_what_nobody_waits_for_any_more_is_handed_over_to_be_undone(mailbo
         await heard.wait()
     assert undone == ["made"]
     assert await workers.call(lambda: "wanted", undo) == "wanted" and undone == ["made"]
+
+
+@pytest.mark.trio
+async def test_where_no_thread_may_be_started_a_job_fails_and_the_peer_goes_on(mailbox, monkeypatch) -> None:
+    workers, start = Workers("test", 2, mailbox), threading.Thread.start
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(OperationFailed, match="raise the limits"):
+        await workers.call(lambda: "done")
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert await workers.call(lambda: "done") == "done"
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    # With one thread they wait in line.
+    both: list[str] = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(_note, workers, both)
+    assert both == ["done", "done"]
+
+
+async def _note(workers: Workers, results: list[str]) -> None:
+    results.append(await workers.call(lambda: time.sleep(0.01) or "done"))
 
 
 @pytest.mark.trio
@@ -214,6 +240,12 @@ async def test_only_so_many_wait_for_one_name(mailbox) -> None:
     assert set(answers) == {"127.0.0.1"}
     assert resolver.known("slow.example") == "127.0.0.1"
     workers.close()
+
+
+@pytest.mark.parametrize("host", ["a..b", "\u00fc" * 70])
+def test_what_is_no_host_name_is_told_in_one_line(host: str) -> None:
+    with pytest.raises(OperationFailed, match="is no host name"):
+        open_ports(Address(host, 0))
 
 
 def test_one_free_port_is_found_for_both_and_a_taken_one_is_one_clear_error() -> None:

@@ -15,9 +15,9 @@ import trio.testing
 import ringgossip
 from ringgossip.config import PeerConfig
 from ringgossip.runtime.peer import Peer
-from ringgossip.service.calls import CALLS
-from ringgossip.service.control import MOST_CONNECTIONS, control_socket
-from ringgossip.wire.control import MAX_REQUEST
+from ringgossip.service.calls import CALLS, _Steps
+from ringgossip.service.control import MOST_CONNECTIONS, HangUp, _Connection, _Talk, control_socket
+from ringgossip.wire.control import MAX_REQUEST, Lines
 
 pytestmark = pytest.mark.trio
 
@@ -238,3 +238,20 @@ async def test_every_call_has_a_method_of_the_client() -> None:
     from ringgossip.client import Client
 
     assert set(CALLS) <= set(dir(Client))
+
+
+async def test_a_program_that_hangs_up_while_it_is_told_of_progress_is_no_bug(caplog) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    talk = _Talk(_Connection(cast(trio.SocketStream, ours), trio.CancelScope(), Lines(MAX_REQUEST)))
+
+    async def publish(peer: Peer, given: Any, talk: Any) -> None:
+        async with _Steps(talk) as note:
+            await theirs.aclose()
+            note("hash", 1, 2)
+            await trio.sleep_forever()
+
+    # Nothing looks whether it hung up: whoever tells of progress meets it first.
+    talk._watch = lambda scope: trio.sleep_forever()  # type: ignore[method-assign]
+    with pytest.raises(HangUp), trio.fail_after(5):
+        await talk.during(publish, cast(Peer, None), {})
+    assert not caplog.records
