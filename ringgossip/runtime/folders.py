@@ -102,7 +102,7 @@ class SharedFolder:
                 started = trio.current_time()
                 try:
                     found = await self._workers.call(lambda: dict(look_through(self._share)))
-                except OSError as error:
+                except (OSError, RuntimeError) as error:  # links in a circle are the latter
                     self._complain(error)
                     found = {}
                 else:
@@ -176,10 +176,11 @@ class SharedFolder:
                 now = trio.current_time()
                 self._pacers.setdefault(name, SnapshotPacer()).finished(now, now - started)
 
-    def _complain(self, error: OSError) -> None:
+    def _complain(self, error: OSError | RuntimeError) -> None:
         if not self._complained:
             self._complained = True
-            self._tell(StorageTrouble(f"shared folder {self._share.folder} cannot be read: {error.strerror}"))
+            why = getattr(error, "strerror", None) or error
+            self._tell(StorageTrouble(f"shared folder {self._share.folder} cannot be read: {why}"))
 
 
 def look_through(share: ShareFolder) -> Iterator[tuple[str, Look]]:

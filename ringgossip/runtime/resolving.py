@@ -17,6 +17,8 @@ from ringgossip.runtime.workers import Workers
 
 KEPT = 60.0  # seconds; rented machines change addresses, name servers do not like to be asked often
 KEPT_FAILURE = 5.0
+# ... and so many times as long as it took: names that do not answer must not occupy all threads.
+FAILURE_FACTOR = 10.0
 MOST_NAMES = 1024
 MOST_WAITING = 16  # datagrams for one name that is being asked for
 
@@ -74,17 +76,21 @@ class Resolver:
         if len(self._waiting) >= MOST_NAMES:
             return False
         self._waiting[host] = [then]
+        asked = trio.current_time()
         self._workers.submit(
             lambda: self._ask(host),
-            lambda literal: self._answered(host, literal),
-            lambda error: self._answered(host, error if isinstance(error, OSError) else OSError(str(error))),
+            lambda literal: self._answered(host, literal, asked),
+            lambda error: self._answered(
+                host, error if isinstance(error, OSError) else OSError(str(error)), asked
+            ),
         )
         return True
 
-    def _answered(self, host: str, answer: str | OSError) -> None:
-        kept = KEPT if isinstance(answer, str) else KEPT_FAILURE
+    def _answered(self, host: str, answer: str | OSError, asked: float) -> None:
+        now = trio.current_time()
+        kept = KEPT if isinstance(answer, str) else KEPT_FAILURE + FAILURE_FACTOR * (now - asked)
         self._known.pop(host, None)
-        self._known[host] = (trio.current_time() + kept, answer)
+        self._known[host] = (now + kept, answer)
         if len(self._known) > MOST_NAMES:
             self._known.popitem(last=False)
         for then in self._waiting.pop(host, ()):

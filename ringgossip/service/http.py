@@ -7,6 +7,7 @@ change anything.
 """
 
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import trio
 
 from ringgossip.errors import OperationFailed
 from ringgossip.identity import Address
+
+logger = logging.getLogger("ringgossip.service")
 
 MOST_CONNECTIONS = 32
 _LONGEST_HEAD = 16 * 1024
@@ -168,7 +171,12 @@ def _answer(request: h11.Request, pages: Pages) -> tuple[Page, bool]:
         return text_page(f"there is no such page; there are {' '.join(pages)}", 404), head
     if request.method not in (b"GET", b"HEAD"):
         return text_page("only GET and HEAD", 405), head
-    return page(), head
+    try:
+        return page(), head
+    except Exception as error:
+        # A bug of ours stays one request's: whoever looks after a peer must not end it.
+        logger.exception("bug: the page %s failed", path)
+        return text_page(f"a bug: {type(error).__name__}; the peer's log says more", 500), head
 
 
 async def _respond(http: h11.Connection, stream: trio.SocketStream, page: Page, head: bool) -> None:

@@ -7,11 +7,13 @@ are functions of it; reading it costs nothing and waits for nothing.
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ringgossip.events import (
     ArtifactAnnounced,
     ArtifactCompleted,
     ArtifactRejected,
+    ArtifactWithdrawn,
     BadChunk,
     CertificateExpires,
     CopyConfirmed,
@@ -23,6 +25,8 @@ from ringgossip.events import (
     TransferStalled,
     TransferStarted,
 )
+
+_T = TypeVar("_T")
 
 RECEIVED = "receive"
 SENT = "send"
@@ -89,10 +93,13 @@ class Tally:
         now = self._clock()
         self.events[type(event).__name__] += 1
         match event:
-            case ArtifactAnnounced() if len(self._sizes) < _MOST_TRANSFERS:
-                self._sizes[event.artifact] = event.size
-            case TransferStarted() if len(self._began) < _MOST_TRANSFERS:
-                self._began[event.artifact] = now
+            case ArtifactAnnounced():
+                _keep(self._sizes, event.artifact, event.size)
+            case TransferStarted():
+                _keep(self._began, event.artifact, now)
+            case ArtifactWithdrawn():
+                self._began.pop(event.artifact, None)
+                self.stalled.pop(event.artifact, None)
             case ArtifactCompleted():
                 self._completed(event, now)
             case ArtifactRejected():
@@ -102,8 +109,7 @@ class Tally:
                 self.stalled.pop(event.artifact, None)
             case TransferStalled():
                 self._failed(event.artifact)
-                if len(self.stalled) < _MOST_TRANSFERS:
-                    self.stalled[event.artifact] = Told(event.reason, now)
+                _keep(self.stalled, event.artifact, Told(event.reason, now))
             case CopyConfirmed():
                 self._count(self.operations, (_kind(event.artifact), event.holder, SENT), 1)
                 size = self._sizes.get(event.artifact, 0)
@@ -159,6 +165,14 @@ class Tally:
     def _count(self, counter: Counter[Labels], labels: Labels, amount: int) -> None:
         if labels in counter or len(counter) < _MOST_LABELS:
             counter[labels] += amount
+
+
+def _keep(table: dict[str, _T], key: str, value: _T) -> None:
+    """Note the latest of many: what was noted longest ago makes room."""
+    table.pop(key, None)
+    table[key] = value
+    if len(table) > _MOST_TRANSFERS:
+        del table[next(iter(table))]
 
 
 def _kind(artifact: str) -> str:

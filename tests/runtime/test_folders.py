@@ -10,7 +10,7 @@ from games import create_games_db
 
 from ringgossip.config import KINDS, PeerConfig, ShareFolder
 from ringgossip.errors import CredentialsError, StoreError
-from ringgossip.events import ArtifactCompleted
+from ringgossip.events import ArtifactCompleted, StorageTrouble
 from ringgossip.identity import Address
 from ringgossip.runtime import folders
 from ringgossip.runtime.background import run_in_thread
@@ -104,6 +104,23 @@ async def test_a_file_renamed_into_a_shared_folder_arrives_at_the_other_peer(con
         artifact = await bob.wait_for("models", "best.pth", timeout=15)
         assert artifact.metadata["board_type"] == "hex8"
         assert Path(artifact.path).read_bytes() == (shared / "best.pth").read_bytes()
+
+
+@pytest.mark.trio
+async def test_a_folder_whose_link_leads_in_a_circle_is_told_and_ends_nothing(configs, tmp_path) -> None:
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    share = ShareFolder(kind="models", folder=circle)
+    async with (
+        open_runtime_peer(configs("alice", share=(share,)), embedded=False) as alice,
+        alice.listen() as told,
+    ):
+        with trio.fail_after(5):
+            async for event in told:
+                if isinstance(event, StorageTrouble):
+                    assert "circle cannot be read" in event.reason
+                    break
+        assert not alice.closed
 
 
 @pytest.mark.trio

@@ -13,7 +13,7 @@ from ringgossip.runtime.buffers import SPARE_BYTES, BufferPool
 from ringgossip.runtime.gate import FAILURES, MOST_HANDSHAKES, Gate
 from ringgossip.runtime.ports import open_ports
 from ringgossip.runtime.rates import LARGEST_PIECE, SMALLEST_PIECE, Meter
-from ringgossip.runtime.resolving import MOST_WAITING, Resolver
+from ringgossip.runtime.resolving import KEPT_FAILURE, MOST_WAITING, Resolver
 from ringgossip.runtime.workers import PAUSE, Mailbox, Workers
 
 
@@ -240,6 +240,20 @@ async def test_only_so_many_wait_for_one_name(mailbox) -> None:
     assert set(answers) == {"127.0.0.1"}
     assert resolver.known("slow.example") == "127.0.0.1"
     workers.close()
+
+
+@pytest.mark.trio
+async def test_a_name_that_took_long_to_fail_is_not_asked_for_again_soon(mailbox) -> None:
+    # A member's card may name hosts whose name server never answers: seeds must still be looked up.
+    def ask(host: str) -> str:
+        time.sleep(0.05)
+        raise OSError("nobody answers")
+
+    resolver = Resolver(Workers("names", 2, mailbox), ask)
+    with pytest.raises(OSError, match="nobody answers"):
+        await resolver.find(Address("slow.example", 1))
+    until, _ = resolver._known["slow.example"]
+    assert until - trio.current_time() > KEPT_FAILURE + 0.4
 
 
 @pytest.mark.parametrize("host", ["a..b", "\u00fc" * 70])

@@ -9,7 +9,7 @@ import trio.testing
 
 from ringgossip.errors import OperationFailed
 from ringgossip.identity import Address
-from ringgossip.service.http import MOST_CONNECTIONS, json_page, serving_pages, text_page
+from ringgossip.service.http import MOST_CONNECTIONS, Page, json_page, serving_pages, text_page
 
 pytestmark = pytest.mark.trio
 
@@ -140,6 +140,19 @@ async def test_whoever_asks_again_and_again_is_not_the_one_who_goes() -> None:
             assert b"200 " in await busy.receive_some(1000)
         for stream in (busy, *others):
             await stream.aclose()
+
+
+async def test_a_page_with_a_bug_in_it_ends_one_request_and_not_the_peer(caplog) -> None:
+    def buggy() -> Page:
+        raise KeyError("sync")
+
+    pages = {"/status": buggy, "/health": lambda: text_page("well")}
+    async with trio.open_nursery() as nursery:
+        async with serving_pages(ANY, pages, nursery) as at:
+            assert (await ask(at, get("/status"))).startswith(b"HTTP/1.1 500")
+            assert (await ask(at, get("/health"))).startswith(b"HTTP/1.1 200")
+        nursery.cancel_scope.cancel()
+    assert "KeyError" in caplog.text
 
 
 async def test_a_port_in_use_is_one_line_that_says_what_to_do() -> None:

@@ -1,7 +1,7 @@
 """Is what happened counted under the right name, and within bounds?"""
 
 from ringgossip import events
-from ringgossip.service.tally import BUCKETS, RECEIVED, SENT, Tally
+from ringgossip.service.tally import _MOST_TRANSFERS, BUCKETS, RECEIVED, SENT, Tally
 
 MODEL = "models/gpu-1/a/b.pth"
 
@@ -85,6 +85,23 @@ def test_names_from_outside_cannot_fill_the_memory() -> None:
         counted.hear(events.TransferStalled(f"models/a/{number}", 1, "x"))
     assert len(counted.operations) == len(counted.bytes) == 4096
     assert len(counted.stalled) == 10_000
+
+
+def test_a_peer_that_saw_many_names_still_counts_the_newest_ones() -> None:
+    counted, _ = tally()
+    for number in range(_MOST_TRANSFERS + 1):
+        counted.hear(events.ArtifactAnnounced(f"npz/gpu-1/{number}", 1, 7))
+    counted.hear(events.ArtifactAnnounced(MODEL, 1, 5000))
+    counted.hear(events.CopyConfirmed(MODEL, 1, "vast-2"))
+    assert counted.bytes["models", "vast-2", SENT] == 5000
+    assert len(counted._sizes) == _MOST_TRANSFERS
+
+
+def test_what_was_withdrawn_stalls_no_more() -> None:
+    counted, _ = tally()
+    counted.hear(events.TransferStalled(MODEL, 1, "nobody has it"))
+    counted.hear(events.ArtifactWithdrawn(MODEL, 2))
+    assert not counted.stalled
 
 
 def test_a_snapshot_is_put_off_since_the_first_time_and_taken_when_nothing_is_heard() -> None:

@@ -286,6 +286,8 @@ class Holdings:
             known = self._contents.get(place.root, [])
             if place in known:
                 known.remove(place)
+            if not known:
+                self._contents.pop(place.root, None)
         self.files.forget(place)
         if mine:
             if place.kind is not PlaceKind.USER and os.path.lexists(place.path):

@@ -73,7 +73,8 @@ def next_boot(database: sqlite3.Connection, wall_seconds: int) -> int:
 def put_record(database: sqlite3.Connection, record: Record) -> None:
     """Keep a record; older ones of its artifact go unless a copy or a partial file needs them.
 
-    Two different records of one sequence both stay: one is the proof against the other.
+    Of different records of one sequence two stay, as in the catalog: one is the proof against the
+    other, and whoever signs thousands for one sequence fills no disk.
     """
     _insert_record(database, record)
     _drop_older(database, record)
@@ -91,9 +92,11 @@ def _drop_older(database: sqlite3.Connection, record: Record) -> None:
     key = (record.kind, record.origin, record.name)
     database.execute(
         """DELETE FROM records WHERE kind = ? AND origin = ? AND name = ?
-           AND sequence < (SELECT max(sequence) FROM records WHERE kind = ? AND origin = ? AND name = ?)
+           AND (sequence < (SELECT max(sequence) FROM records WHERE kind = ? AND origin = ? AND name = ?)
+               OR hash NOT IN (SELECT hash FROM records WHERE kind = ? AND origin = ? AND name = ?
+                   ORDER BY sequence DESC, hash LIMIT 2))
            AND hash NOT IN (SELECT record FROM holdings)""",
-        (*key, *key),
+        (*key, *key, *key),
     )
 
 

@@ -82,6 +82,7 @@ class Place:
     proven: BitSet | None = None
     own: BitSet | None = None
     base: bytes | None = None
+    forgotten: bool = False  # whoever opens it from now on must not keep it open
 
     @property
     def size(self) -> int:
@@ -128,7 +129,10 @@ class OpenFiles:
         evicted = []
         with self._lock:
             known = self._handles.get(place)
-            if known is None:
+            if place.forgotten:
+                # Opened while it went: what is deleted must not keep its room on the disk.
+                evicted.append(handle)
+            elif known is None:
                 self._handles[place] = handle
                 while len(self._handles) > self._limit:
                     evicted.append(self._handles.popitem(last=False)[1])
@@ -141,6 +145,7 @@ class OpenFiles:
     def forget(self, place: Place) -> None:
         """Close the place's file when its last reader is done."""
         with self._lock:
+            place.forgotten = True
             handle = self._handles.pop(place, None)
         if handle is not None:
             handle.close()

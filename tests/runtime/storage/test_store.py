@@ -11,6 +11,8 @@ import pytest
 from stores import MIB, bits, content, fill, flip, manifest_of, publish, read_all, receive, record_of
 
 from ringgossip.errors import ArtifactRefused, StoreError, UsageError
+from ringgossip.runtime.storage.disk import Handle
+from ringgossip.runtime.storage.places import Place
 from ringgossip.runtime.storage.store import ChunkChanged, ChunkMissing, NoRoom, Store
 
 
@@ -72,6 +74,36 @@ def test_records_and_certificates_come_back(tmp_path: Path) -> None:
         ]  # fmt: skip
         assert second.restored.certificates == (b"der",)
         assert second.restored.holdings == ()
+
+
+def test_who_signs_thousands_of_records_for_one_sequence_fills_no_index(tmp_path: Path) -> None:
+    # Each with a smaller hash than the one before, so that the catalog takes them all, one after the other.
+    records = [record_of(manifest_of(content(10, seed)), sequence=3) for seed in range(50)]
+    records.sort(key=lambda record: record.hash, reverse=True)
+    with Store.open(tmp_path / "data") as store:
+        store.persist(record_of(manifest_of(b"older"), sequence=2))
+        for record in records:
+            store.persist(record)
+    with Store.open(tmp_path / "data") as store:
+        assert sorted(store.restored.records, key=lambda record: record.hash) == records[:-3:-1]
+
+
+def test_what_is_opened_while_it_goes_does_not_stay_open(tmp_path: Path, monkeypatch) -> None:
+    # A file that is deleted and open keeps its room on the disk.
+    with Store.open(tmp_path / "data") as store:
+        record, _ = receive(store, content(MIB))
+        opened = Place.open
+
+        def open_while_it_goes(place: Place) -> Handle:
+            handle = opened(place)
+            store.drop(record)
+            return handle
+
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        monkeypatch.setattr(Place, "open", open_while_it_goes)
+        with pytest.raises(ChunkMissing):
+            store.read_chunk(record.root, 0)
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_damaged_index_is_moved_aside_and_replicas_are_proven_again_without_fetching(
