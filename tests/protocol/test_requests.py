@@ -264,6 +264,7 @@ def test_what_was_asked_for_before_anybody_published_it_comes_after_a_restart_to
     world.nodes[1].give(3, 0, core(world, 1).expect, "games", "games.db", origin, None)
     world.nodes[1].give(3, 0, core(world, 1).expect, "games", "next.db", origin, 1)
     world.run(1.0)
+    world.crash(1)
     world.restart(1)
     world.run(5.0)
     for name in ("games.db", "other.db", "next.db"):

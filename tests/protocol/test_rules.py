@@ -135,6 +135,7 @@ def test_a_full_disk_stops_games_but_not_models_and_goes_on_when_it_is_free_agai
     world.disk_uses[1] = between
     node.give(3, 0, core(world, "train-2").disk_changed, between)
     world.run(2.0)
+    world.crash(1)
     world.restart(1)
     world.run(10.0)
     assert placed(world, games) == ["train-1"]
