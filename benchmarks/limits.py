@@ -12,7 +12,10 @@ a second, before the bulk and during it.
     python benchmarks/limits.py           10 s a limit: 5, 20 and 60 MB/s, at either side; every kind at 20
     python benchmarks/limits.py --quick   2 s of three, one of them changed under way: a self-check
 
-MEASURED
+Measured, 10 s a row, nothing else running (load 1.4): 0.997 to 1.006 of the limit in
+all twelve rows, 5, 20 and 60 MB/s at either side, every kind, and both that change
+under way; no probe lost, their median at most 0.9 ms as before the bulk, 99 % below
+5.1 ms. Without a limit 243 MB/s; then probes 1.6 ms, 8.6 ms.
 """
 
 import argparse

@@ -109,8 +109,10 @@ class PeerCore(Waking):
 
     def change_rules(self, settings: RuleSettings, now: float) -> list[Effect]:
         """The configuration was read again: all of it holds from now on."""
-        before = self.rules.facts()
+        before, keep = self.rules.facts(), self.rules.settings.keep
         out = self.rules.change_settings(settings, now)
+        if settings.keep != keep:
+            self.retention.rules_changed(now)
         out += self.serving.set_limits(settings.bandwidth.send_bytes_per_second, settings.budget, now)
         out += self.transfer.set_limits(settings.bandwidth.receive_bytes_per_second, now)
         return self._settle(out + self._facts_changed(before, now), now)

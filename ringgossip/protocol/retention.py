@@ -24,6 +24,7 @@ Out = list[Effect | Notice]
 
 PLEDGE = 600.0  # seconds for which a holder keeps what it pledged
 _INTERVAL = 60.0
+_SOON = 2.0  # when `keep` was changed
 _PATIENCE = 10.0  # seconds that holders have to answer
 _AT_ONCE = 200  # evictions that are prepared together
 _MOST_PLEDGES = 100_000
@@ -89,6 +90,10 @@ class Retention:
         """It is no longer here."""
         self._arrived.pop(key, None)
         self._leaving.pop(key.hash, None)
+
+    def rules_changed(self, now: float) -> None:
+        """`keep` says something else: whoever changed it is looking."""
+        self._look_at = min(self._look_at, now + _SOON * (0.5 + self._rng.random()))
 
     # --- time -----------------------------------------------------------------------------------
 
