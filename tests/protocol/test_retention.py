@@ -1,5 +1,7 @@
 """Does `keep` let go only what enough others pledged to keep, and never what a user made?"""
 
+from dataclasses import replace
+
 from cores import KB, core, holders, sync, told, world_of
 
 from ringgossip.config.blocks import Keep
@@ -44,6 +46,17 @@ def test_only_the_newest_stay_and_the_rest_is_told_with_who_has_it() -> None:
     assert [event.artifact for event in events] == [f"models/n0/{number}.pth" for number in range(3)]
     assert events[0].holders and "n1" not in events[0].holders
     assert held(world, 2) == held(world, 0) == [f"{number}.pth" for number in range(5)]
+
+
+def test_keep_that_is_changed_is_looked_at_within_seconds() -> None:
+    world = keepers(None, None, None)
+    fill(world)
+    world.run(20.0)
+    assert len(held(world, 1)) == 5
+    settings = replace(core(world, 1).rules.settings, keep=(Keep(kind="models", newest=2),))
+    world.nodes[1].give(3, 0, core(world, 1).change_rules, settings)
+    world.run(4.0)
+    assert len(held(world, 1)) == 2
 
 
 def test_what_was_evicted_is_not_pulled_again_even_after_a_restart_unless_somebody_asks() -> None:
