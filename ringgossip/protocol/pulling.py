@@ -11,6 +11,7 @@ Rules of this room:
 
 from collections.abc import Callable, Iterable, Mapping
 
+from ringgossip.content.chunking import chunk_count
 from ringgossip.content.manifest import Manifest, ManifestBuilder
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import ArtifactRejected, TransferStalled, TransferStarted
@@ -47,6 +48,8 @@ Out = list[Effect | Notice]
 
 _PLENTY = 8  # known holders from which on more make nothing safer
 _OVERTAKING = 4  # places beyond `active` for what is more urgent than something under way
+# 32 bytes of memory for each chunk: with tiny ones a file that fits on a disk may take more than there is.
+_SMALL_CHUNK, _MOST_SMALL = 2**16, 2**21
 _ROOM = 4  # times `active`: so many pulls, most of which nobody serves now, may hold room on our disk
 
 
@@ -91,6 +94,8 @@ class Pulling(Asking):
         """
         if record.hash in self._hopeless or self._shelf.holds(record):
             return []
+        if record.chunk_size < _SMALL_CHUNK and chunk_count(record.size, record.chunk_size) > _MOST_SMALL:
+            return self._condemn(record, f"its chunks of {record.chunk_size} bytes are too many to be honest")
         pull = self._keys.get(record.key)
         if pull is not None:
             pull.rank = self._guide.rank(record)
@@ -333,12 +338,15 @@ class Pulling(Asking):
         return self._refuse(pull, reason, False, now) if final else self._park(pull, reason, now)
 
     def _refuse(self, pull: Pull, reason: str, keep: bool, now: float) -> Out:
-        record = pull.record
+        over = self._parked.over(pull.record.key)
+        return [*over, *self._condemn(pull.record, reason), *self._drop(pull, keep, now)]
+
+    def _condemn(self, record: Record, reason: str) -> Out:
+        """Its content is to blame: it is never tried again."""
         if len(self._hopeless) >= 10_000:
             self._hopeless.pop(next(iter(self._hopeless)))
         self._hopeless[record.hash] = reason
-        rejected = Tell(ArtifactRejected(record.key.text, record.sequence, reason))
-        return [*self._parked.over(record.key), rejected, *self._drop(pull, keep, now)]
+        return [Tell(ArtifactRejected(record.key.text, record.sequence, reason))]
 
     def retry(self, now: float) -> Out:
         """Try at once what our disk refused before."""

@@ -59,6 +59,11 @@ BOUNDS: tuple[tuple[str, Size, Limit], ...] = (
         lambda core: sum(len(asker.queue) for asker in core.serving._askers.values()),
         lambda core: core._settings.serving.total_queue,
     ),
+    (
+        "places in the queues of what waits to be pulled",
+        lambda core: sum(map(len, core.transfer._queued._heaps.values())),
+        lambda core: 3 * (65 + 4 * len(core.transfer._queued)),
+    ),
     ("books of holders", _table("receipts", "_books"), lambda core: 8192),
     ("holders that told through others", _table("relaying", "_told"), lambda core: 1024),
     ("numbers of words that were passed on", _table("relaying", "_heard"), lambda core: 1024),

@@ -343,7 +343,7 @@ def test_lies_about_holdings_cost_nothing_and_break_nothing() -> None:
 
 def test_a_record_that_claims_a_huge_size_takes_no_memory_before_its_manifest_is_proven() -> None:
     puller = Puller()
-    record = puller.origin.record(ONE, size=(2**32 - 1) * 4096, chunk_size=4096)
+    record = puller.origin.record(ONE, size=(2**32 - 1) * 65536)
     puller.link(A, B)
     puller.want(record, A)
     puller.hear(B, Have(record.root, 1, 2**32 - 64, b"\xff" * 8))
@@ -602,6 +602,19 @@ def test_wanting_what_waits_again_and_again_makes_nothing_grow() -> None:
     puller.want(waiting[0])
     assert puller.transfer.waiting() == 3
     assert len(puller.transfer._queued._heaps["games"]) <= 4
+
+
+def test_a_record_of_more_chunks_than_memory_can_name_is_refused_before_anything_is_reserved() -> None:
+    puller = Puller()
+    puller.refusal = "it was asked for"
+    bomb = puller.origin.record(FORTY, size=2**40, chunk_size=4096)
+    for _ in range(2):
+        puller.want(bomb, A)
+    (told,) = [effect.event for effect in puller.log if isinstance(effect, Tell)]
+    assert isinstance(told, ArtifactRejected)
+    assert puller.transfer.waiting() == 0
+    puller.want(puller.origin.record(FORTY, "large", size=2**40), A)
+    assert puller.transfer.waiting() == 1
 
 
 def test_a_record_that_names_anothers_root_with_a_false_size_is_refused_once_the_content_is_here() -> None:
