@@ -277,7 +277,8 @@ class Transfer(Pulling):
         """Our own disk would not take it."""
         self._failed(peer, request, root, index)
         pull = self._pulls.get(root)
-        return [] if pull is None else self._park(pull, reason, now)
+        # A second body of a chunk that is here comes too late, while the version is made visible.
+        return [] if pull is None or pull.phase is Phase.FINISHING else self._park(pull, reason, now)
 
     def room_made(self, freed: int, now: float) -> Out:
         """So many bytes became free on our disk: what they may have been missing for need not wait longer."""

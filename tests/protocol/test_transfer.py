@@ -11,7 +11,7 @@ from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import Record
 from ringgossip.events import ArtifactRejected, BadChunk, TransferStalled
 from ringgossip.identity import PeerId
-from ringgossip.protocol.core import NEVER, Abandon, DiscardBody, NeedLink, Tell
+from ringgossip.protocol.core import NEVER, Abandon, DiscardBody, Finalise, NeedLink, Tell
 from ringgossip.wire.messages import (
     Busy,
     CancelChunks,
@@ -461,6 +461,18 @@ def test_a_chunk_that_our_disk_refused_parks_the_pull_and_late_bodies_are_read_a
     puller.wake(10.0)
     puller.check()
     assert puller.pull.proven
+
+
+def test_a_second_body_that_comes_too_late_does_not_stop_a_version_from_becoming_visible() -> None:
+    puller, record = pulling(ONE, A)
+    (_, request, _), = puller.asked()
+    puller.transfer.body_arrives(A, request, 0, 65536, 0.0)
+    out = puller.transfer.chunk_stored(A, request, record.root, 0, 65536, 0.0)
+    assert Finalise(record, keep_predecessor=False) in out
+    # The store has let go of the file already, and says so before it says that all is well.
+    assert puller.transfer.chunk_unstored(B, 9, record.root, 0, "it is no longer received", 0.0) == []
+    puller.see(out)
+    assert puller.finished == [record]
 
 
 def test_content_that_is_not_its_kind_is_never_pulled_again() -> None:

@@ -97,6 +97,9 @@ class Partial:
         try:
             # One at a time: the kernel would let the others spin, which costs as much as the copy.
             with self._handle as fd, self._writing:
+                if index in self.written:
+                    # It came twice. The file may be visible already: its times tell that it is unchanged.
+                    return
                 write_at(fd, view, index * self.record.chunk_size)
                 self.note_written((index,), len(view))
         except OSError as problem:

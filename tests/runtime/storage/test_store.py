@@ -286,6 +286,18 @@ def test_a_version_is_visible_only_when_it_is_whole(store: Store) -> None:
     assert path.read_bytes() == data and not list((store.data / "partial").iterdir())
 
 
+def test_a_chunk_that_comes_twice_is_written_once(store: Store) -> None:
+    # The second may come while the version is made visible: its times are noted, and looked at by a restart.
+    data = content(2 * MIB)
+    manifest = manifest_of(data)
+    record = record_of(manifest)
+    fill(store, record, manifest, data)
+    part = store.data / "partial" / f"{record.root.hex()}.part"
+    before = part.stat().st_mtime_ns
+    assert store.verify_and_write(record.root, 0, memoryview(data)[:MIB], manifest.chunk_hash(0))
+    assert part.stat().st_mtime_ns == before
+
+
 def test_a_wrong_chunk_is_never_stored(store: Store) -> None:
     data = content(2 * MIB)
     manifest = manifest_of(data)
