@@ -17,6 +17,7 @@ clock: members whose clocks differ must admit the same records.
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -30,6 +31,7 @@ MAX_CERTIFICATE_BYTES = 1024
 MAX_GENERATION = 2**32 - 1
 SIGNATURE_BYTES = 64
 RETIRED = "retired"
+_REMEMBERED = 128  # certificates, about 2 KB each: one comes on a link, with a card and with records
 
 # AlgorithmIdentifier for Ed25519, and a BIT STRING of 64 bytes with no unused bits.
 _AFTER_BODY = bytes.fromhex("300506032b6570") + bytes.fromhex("034100")
@@ -118,9 +120,8 @@ class AuthorityCertificate:
             check_node_name(certificate.name)
         except UsageError as error:
             return f"certificate names no node: {error}"
-        if parts.issuer_der != self.subject_der or not _signed_by(
-            self.public_key_bytes, parts.signature, parts.signed
-        ):
+        ours = parts.issuer_der == self.subject_der
+        if not ours or not _issued(self.public_key_bytes, parts.signature, parts.signed):
             return f"certificate of {certificate.name!r} is not signed by this cluster's authority"
         return None
 
@@ -159,6 +160,7 @@ class _Parts:
         return values[0]
 
 
+@lru_cache(_REMEMBERED)
 def _parts(der: bytes) -> _Parts:
     """Take a certificate apart, here and completely: the parser is lazy, and raises late."""
     if len(der) > MAX_CERTIFICATE_BYTES:
@@ -189,6 +191,11 @@ def _parts(der: bytes) -> _Parts:
     except Exception as error:  # whatever a third-party parser makes of foreign bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PeerMisbehaved(f"certificate is damaged: {reason:.100}") from error
+
+
+@lru_cache(_REMEMBERED)
+def _issued(authority: bytes, signature: bytes, body: bytes) -> bool:
+    return _signed_by(authority, signature, body)
 
 
 def _signed_by(public_key: bytes, signature: bytes, data: bytes) -> bool:

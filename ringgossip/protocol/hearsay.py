@@ -15,7 +15,7 @@ from ringgossip.errors import PeerMisbehaved
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.beliefs import Beliefs, Origin, Statement
 from ringgossip.protocol.cards import Card, read_card
-from ringgossip.protocol.core import DATAGRAM, LINK, NEVER, Effect, LinkId, NeedLink, Notice, Send
+from ringgossip.protocol.core import DATAGRAM, LINK, NEVER, Dial, Effect, LinkId, NeedLink, Notice, Send
 from ringgossip.protocol.evidence import ALIVE, DEAD, SUSPECT, Standing, Update, read_updates
 from ringgossip.protocol.exchange import DATAGRAM_ROOM, LINK_ROOM, compare, pack_cards, pages
 from ringgossip.protocol.myself import Myself
@@ -195,7 +195,9 @@ class Hearsay:
             if card.key == self._roster.me:
                 out += self._myself.meet(card, None, now)
             else:
-                out += self._beliefs.admit(card, stated.get(card.key), origin, now)
+                # What one says of itself is news, whatever it came with.
+                told = Origin(origin.peer) if card.peer == origin.peer else origin
+                out += self._beliefs.admit(card, stated.get(card.key), told, now)
         return out
 
     def hear_cards(self, message: Cards, sender: PeerId, source: Source, now: float) -> Out:
@@ -213,6 +215,16 @@ class Hearsay:
     def list_for(self, peer: PeerId) -> Out:
         """Send our whole list on the link to `peer`; what it knows better comes back."""
         return [Send(peer, page, LINK) for page in pages(self._roster, whole=True)]
+
+    def knock(self, dialled: Out) -> Out:
+        """Ask seeds that are dialled by datagram too: a handshake takes its time where many begin at once."""
+        seeds = [item.address for item in dialled if isinstance(item, Dial)]
+        return [Send(address, page, DATAGRAM) for address in seeds for page in self._few_pages()]
+
+    def _few_pages(self) -> list[MembersPage]:
+        """Return our list in datagrams, or nothing if it takes too many."""
+        parts = pages(self._roster, whole=False)
+        return parts if len(parts) <= _MOST_PAGES else []
 
     def hear_page(self, message: MembersPage, sender: PeerId, source: Source, now: float) -> Out:
         """Compare somebody's list with ours."""
@@ -244,9 +256,9 @@ class Hearsay:
         key, peer = standing.card.key, standing.card.peer
         if key in self._routes.linked:
             return self.list_for(peer)
-        parts = pages(self._roster, whole=False)
+        parts = self._few_pages()
         address = self._routes.address(standing)
-        if len(parts) <= _MOST_PAGES and address is not None:
+        if parts and address is not None:
             return [Send(address, page, DATAGRAM) for page in parts]
         if len(self._waiting) < _MAX_ASKED:
             self._waiting[key] = None

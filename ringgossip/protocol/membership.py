@@ -421,7 +421,7 @@ class Membership(MemberViews):
                     break
         out = self._seeds.wake(now)
         self._schedule_seeds()
-        return out
+        return out + self._hearsay.knock(out)
 
     def _schedule_seeds(self) -> None:
         self._deadlines.set(("seeds", 0), self._seeds.next_wakeup())

@@ -3,15 +3,22 @@
 News of holdings, progress and roots travels on links, so a small cluster is
 fully meshed and a large one is a random graph of bounded degree, the same at
 both ends: a pair keeps a link if its hash is among the smallest of either.
+
+They are asked for one after the other. When fifty peers begin at once, their
+twelve hundred handshakes would otherwise keep each other from ever ending.
 """
 
 from collections.abc import Callable, Sequence
 
 from ringgossip.content.hashing import hash_bytes
 from ringgossip.identity import PeerId
-from ringgossip.protocol.core import Draw, Effect, NeedLink, Notice
+from ringgossip.protocol.core import NEVER, Draw, Effect, NeedLink, Notice
 
 FULL_MESH = 64  # members; 63 idle TLS connections cost about 3 MB and 4 messages a second
+AT_ONCE = 1  # links asked for and not open yet: where all begin together, a handshake ends before the next
+PATIENCE = 1.0  # seconds; after that it is somebody who does not answer, and the next is asked for
+PACE = 0.2  # seconds until we look whether it is open
+AGAIN = 30.0  # seconds until the same is asked for again; a need is remembered longer, and tried again
 DEGREE = 12  # links each member of a larger cluster asks for; a random 12-regular graph does not fall apart
 
 
@@ -33,6 +40,8 @@ class Neighbours:
         self._linked = linked
         self._interval = interval
         self._next = now + interval * rng.random()
+        self._seen: dict[PeerId, float] = {}  # since when there is no link
+        self._asked: dict[PeerId, float] = {}  # when we asked for one last
 
     def chosen(self) -> list[PeerId]:
         """Return the members to which a link is kept from our side."""
@@ -46,20 +55,30 @@ class Neighbours:
 
     def member_up(self, peer: PeerId, now: float) -> None:
         """Somebody came: link soon, but not everybody in the same instant."""
+        self._asked.pop(peer, None)
         self._next = min(self._next, now + 0.2 + 0.8 * self._rng.random())
 
     def wake(self, now: float) -> list[Effect | Notice]:
         """Ask for the links that are missing."""
         if now < self._next:
             return []
-        self._next = now + self._interval * (0.75 + 0.5 * self._rng.random())
-        # Of two that lack a link to each other the smaller dials; the other only if nothing came of it,
-        # which is when its own turn comes with the link still missing.
-        return [
-            NeedLink(peer)
-            for peer in self.chosen()
-            if not self._linked(peer) and (self._me < peer or self._rng.random() < 0.5)
+        missing = [peer for peer in self.chosen() if not self._linked(peer)]
+        self._seen = {peer: self._seen.get(peer, now) for peer in missing}
+        self._asked = {peer: at for peer, at in self._asked.items() if peer in self._seen}
+        # Of two that lack a link to each other the smaller dials; the other only if nothing came of it.
+        due = [
+            peer
+            for peer in missing
+            if now >= self._asked.get(peer, -NEVER) + AGAIN
+            and (self._me < peer or now >= self._seen[peer] + self._interval)
         ]
+        due.sort(key=lambda peer: (self._asked.get(peer, -NEVER), self._closeness(peer)))
+        under_way = sum(now < at + PATIENCE for at in self._asked.values())
+        begun = due[: max(0, AT_ONCE - under_way)]
+        self._asked.update(dict.fromkeys(begun, now))
+        wait = PACE if len(begun) < len(due) else self._interval
+        self._next = now + wait * (0.75 + 0.5 * self._rng.random())
+        return [NeedLink(peer) for peer in begun]
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""

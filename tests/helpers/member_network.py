@@ -186,6 +186,7 @@ class MemberNetwork:
         self.delay = (0.0005, 0.002)
         self.walls: Callable[[int, int], bool] = lambda source, target: False
         self.udp_blocked: set[int] = set()
+        self.handshakes_end = True
         self.unreachable: set[int] = set()  # cannot be dialled, or sent to unless it sent shortly before
         self.mapping_seconds = 30.0
         self._mapped: dict[tuple[int, int], float] = {}
@@ -373,7 +374,7 @@ class MemberNetwork:
     def _dialled(self, node: Node, life: int, address: Address) -> None:
         if not node.up or node.life != life:
             return
-        for target in self.nodes:
+        for target in self.nodes if self.handshakes_end else []:
             open_ = target.up and not self.walls(node.number, target.number)
             if target.address == address and open_ and target.number not in self.unreachable:
                 if target.peer != node.peer and target.number not in node.links:

@@ -420,7 +420,10 @@ def test_seeds_are_dialled_and_tried_again_within_a_second_but_never_ourselves()
         CLUSTER, FreeNotary(certificate("alice")), MemberFacts((own,)), (own, seed), 1000, b"alice...",
         MembershipSettings(), Random(1), lambda peer: None,
     )  # fmt: skip
-    assert machine.start(0.0) == [Dial(seed, None)]
+    dial, knock = machine.start(0.0)
+    assert dial == Dial(seed, None)
+    assert isinstance(knock, Send) and knock.to == seed and knock.lane is DATAGRAM
+    assert isinstance(knock.message, MembersPage)
     gaps, now = [], 0.1
     for _ in range(12):
         machine.dial_failed(seed, None, now)
@@ -442,7 +445,7 @@ def test_a_seed_that_is_known_or_is_ourselves_is_dialled_no_more() -> None:
     ours = Address("also.alice.example", 1)
     bob.machine._seeds = type(bob.machine._seeds)((ours, alice.address), SeedSettings(), net.rng)
     bob.machine._seeds.start(0.0)
-    assert bob.machine._seeds_due(0.0) == [Dial(ours, None), Dial(alice.address, None)]
+    assert bob.machine._seeds_due(0.0)[:2] == [Dial(ours, None), Dial(alice.address, None)]
     assert bob.machine.seed_answered(ours, bob.machine.me)
     bob.certificates[alice.peer] = alice.certificate
     bob.machine.card_heard(alice.machine.own_card, alice.peer, 1.0)

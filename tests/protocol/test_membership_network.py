@@ -81,6 +81,15 @@ def test_fifty_that_join_under_loss_all_see_all() -> None:
     assert net.run_until(net.agreed, 10.0) <= 5.0
 
 
+def test_where_no_handshake_ends_datagrams_let_all_join_a_seed_that_has_just_begun() -> None:
+    net = MemberNetwork(5)
+    net.handshakes_end = False
+    for _ in range(20):
+        net.add()
+    net.start_all()
+    assert net.run_until(net.agreed, 10.0) <= 3.0
+
+
 def test_they_find_each_other_though_the_seed_starts_last() -> None:
     net = MemberNetwork(4)
     for _ in range(6):

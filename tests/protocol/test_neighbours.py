@@ -5,7 +5,7 @@ from random import Random
 from ringgossip.content.hashing import hash_bytes
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NeedLink
-from ringgossip.protocol.neighbours import DEGREE, Neighbours
+from ringgossip.protocol.neighbours import AT_ONCE, DEGREE, PATIENCE, Neighbours
 
 MANY = [PeerId(hash_bytes(str(number).encode())[:16]) for number in range(200)]
 
@@ -56,3 +56,18 @@ def test_a_new_member_is_linked_soon() -> None:
     later = machine.next_wakeup()
     machine.member_up(MANY[1], later - 3.0)
     assert machine.next_wakeup() <= later - 2.0
+
+
+def test_links_are_asked_for_one_after_the_other_and_one_that_hangs_keeps_nobody_waiting_long() -> None:
+    linked: set[PeerId] = set()
+    me, *others = sorted(MANY[:11])
+    machine = neighbours(me, [me, *others], linked)
+    hangs, asked = others[3], 0
+    while len(linked) < 9:
+        now = machine.next_wakeup()
+        assert now < 5.0 + 11 * 0.5 + PATIENCE, "all are asked for in seconds"
+        begun = [effect.peer for effect in machine.wake(now)]
+        assert len(begun) <= AT_ONCE
+        asked += hangs in begun
+        linked.update(peer for peer in begun if peer != hangs)
+    assert asked == 1
