@@ -75,22 +75,26 @@ class Asking:
 
     def _give_back(self, source: Source, ask: Ask) -> None:
         """A request came to nothing: its chunks may be asked of others."""
-        unused = sum(ask.waiting.values())
-        self._bucket.refund(unused)
-        source.bucket.refund(unused)
+        self._refund(source, ask.root, sum(ask.waiting.values()))
         items = source.forget(ask)
         pull = self._pulls.get(ask.root)
         if pull is None:
             return
-        own = self._limits.get(pull.record.key)
-        if own is not None:
-            own.refund(unused)
         if ask.pages:
             for place in ask.pages:
                 if pull.pages_asked.get(place) == source.peer:
                     del pull.pages_asked[place]
         else:
             pull.give_back(items)
+
+    def _refund(self, source: Source, root: bytes, unused: int) -> None:
+        """Bytes asked of `source` will not come: every limit against which they counted has them back."""
+        self._bucket.refund(unused)
+        source.bucket.refund(unused)
+        pull = self._pulls.get(root)
+        own = self._limits.get(pull.record.key) if pull is not None else None
+        if own is not None:
+            own.refund(unused)
 
     def outstanding(self) -> int:
         """Return the bytes asked for and not yet stored."""
@@ -379,8 +383,7 @@ class Asking:
                 length = theirs.waiting.get(index)
                 if length is not None and other.answered(theirs, index):
                     pull.give_back([index])
-                    self._bucket.refund(length)
-                    other.bucket.refund(length)
+                    self._refund(other, ask.root, length)
                     out.append(Send(other.peer, CancelChunks(theirs.request, (index,)), LINK))
         return out
 

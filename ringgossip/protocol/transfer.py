@@ -192,9 +192,7 @@ class Transfer(Pulling):
         if ask is not None and ask.root == message.root:
             if message.indices and not ask.pages:
                 lost = [index for index in message.indices if index in ask.waiting]
-                unused = sum(ask.waiting[index] for index in lost)
-                self._bucket.refund(unused)
-                giver.bucket.refund(unused)
+                self._refund(giver, ask.root, sum(ask.waiting[index] for index in lost))
                 for index in message.indices:
                     giver.answered(ask, index)
                 if pull is not None:

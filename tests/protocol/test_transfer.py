@@ -12,6 +12,7 @@ from ringgossip.content.record import Record
 from ringgossip.events import ArtifactRejected, BadChunk, TransferStalled
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NEVER, Abandon, DiscardBody, Finalise, NeedLink, Tell
+from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.wire.messages import (
     Busy,
     CancelChunks,
@@ -169,6 +170,19 @@ def test_a_refusal_is_given_back_to_the_limit() -> None:
     puller, _ = pulling(FORTY, A, receive_bytes_per_second=65536.0)
     (_, request, _), = puller.asked()
     puller.hear(A, Busy(request, 0.1))
+    puller.wake(0.2)
+    assert len(puller.asked()) == 2
+
+
+def test_a_chunk_that_a_holder_lost_is_given_back_to_the_limit_of_its_artifact() -> None:
+    puller = Puller(1)
+    record = puller.origin.record(FORTY)
+    puller.manifests[record.root] = FORTY
+    puller.link(A, B)
+    puller.transfer.limit(record.key, TokenBucket(65536.0, 0.0, 0.0))
+    puller.want(record, A, B)
+    ((holder, request, index),) = puller.asked()
+    puller.hear(holder, NoChunks(request, record.root, (index,), "lost"))
     puller.wake(0.2)
     assert len(puller.asked()) == 2
 

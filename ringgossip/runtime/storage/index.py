@@ -211,12 +211,15 @@ def explain(problem: Exception, path: Path | None = None) -> Exception:
 
 def _prepare(connection: sqlite3.Connection, path: Path, store: bytes) -> bool:
     connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    newborn = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if newborn:
+        # Before there is a WAL: the file itself says whose it is, also in a copy of a folder in use.
+        connection.execute(f"PRAGMA application_id={_APPLICATION}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA cache_size=-8192")
     connection.execute("PRAGMA journal_size_limit=67108864")
-    if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        connection.execute(f"PRAGMA application_id={_APPLICATION}")
+    if newborn:
         connection.execute("BEGIN IMMEDIATE")
         for statement in filter(str.strip, _SCHEMA.split(";")):
             connection.execute(statement)

@@ -174,7 +174,10 @@ def _refuse_what_is_not_ours(data: Path) -> None:
         return
     for name in _FOLDERS:
         if (data / name).is_dir() and any((data / name).iterdir()):
-            raise StoreError(f"{data / name} was not made by ringgossip: choose another `data:`")
+            raise StoreError(
+                f"{data / name} was not made by ringgossip: choose another `data:`; in a copy of a peer's "
+                "data folder its `lock`, or its `index.db` and `index.db-wal`, are missing: copy them too"
+            )
     if index.exists() and index.stat().st_size:
         raise StoreError(f"{index} was not made by ringgossip: choose another `data:`")
 

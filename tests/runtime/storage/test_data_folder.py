@@ -1,11 +1,12 @@
 """What happens on a data folder that is not fit for us? One line says what to do; nothing is touched."""
 
 import contextlib
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
-from stores import MIB, content, read_all, receive
+from stores import MIB, content, manifest_of, read_all, receive
 
 from ringgossip.errors import StoreError
 from ringgossip.runtime.storage.store import Store
@@ -58,6 +59,30 @@ def test_a_store_that_lost_its_lock_is_a_store(tmp_path: Path) -> None:
     (tmp_path / "new" / "lock").unlink()
     with Store.open(tmp_path / "new") as store:
         assert read_all(store, record) == data
+
+
+def test_a_copy_of_a_folder_in_use_is_a_store_without_its_lock(tmp_path: Path) -> None:
+    data = content(MIB)
+    with Store.open(tmp_path / "old") as store:
+        record, _ = receive(store, data)
+        number = store.restored.store
+        shutil.copytree(tmp_path / "old", tmp_path / "new", ignore=shutil.ignore_patterns("lock"))
+    with Store.open(tmp_path / "new") as store:
+        assert store.restored.store == number
+        # Its files have other inodes: they are read again, and nothing is fetched.
+        manifest = manifest_of(data)
+        store.begin_partial(record, manifest)
+        assert [copied for copied, _ in store.copy_local(record.root)] == [1]
+        assert store.finalise(record).read_bytes() == data
+
+
+def test_a_copy_without_an_index_is_told_what_is_missing(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "old") as store:
+        receive(store, content(MIB))
+    shutil.copytree(tmp_path / "old", tmp_path / "new", ignore=shutil.ignore_patterns("lock", "index.db*"))
+    assert "its `lock`, or its `index.db` and `index.db-wal`, are missing: copy them too" in refusal(
+        tmp_path / "new"
+    )
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
