@@ -34,6 +34,7 @@ from ringgossip.runtime.listening import Audience, Listener
 from ringgossip.runtime.own_names import OwnNames
 from ringgossip.runtime.shapes import Artifact, Health, Receipt, artifact_of, copies_shape, link_shape
 from ringgossip.runtime.storage.publishing import Prepared, Progress
+from ringgossip.runtime.unshared import warn_of_unshared
 from ringgossip.runtime.verbs import LOOK_AGAIN, PeerVerbs
 
 _LEAVE_SECONDS = 2.0
@@ -385,6 +386,8 @@ class Peer(PeerVerbs):
                     share, self.publish_source, self._engine.crews.folders, self._tell, pause
                 )
                 nursery.start_soon(folder.run)
+            if self.config.share:
+                nursery.start_soon(warn_of_unshared, self.config.share, self._engine.crews.folders)
 
     def _tell(self, event: Event) -> None:
         self._engine.perform([Tell(event)])
