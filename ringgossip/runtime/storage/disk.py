@@ -86,14 +86,22 @@ class Handle:
 def trouble(problem: OSError, doing: str) -> StoreError:
     """Return the one line to tell for a disk that refuses."""
     match problem.errno:
-        case errno.ENOSPC | errno.EDQUOT:
+        case errno.ENOSPC:
             return NoRoom(f"{doing}: the disk is full; free some space, it is tried again")
+        case errno.EDQUOT:
+            return NoRoom(f"{doing}: the quota is used up; free some space or raise it, it is tried again")
         case errno.EROFS:
             return StoreError(f"{doing}: the file system is read-only; mount it writable")
         case errno.EIO:
             return StoreError(f"{doing}: the disk reports an I/O error; look at the kernel log")
         case errno.EFBIG:
             return StoreError(f"{doing}: the file is larger than this disk or ulimit -f allows")
+        case errno.EACCES | errno.EPERM:
+            return StoreError(f"{doing}: permission denied; look at its owner and mode")
+        case errno.EMFILE | errno.ENFILE:
+            return StoreError(f"{doing}: too many open files; raise ulimit -n")
+        case errno.ESTALE:
+            return StoreError(f"{doing}: the file server has replaced it; look at the mount")
     return StoreError(f"{doing}: {problem.strerror or problem}")
 
 

@@ -206,6 +206,8 @@ def explain(problem: Exception, path: Path | None = None) -> Exception:
         return StoreError(f"{what} cannot be written: {problem}; look at its owner and mode")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StoreError(f"{what} is locked by another program: close it")
+    if name.startswith("SQLITE_IOERR"):
+        return StoreError(f"{what} failed: {problem}; look at the kernel log, and at your quota")
     return StoreError(f"{what} failed: {problem}")
 
 
@@ -236,9 +238,13 @@ def _prepare(connection: sqlite3.Connection, path: Path, store: bytes) -> bool:
             f"{path} has format {row[0]}, this program reads {FORMAT}: use the program that wrote it"
         )
     connection.execute(_MARKS)
-    if path.stat().st_size <= _CHECK_UP_TO or _suspect(path).exists():
+    suspect = _suspect(path)
+    suspected = suspect.exists()
+    if suspected or path.stat().st_size <= _CHECK_UP_TO:
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":
             raise IndexDamaged(found.splitlines()[-1])
-        _suspect(path).unlink(missing_ok=True)
+        if suspected:
+            with contextlib.suppress(OSError):
+                suspect.unlink()
     return False

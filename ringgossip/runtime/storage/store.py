@@ -21,7 +21,7 @@ from ringgossip.content.record import ArtifactKey, Record, Scalar
 from ringgossip.errors import StoreError
 from ringgossip.protocol.core import Restored
 from ringgossip.runtime.storage import ledger, manifests
-from ringgossip.runtime.storage.disk import ChunkChanged, ChunkMissing, NoRoom, remove
+from ringgossip.runtime.storage.disk import ChunkChanged, ChunkMissing, NoRoom, remove, trouble
 from ringgossip.runtime.storage.holdings import Holdings
 from ringgossip.runtime.storage.index import Index, IndexBroken, IndexDamaged
 from ringgossip.runtime.storage.layout import Layout
@@ -72,8 +72,10 @@ class Store:
         self._scrubber = Scrubber(self._holdings)
         try:
             self.restored: Restored = restore(self._holdings, self._receiving)
-        except BaseException:
+        except BaseException as problem:
             self._receiving.close()
+            if isinstance(problem, OSError):
+                raise trouble(problem, f"{layout.data} cannot be looked through") from None
             raise
 
     @classmethod

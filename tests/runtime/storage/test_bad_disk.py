@@ -161,5 +161,30 @@ def test_an_index_too_large_to_be_checked_is_rebuilt_when_damage_is_met_in_it(
         assert len(told) == 1
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EACCES, "owner and mode"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ESTALE, "mount"),
+        (errno.EIO, "kernel log"),
+    ],
+)
+def test_a_start_that_the_disk_refuses_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    with Store.open(tmp_path / "data"):
+        pass
+    (tmp_path / "data" / "partial" / "left by a crash").touch()
+    monkeypatch.setattr(Path, "unlink", failing_once(Path.unlink, number))
+    with pytest.raises(StoreError, match=remedy) as told:
+        Store.open(tmp_path / "data")
+    assert "\n" not in str(told.value)
+    with Store.open(tmp_path / "data"):
+        assert not list((tmp_path / "data" / "partial").iterdir())
+
+
 def _raise(problem: Exception) -> None:
     raise problem
