@@ -14,6 +14,7 @@ from ringgossip.events import ArtifactEvicted
 from ringgossip.identity import PeerId
 from ringgossip.protocol.answers import Short
 from ringgossip.protocol.core import Effect, Evict, Notice, Tell
+from ringgossip.protocol.deadlines import InHand
 from ringgossip.protocol.offering import Offering
 from ringgossip.protocol.receipts import entries_of, entry_of, version_of
 from ringgossip.protocol.relaying import Relaying
@@ -35,6 +36,10 @@ _NORMAL = PRIORITIES.index("normal")
 class Keeping(Verbs):
     """The switchboard with what looks after copies."""
 
+    offering = InHand[Offering]()
+    retention = InHand[Retention]()
+    relaying = InHand[Relaying]()
+
     def __init__(self, *, now: float, **rest: Any) -> None:
         self.offering = Offering(self, rest["rng"], now)
         super().__init__(now=now, **rest)
@@ -55,7 +60,6 @@ class Keeping(Verbs):
             self._booked_of_ours,
             now,
         )
-        self._timed = (*self._timed, self.offering, self.retention, self.relaying)
 
     def _booked_of_ours(self, holder: PeerId) -> list[bytes]:
         ours = {record.key.hash: None for record in self.catalog.records() if record.origin == self.name}

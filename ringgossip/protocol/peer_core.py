@@ -105,11 +105,13 @@ class PeerCore(Waking):
         """Say something new about ourselves; plans and what we want follow."""
         before = self.rules.facts()
         self.rules.change_facts(facts)
+        self.dues.ask_all()
         return self._settle(self._facts_changed(before, now), now)
 
     def change_rules(self, settings: RuleSettings, now: float) -> list[Effect]:
         """The configuration was read again: all of it holds from now on."""
         before, keep = self.rules.facts(), self.rules.settings.keep
+        self.dues.ask_all()
         out = self.rules.change_settings(settings, now)
         if settings.keep != keep:
             self.retention.rules_changed(now)
@@ -203,7 +205,6 @@ class PeerCore(Waking):
         if now < self.breakers.held_until(peer, BY_LANE, now):
             return False
         self.breakers.tried(peer, BY_LANE, now)
-        self._others_due = None
         return True
 
     def lane_opened(self, peer: PeerId, now: float) -> list[Effect]:
@@ -218,24 +219,26 @@ class PeerCore(Waking):
 
     def receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> list[Effect]:
         """Handle a message from a verified member."""
-        if not isinstance(source, Address) and self.dialing.peer_of(source) != sender:
-            return []  # the last words on a link that lost against another
-        if isinstance(source, Address) and self.membership.is_over(sender):
-            # On links TLS looks at the certificate.
-            name = self.name_of(sender)
-            return self.packet_refused(str(source), f"the certificate of {name!r} has expired", now)
-        if isinstance(source, Address) and type(message) in _LINKS_ONLY:
-            # Whoever has the gossip key could say it in another's name.
-            return self.misbehaved(sender, f"sent {type(message).__name__} as a datagram", now)
-        if not isinstance(source, Address):
-            self.transfer.heard(sender, now)
+        kind = type(message)
+        if isinstance(source, Address):
+            if self._is_over(sender):
+                # On links TLS looks at the certificate.
+                name = self.name_of(sender)
+                return self.packet_refused(str(source), f"the certificate of {name!r} has expired", now)
+            if kind in _LINKS_ONLY:
+                # Whoever has the gossip key could say it in another's name.
+                return self.misbehaved(sender, f"sent {kind.__name__} as a datagram", now)
+        else:
+            if self._peer_of(source) != sender:
+                return []  # the last words on a link that lost against another
+            self._sign_of_life(sender, now)
         try:
             out = self._receive(message, sender, source, now)
         except PeerMisbehaved as error:
             return self.misbehaved(sender, str(error), now)
-        if type(message) in _BYTES:
+        if kind in _BYTES:
             return self._of_bytes(out, now)
-        if type(message) in _MEMBERSHIP:
+        if kind in _MEMBERSHIP:
             return self._of_membership(out, now)
         return self._settle(out, now)
 
@@ -251,7 +254,22 @@ class PeerCore(Waking):
                 *self.serving.receive(message, sender, source, now),
                 *self.transfer.receive(message, sender, source, now),
             ]
-        match message:
+        match message:  # what is said most comes first
+            case News():
+                offered = self.admission.offer(message.records, sender)
+                out = self._offered(offered, sender, now)
+                return out + self.rumors.heard(offered.known, sender, source)
+            case NewsKnown():
+                return self.rumors.receive(message, sender, source, now)
+            case CatalogRoot() | DigestStep() | RecordsWanted() | CertificatesWanted():
+                return self._compared(self.anti_entropy.receive(message, sender, source, now), now)
+            case Holding() | HoldingsDigest() | HoldingsWanted() | HoldingsList():
+                out, added = self.receipts.receive(message, sender, source, now)
+                return out + self._copies_confirmed(sender, added, now)
+            case Records():
+                return self._offered(self.admission.offer(message.records, sender), sender, now)
+            case Certificates():
+                return self._certificates_heard(message, sender, now)
             case Hello():
                 if message.version < 1:
                     raise PeerMisbehaved(f"speaks protocol version {message.version}")
@@ -259,21 +277,6 @@ class PeerCore(Waking):
             case DialMe():
                 # It wants a link and cannot make one: a better time to try than any other.
                 return self._try_again(sender, now) + self.dialing.need(sender, now)
-            case News():
-                offered = self.admission.offer(message.records, sender)
-                out = self._offered(offered, sender, now)
-                return out + self.rumors.heard(offered.known, sender, source)
-            case NewsKnown():
-                return self.rumors.receive(message, sender, source, now)
-            case Records():
-                return self._offered(self.admission.offer(message.records, sender), sender, now)
-            case Certificates():
-                return self._certificates_heard(message, sender, now)
-            case CatalogRoot() | DigestStep() | RecordsWanted() | CertificatesWanted():
-                return self._compared(self.anti_entropy.receive(message, sender, source, now), now)
-            case Holding() | HoldingsDigest() | HoldingsWanted() | HoldingsList():
-                out, added = self.receipts.receive(message, sender, source, now)
-                return out + self._copies_confirmed(sender, added, now)
             case Relayed():
                 return self._relayed(message, sender, now)
             case (

@@ -12,6 +12,7 @@ from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import StorageTrouble
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import Effect, Notice, TellPlace
+from ringgossip.protocol.deadlines import InHand
 from ringgossip.protocol.ending import Ending
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.receipts import entry_of
@@ -27,12 +28,13 @@ _MOST_ASKED = 10_000
 class Sharing(Ending):
     """The switchboard with a disk that others write to as well."""
 
+    showing = InHand[Showing]()
+
     def __init__(self, *, now: float, **rest: Any) -> None:
         self.showing = Showing(self, rest["rng"], now)
         self._to_show: dict[ArtifactKey, None] = {}  # asked for here, whatever our role takes
         super().__init__(now=now, **rest)
         self.rules.unreadable = self.showing.is_unreadable
-        self._timed = (*self._timed, self.showing)
 
     # --- what showing asks of the others -----------------------------------------------------
 

@@ -8,7 +8,7 @@ only effects are left.
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ringgossip.content.catalog import Catalog
 from ringgossip.content.record import ArtifactKey, Record
@@ -49,6 +49,7 @@ from ringgossip.protocol.core import (
     Tell,
     WantChanged,
 )
+from ringgossip.protocol.deadlines import Dues, InHand
 from ringgossip.protocol.dialing import Dialing, DialingSettings
 from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.marks import TRIES
@@ -74,14 +75,6 @@ if TYPE_CHECKING:
 Out = list[Effect | Notice]
 
 
-class Timed(Protocol):
-    """A machine that has deadlines."""
-
-    def wake(self, now: float) -> Out: ...
-
-    def next_wakeup(self) -> float: ...
-
-
 @dataclass(frozen=True, slots=True)
 class CoreSettings:
     """The settings of every machine."""
@@ -98,6 +91,20 @@ class CoreSettings:
 
 class Switchboard:
     """The machines of one peer, and what goes on between them. `PeerCore` adds the inputs of the world."""
+
+    dues: Dues
+    membership = InHand[Membership]()
+    breakers = InHand[Breakers]()
+    dialing = InHand[Dialing]()
+    neighbours = InHand[Neighbours]()
+    rules = InHand[Rules]()
+    serving = InHand[Serving]()
+    receipts = InHand[Receipts]()
+    transfer = InHand[Transfer]()
+    rumors = InHand[Rumors]()
+    anti_entropy = InHand[AntiEntropy]()
+    authorship = InHand[Authorship]()
+    versions = InHand[Versions]()
 
     def __init__(
         self,
@@ -123,8 +130,6 @@ class Switchboard:
         self._boot = boot
         self._nonce = nonce
         self._troubles = Troubles()
-        # The nearest deadline of those that most inputs do not concern; None: ask them again.
-        self._others_due: float | None = None
         self._asked_certificates: dict[PeerId, float] = {}
         self.shelf = Shelf()
         self.rules = Rules(
@@ -152,7 +157,7 @@ class Switchboard:
             rng,
             self.catalog.certificate,
         )
-        self.breakers = Breakers(settings.breakers, rng, self.name_of)
+        self.breakers = breakers = Breakers(settings.breakers, rng, self.name_of)
         self.dialing = Dialing(
             settings.dialing,
             self.me,
@@ -187,9 +192,9 @@ class Switchboard:
                 self.rules.may_receive,
                 self.rules.rank,
                 self.rules.priority_of,
-                lambda peer, now: self.breakers.held_until(peer, BY_ASKING, now),
+                lambda peer, now: breakers.held_until(peer, BY_ASKING, now),
                 lambda peer, now: self.breakers.tried(peer, BY_ASKING, now),
-                lambda peer: self.breakers.troubled(peer, BY_ASKING),
+                lambda peer: breakers.troubled(peer, BY_ASKING),
             ),
             {key: number for key, mark, number in restored.marks if mark == TRIES},
         )
@@ -206,19 +211,9 @@ class Switchboard:
             lambda: len(self.membership.alive()) <= 1,
             now,
         )
-        self._timed: tuple[Timed, ...] = (
-            self.membership,
-            self.breakers,
-            self.dialing,
-            self.neighbours,
-            self.rules,
-            self.serving,
-            self.receipts,
-            self.transfer,
-            self.rumors,
-            self.anti_entropy,
-            self.authorship,
-        )
+        # Kept by hand: these are asked with every message, and move no deadline (see `deadlines`).
+        self._is_over, self._peer_of = self.membership.is_over, self.dialing.peer_of
+        self._sign_of_life = self.transfer.heard
         self._restore(restored)
 
     def _restore(self, restored: Restored) -> None:
@@ -238,7 +233,6 @@ class Switchboard:
 
     def _settle(self, out: Out, now: float) -> list[Effect]:
         """Let notices go round until only effects are left, in order."""
-        self._others_due = None
         for item in out:
             if type(item) in NOTICES:
                 break

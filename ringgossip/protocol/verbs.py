@@ -24,6 +24,7 @@ from ringgossip.events import (
 from ringgossip.identity import PeerId
 from ringgossip.protocol.answers import SyncProgress, SyncRequest
 from ringgossip.protocol.core import LINK, Effect, NeedLink, Notice, Restored, Send, Tell
+from ringgossip.protocol.deadlines import InHand
 from ringgossip.protocol.errands import Errands
 from ringgossip.protocol.marks import Marks
 from ringgossip.protocol.pacing import TokenBucket
@@ -58,6 +59,9 @@ _IN_ONE_OFFER = 500
 class Verbs(Switchboard):
     """The switchboard with its users' verbs."""
 
+    requests = InHand[Requests]()
+    pushes = InHand[Pushes]()
+
     def __init__(self, *, restored: Restored, now: float, **rest: Any) -> None:
         self.marks = Marks(restored.marks)
         self.requests = Requests(self)
@@ -74,7 +78,6 @@ class Verbs(Switchboard):
             self.rules.ask(key, sequence, priority)
         self.rules.is_evicted = self.marks.is_evicted
         self.rules.unlisted = self.catalog.unlisted
-        self._timed = (*self._timed, self.requests, self.pushes)
 
     # --- what requests ask of the others ------------------------------------------------------
 

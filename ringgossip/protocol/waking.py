@@ -1,13 +1,12 @@
 """When must a peer be woken, and what is due then?
 
-A part of the core. Every world asks after every input, and most inputs are probes, answers
-and chunks, which move no deadline but those of a few machines: what all the others wait
-for is asked of them again only after an input that may have changed it.
+A part of the core. Every world asks after every input; `deadlines` says whom the core must ask.
 """
 
 from typing import Any
 
 from ringgossip.protocol.core import Effect, Notice, PulseHeard, Send, Tell
+from ringgossip.protocol.deadlines import Dues
 from ringgossip.protocol.notices import NOTICES
 from ringgossip.protocol.refusing import Refusing
 
@@ -17,25 +16,31 @@ Out = list[Effect | Notice]
 _HEARD_BY_OTHERS = NOTICES | {Tell}
 
 
+# In the order in which they are woken.
+_TIMED = (
+    "membership", "breakers", "dialing", "neighbours", "rules", "serving", "receipts", "transfer",
+    "rumors", "anti_entropy", "authorship", "requests", "pushes", "offering", "retention", "relaying",
+    "showing",
+)  # fmt: skip
+
+
 class Waking(Refusing):
     """The inputs of the world that are about time."""
 
     def __init__(self, **everything: Any) -> None:
+        self.dues = Dues()
         super().__init__(**everything)
-        # Those that probes and chunks concern are asked for their deadlines each time.
-        self._often = (self.membership, self.anti_entropy, self.transfer, self.serving, self.breakers)
-        self._others = tuple(machine for machine in self._timed if machine not in self._often)
+        for name in (*_TIMED, "versions"):
+            self.dues.add(name, getattr(self, name))
 
     def wake(self, now: float) -> list[Effect]:
         """Do what is due."""
-        if self._others_due is not None and now < self._others_due:
-            due = [machine for machine in self._often if machine.next_wakeup() <= now]
-            if due == [self.membership]:
-                return self._of_membership(self.membership.wake(now), now)
+        if self.dues.due(now) == ["membership"]:
+            return self._of_membership(self.membership.wake(now), now)
         out: Out = []
-        for machine in self._timed:
-            if machine.next_wakeup() <= now:
-                out += machine.wake(now)
+        for name in _TIMED:
+            if self.dues.of(name) <= now:
+                out += getattr(self, name).wake(now)
         dropped, gone = self.versions.drop_unpulled(now)
         out += dropped
         for record in gone:
@@ -44,23 +49,10 @@ class Waking(Refusing):
 
     def next_wakeup(self) -> float:
         """Return when `wake` must be called at the latest."""
-        due = self._others_due
-        if due is None:
-            due = self.versions.next_wakeup()
-            for machine in self._others:
-                at = machine.next_wakeup()
-                due = at if at < due else due  # quicker than `min`, and asked after many inputs
-            self._others_due = due
-        for often in self._often:
-            at = often.next_wakeup()
-            due = at if at < due else due
-        return due
+        return self.dues.next()
 
     def _of_membership(self, out: Out, now: float) -> list[Effect]:
-        """Settle what membership says all the time: probes and roots of catalogs concern nobody else.
-
-        Then no other machine's deadline has moved, and none need be asked for it.
-        """
+        """Settle what membership says all the time: probes and roots of catalogs concern nobody else."""
         if not self.authorship.ready:
             return self._settle(out, now)
         effects: list[Effect] = []

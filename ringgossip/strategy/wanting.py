@@ -16,6 +16,7 @@ Schomaker 2005, "Weighted distributed hash tables" (the logarithmic method).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import log
 
 from ringgossip.config.words import KINDS
@@ -75,13 +76,19 @@ def rendezvous(key: bytes, peer: PeerId, weight: float) -> float:
     machines whose logarithms differ in the last bit disagree about one artifact
     in 10^15, and the price is one copy too many.
     """
+    return -weight / _draw(key, peer)
+
+
+@lru_cache(maxsize=4096)  # the same few are asked for again and again: everybody judges every artifact
+def _draw(key: bytes, peer: PeerId) -> float:
+    """Return the logarithm of what chance says of the two, between 0 and 1."""
     mixed = (int.from_bytes(key[:8]) ^ int.from_bytes(peer[:8])) & _MASK
     # The finisher of splitmix64 (Steele, Lea, Flood 2014), twice: one round leaves traces of equal inputs.
     for _ in range(2):
         mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
         mixed = (mixed ^ (mixed >> 31)) + 0x9E3779B97F4A7C15 & _MASK
-    return -weight / log((mixed + 0.5) / 2**64)
+    return log((mixed + 0.5) / 2**64)
 
 
 class Census:

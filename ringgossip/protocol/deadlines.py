@@ -1,0 +1,80 @@
+"""Which machines of a core must be asked when they are due? Those that were taken in hand since.
+
+Every world asks a core after every input when to wake it, and most inputs concern one
+machine or two. A machine's deadline moves only by what is done with it, so the attribute
+of the core through which everybody reaches a machine notes that somebody did.
+"""
+
+from typing import Any, Generic, Protocol, TypeVar
+
+from ringgossip.protocol.core import NEVER
+
+
+class Timed(Protocol):
+    """A machine that has deadlines."""
+
+    def next_wakeup(self) -> float:
+        """Return the nearest deadline."""
+        ...
+
+
+Kind = TypeVar("Kind")
+
+
+class Dues:
+    """When the machines of one core are due, in the order in which they are woken."""
+
+    __slots__ = ("_at", "_machines", "_next", "moved")
+
+    def __init__(self) -> None:
+        self.moved: dict[str, None] = {}  # taken in hand since they were asked
+        self._machines: dict[str, Timed] = {}
+        self._at: dict[str, float] = {}
+        self._next = NEVER
+
+    def add(self, name: str, machine: Timed) -> None:
+        """Ask this machine from now on, after the others."""
+        self._machines[name] = machine
+        self._at[name] = NEVER
+        self.moved[name] = None
+
+    def ask_all(self) -> None:
+        """Something changed that deadlines of several machines depend on."""
+        self.moved.update(dict.fromkeys(self._machines))
+
+    def of(self, name: str) -> float:
+        """Return when one machine is due."""
+        return self._machines[name].next_wakeup() if name in self.moved else self._at[name]
+
+    def next(self) -> float:
+        """Return the nearest deadline of all."""
+        moved = self.moved
+        if moved:
+            machines, at = self._machines, self._at
+            for name in list(moved):
+                if name in machines:
+                    at[name] = machines[name].next_wakeup()
+            moved.clear()  # asking takes other machines in hand, to look at them only
+            self._next = min(at.values())
+        return self._next
+
+    def due(self, now: float) -> list[str]:
+        """Return who is due."""
+        self.next()
+        return [name for name, at in self._at.items() if at <= now]
+
+
+class InHand(Generic[Kind]):
+    """An attribute of a core that holds a machine."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __set__(self, core: Any, machine: Kind) -> None:
+        core.__dict__[self._name] = machine
+
+    def __get__(self, core: Any, kind: type | None = None) -> Kind:
+        inside = core.__dict__
+        inside["dues"].moved[self._name] = None
+        machine: Kind = inside[self._name]
+        return machine
