@@ -40,7 +40,7 @@ from ringgossip.strategy.eligibility import (
 from ringgossip.strategy.partners import Turns, push_targets
 from ringgossip.strategy.plans import Plan, is_pushed, plan_for
 from ringgossip.strategy.wanting import Census, Wanted, row_of
-from ringgossip.strategy.weights import KIND_RANK, push_weight
+from ringgossip.strategy.weights import push_weight, rank_of
 
 Out = list[Effect | Notice]
 
@@ -98,6 +98,7 @@ class Rules:
         self._settled_at = now + settings.first_look
         self._unsettled_since = now
         self._scan: Iterator[Record] | None = None
+        self._place = 0  # how many records were looked at since all were
         self._scan_at = self._settled_at
 
     # --- ourselves ----------------------------------------------------------------------
@@ -304,7 +305,7 @@ class Rules:
     def rank(self, record: Record) -> int:
         """Return the place of a version among those that wait: smaller goes first."""
         _, priority = self._asked.get(record.key, (0, "normal"))
-        return rank(record.kind, priority)
+        return rank_of(record.kind, priority)
 
     def priority_of(self, record: Record) -> str:
         """Return the word that travels with our requests for it."""
@@ -420,13 +421,16 @@ class Rules:
         if now < self._scan_at:
             return []
         if self._scan is None:
-            self._scan = iter(list(self._records()))
+            records = list(self._records())
+            cut = self._place % max(1, len(records))  # members that change all the time hide no record
+            self._scan = iter(records[cut:] + records[:cut])
         out = Out()
         for _ in range(self.settings.batch):
             record = next(self._scan, None)
             if record is None:
-                self._scan, self._scan_at = None, NEVER
+                self._scan, self._scan_at, self._place = None, NEVER, 0
                 return out
+            self._place += 1
             verdict = self.wanting(record)
             out.append(WantChanged(record, bool(verdict), verdict.code if isinstance(verdict, No) else ""))
         self._scan_at = now + self.settings.pause
@@ -441,8 +445,3 @@ def _with_disk(facts: MemberFacts, disk: DiskUse | None) -> MemberFacts:
     if disk is None:
         return replace(facts, disk_used=None, disk_free=None)
     return replace(facts, disk_used=round(disk.share, 2), disk_free=disk.free)
-
-
-def rank(kind: str, priority: str) -> int:
-    """Return the order of kinds, and within a kind of priority words: smaller goes first."""
-    return KIND_RANK.get(kind, 1) * 8 + len(PRIORITIES) - 1 - PRIORITIES.index(priority)

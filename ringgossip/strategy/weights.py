@@ -12,6 +12,7 @@ factor, quality factor, priority words).
 from dataclasses import dataclass
 from math import fsum
 
+from ringgossip.config.words import PRIORITIES
 from ringgossip.strategy.candidates import Candidate
 
 AGE_CAP = 10.0
@@ -115,6 +116,11 @@ def push_weight(peer: Candidate, *, since_sync: float | None = None, quality: fl
             ("quality", quality_factor(quality)),
         )
     )
+
+
+def rank_of(kind: str, priority: str) -> int:
+    """Return the order of kinds, and within a kind of priority words: smaller goes first."""
+    return KIND_RANK.get(kind, 1) * 8 + len(PRIORITIES) - 1 - PRIORITIES.index(priority)
 
 
 def share_of(priority: str) -> float:

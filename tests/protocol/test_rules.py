@@ -1,16 +1,20 @@
 """Do whole peers place what is published as the rules say, and say the same as the rules?"""
 
 from dataclasses import replace
+from random import Random
+
+from artifacts import Origin, manifest_of, peer
 
 from ringgossip.content.record import ArtifactKey
 from ringgossip.events import ReceivingChanged
 from ringgossip.protocol.cards import MemberFacts
-from ringgossip.protocol.core import NEVER
+from ringgossip.protocol.core import NEVER, WantChanged
 from ringgossip.protocol.member_views import Member
 from ringgossip.protocol.peer_core import PeerCore
-from ringgossip.protocol.rules import Rules, RuleSettings, rank
+from ringgossip.protocol.rules import Rules, RuleSettings
 from ringgossip.simulation.world import PeerSpec, World
 from ringgossip.strategy.candidates import DiskUse
+from ringgossip.strategy.weights import rank_of
 
 MB = 1_000_000
 GB = 10**9
@@ -214,7 +218,7 @@ def test_a_peer_that_starts_alone_chooses_itself_for_nothing() -> None:
 
 def test_kinds_go_before_words() -> None:
     order = [("models", "critical"), ("models", "background"), ("games", "critical"), ("npz", "normal")]
-    assert sorted(order, key=lambda entry: rank(*entry)) == order
+    assert sorted(order, key=lambda entry: rank_of(*entry)) == order
 
 
 def test_partners_are_drawn_by_weight_and_nobody_starves() -> None:
@@ -222,8 +226,6 @@ def test_partners_are_drawn_by_weight_and_nobody_starves() -> None:
         bytes([i]) * 16: Member(bytes([i]) * 16, f"p{i}", "alive", 1, 0, MemberFacts((), role=role))  # type: ignore[arg-type]
         for i, role in enumerate(["selfplay", "training", "selfplay", "selfplay"])
     }
-    from random import Random
-
     me = next(iter(members))
     rules = Rules(
         RuleSettings(), MemberFacts(()), me, "p0", Random(1), members.get, lambda: tuple(members),  # type: ignore[arg-type]
@@ -234,3 +236,20 @@ def test_partners_are_drawn_by_weight_and_nobody_starves() -> None:
     heavy, light = (rules.weight_of(bytes([i]) * 16) for i in (1, 2))  # type: ignore[arg-type]
     assert abs(share - heavy / (heavy + 2 * light)) < 0.03
     assert rules.next_wakeup() < NEVER
+
+
+def test_members_that_change_all_the_time_keep_no_record_from_being_looked_at() -> None:
+    records = [Origin().record(manifest_of(1), f"{number}") for number in range(30)]
+    me = peer(0)
+    members = {me: Member(me, "p0", "alive", 1, 0, MemberFacts(()))}
+    rules = Rules(
+        RuleSettings(batch=4), MemberFacts(()), me, "p0", Random(1), members.get, lambda: tuple(members),
+        lambda: iter(records), lambda key: 0, 0.0,
+    )  # fmt: skip
+    looked: dict[str, None] = {}
+    now = 0.0
+    for _ in range(20):
+        now = rules.next_wakeup()
+        looked |= {change.record.name: None for change in rules.wake(now) if isinstance(change, WantChanged)}
+        rules.members_changed(now)
+    assert len(looked) == 30
