@@ -155,6 +155,7 @@ class Asking:
 
     def _is_ready(self, source: Source, now: float) -> bool:
         """Tell whether a source is neither busy nor held by its breaker."""
+        source.suspected = self._guide.suspected(source.peer)
         source.held_until = self._guide.held_until(source.peer, now)
         if now < source.held_until:
             self._ask_at = min(self._ask_at, source.held_until)

@@ -49,3 +49,4 @@ class Guide:
     held_until: Callable[[PeerId, float], float] = _free  # nothing is asked of a peer until then
     tried: Callable[[PeerId, float], None] = _nothing  # a request leaves now
     troubled: Callable[[PeerId], bool] = _no  # requests came to nothing lately: an answer is news
+    suspected: Callable[[PeerId], bool] = _no  # somebody says it is down: it is asked last, not refused

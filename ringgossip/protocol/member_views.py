@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.cards import MemberFacts
-from ringgossip.protocol.evidence import ALIVE, DEAD, LEFT, STATE_NAMES, Standing
+from ringgossip.protocol.evidence import ALIVE, DEAD, LEFT, STATE_NAMES, SUSPECT, Standing
 from ringgossip.protocol.roster import Roster
 from ringgossip.protocol.routes import Routes
 
@@ -63,6 +63,11 @@ class MemberViews:
         """Return one member."""
         standing = self._standing(peer)
         return self._as_member(standing) if standing is not None else None
+
+    def suspected(self, peer: PeerId) -> bool:
+        """Tell whether somebody says that this member is down, and it has not said otherwise."""
+        standing = self._table.get(peer[:8])
+        return standing is not None and standing.state == SUSPECT
 
     def peer_named(self, name: str) -> PeerId | None:
         """Return who owns a name."""

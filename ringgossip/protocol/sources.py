@@ -40,6 +40,7 @@ class Source:
     busy_because: str = ""  # of what no waiting for a place will help
     slow_until: float = -NEVER
     held_until: float = -NEVER  # by its breaker
+    suspected: bool = False
     answered_once: bool = False  # on this link
     last_progress: float = -NEVER
     heard_at: float = -NEVER  # anything at all on its link
@@ -139,5 +140,5 @@ class Source:
         return now >= self.busy_until and now >= self.held_until
 
     def rank(self, now: float) -> tuple[int, int]:
-        """Return how late it should be asked: wrong chunks weigh most, then slowness."""
-        return self.strikes, int(now < self.slow_until)
+        """Return how late it should be asked: wrong chunks weigh most, then slowness and what others say."""
+        return self.strikes, int(now < self.slow_until or self.suspected)

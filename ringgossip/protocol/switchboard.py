@@ -195,6 +195,7 @@ class Switchboard:
                 lambda peer, now: breakers.held_until(peer, BY_ASKING, now),
                 lambda peer, now: self.breakers.tried(peer, BY_ASKING, now),
                 lambda peer: breakers.troubled(peer, BY_ASKING),
+                lambda peer: self.membership.suspected(peer),
             ),
             {key: number for key, mark, number in restored.marks if mark == TRIES},
         )

@@ -12,7 +12,9 @@ from ringgossip.content.record import Record
 from ringgossip.events import ArtifactRejected, BadChunk, TransferStalled
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NEVER, Abandon, DiscardBody, Finalise, NeedLink, Tell
+from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.pacing import TokenBucket
+from ringgossip.simulation import World
 from ringgossip.wire.messages import (
     Busy,
     CancelChunks,
@@ -219,6 +221,34 @@ def test_why_a_holder_gives_nothing_is_told_at_once_unless_another_may_be_asked(
     puller.wake(46.0)
     puller.deliver(*puller.asked()[before])
     assert puller.transfer.refusals_of(record.key).count(why) == 1, "what comes speaks for itself"
+
+
+def test_who_is_suspected_is_asked_last_and_not_refused() -> None:
+    suspects = {A: None}
+    puller = Puller(1, Guide(suspected=suspects.__contains__))
+    record = puller.origin.record(FORTY)
+    puller.manifests[record.root] = FORTY
+    puller.link(A, B)
+    puller.want(record, A, B)
+    assert {who for who, _, _ in puller.asked()} == {B}
+    # Nobody better is left, or what was said of it was not true.
+    puller.see(puller.transfer.link_broken(B, puller.now))
+    assert puller.asked_of(A)
+
+
+def test_what_others_say_of_a_member_is_known_to_who_asks_it() -> None:
+    world = World(4, seed=1)
+    world.start()
+    world.run(5.0)
+    core, other = world.nodes[0].core, world.nodes[3]
+    assert core is not None
+    peer = other.certificate.peer_id
+    assert not core.membership.suspected(peer) and not core.transfer._guide.suspected(peer)
+    other.pause()
+    assert world.run_until(lambda: core.membership.suspected(peer), 10.0) is not None
+    assert core.transfer._guide.suspected(peer)
+    other.resume()
+    assert world.run_until(lambda: not core.transfer._guide.suspected(peer), 10.0) is not None
 
 
 def test_a_silent_holder_loses_its_requests_to_others_and_may_answer_late() -> None:
