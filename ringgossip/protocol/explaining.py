@@ -97,7 +97,7 @@ def explain(
             said.append(progress)
         if held_back:
             said.append(held_back)
-        said.append(f"{copies} copies are wanted beside its origin's, {confirmed} are confirmed.")
+        said.append(f"{_copies(copies)} wanted beside its origin's, {_are(confirmed)} confirmed.")
     said.append(f"As a partner {name} weighs {weight}.")
     plan = ""
     if record.origin == rules.myself().name:
@@ -105,7 +105,7 @@ def explain(
         said.append(f"We spread {kind} by the plan {plan}.")
     limit = rules.limit_of(peer)
     if not own:
-        rate = "no limit" if limit.rate is None else f"{limit.rate:g} bytes a second"
+        rate = "no limit" if limit.rate is None else f"{limit.rate / 1e6:g} MB/s"
         said.append(f"Between us and {name}: {rate} ({limit.rule}).")
     budget = bool(spent) and not own and not held and rules.me in holding
     if budget:
@@ -114,6 +114,14 @@ def explain(
         record.key.text, name, code, wanted, held, tuple(names), copies, plan, weight.value,
         None if own else limit.rate, "breaker" if held_back else "budget" if budget else "", " ".join(said),
     )  # fmt: skip
+
+
+def _are(count: int) -> str:
+    return "1 is" if count == 1 else f"{count} are"
+
+
+def _copies(count: int) -> str:
+    return "1 copy is" if count == 1 else f"{count} copies are"
 
 
 def _state(held: bool, wanted: bool) -> str:

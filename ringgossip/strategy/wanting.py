@@ -91,6 +91,10 @@ def _draw(key: bytes, peer: PeerId) -> float:
     return log((mixed + 0.5) / 2**64)
 
 
+def _one_of(holders: int) -> str:
+    return "the one holder" if holders == 1 else f"one of the {holders} holders"
+
+
 class Census:
     """Who wants artifacts of one kind, among these members. Built anew when a card changes.
 
@@ -175,7 +179,7 @@ class Census:
             worth = holder_worth(own)
             return Wanted(
                 "holder",
-                f"{own.name} is one of the {missing} holders chosen because {self.copies} copies are wanted; "
+                f"{own.name} is {_one_of(missing)} chosen because {self.copies} copies are wanted; "
                 f"its worth as a holder is {worth}",
             )
         if sharing is not None:

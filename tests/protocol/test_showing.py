@@ -73,7 +73,7 @@ def test_explain_counts_copies_by_the_disks_they_lie_on() -> None:
     world.run(5.0)
     record = core(world, 0).catalog.get(KEY)
     assert record is not None and core(world, 0).copies(record) == 1
-    assert "1 are confirmed." in core(world, 0).explain(KEY, "n1", world.now).sentence
+    assert "1 is confirmed." in core(world, 0).explain(KEY, "n1", world.now).sentence
 
 
 def test_a_copy_on_the_disk_of_its_origin_is_no_copy_to_explain() -> None:
@@ -81,7 +81,7 @@ def test_a_copy_on_the_disk_of_its_origin_is_no_copy_to_explain() -> None:
     publish(world)
     answer = core(world, 0).explain(KEY, "n1", world.now)
     assert answer.code == "storage_group"
-    assert "1 are confirmed." in answer.sentence
+    assert "1 is confirmed." in answer.sentence
 
 
 def test_a_newer_version_is_shown_when_it_is_there() -> None:
