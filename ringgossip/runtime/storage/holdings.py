@@ -259,9 +259,15 @@ class Holdings:
         except FileNotFoundError:
             return self.lose(place, f"{place.path} is gone")
         except OSError as problem:
-            if problem.errno in (errno.EIO, errno.ENOTDIR, errno.ELOOP):
-                return self.lose(place, str(trouble(problem, f"{place.path} cannot be read")))
-            raise trouble(problem, f"{place.path} cannot be read") from None
+            # A user's file stays published: it may be read again later, and we have no better copy to get.
+            reason = trouble(problem, f"{place.path} cannot be read")
+            lasts = problem.errno == errno.EIO and place.kind is not PlaceKind.USER
+            if lasts or problem.errno in (errno.ENOTDIR, errno.ELOOP):
+                return self.lose(place, str(reason))
+            if not place.complained:
+                place.complained = True  # once: whoever asks for it again and again fills no log
+                self._on_trouble(str(reason))
+            raise reason from None
         if got < len(view):
             return self.lose(place, f"{place.path} was cut short")
         if not place.is_proven(index):

@@ -82,6 +82,7 @@ class Place:
     proven: BitSet | None = None
     own: BitSet | None = None
     base: bytes | None = None
+    complained: bool = False  # that it cannot be read was told
     forgotten: bool = False  # whoever opens it from now on must not keep it open
 
     @property

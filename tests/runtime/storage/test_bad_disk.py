@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from games import create_games_db
-from stores import MIB, content, fill, manifest_of, read_all, receive, record_of
+from stores import MIB, content, fill, manifest_of, publish, read_all, receive, record_of
 
 from ringgossip.errors import StoreError
-from ringgossip.runtime.storage import reuse, scrub
+from ringgossip.runtime.storage import holdings, reuse, scrub
+from ringgossip.runtime.storage.disk import read_at
 from ringgossip.runtime.storage.index import explain
 from ringgossip.runtime.storage.store import Store
 
@@ -119,6 +120,25 @@ def test_a_users_file_that_cannot_be_read_for_now_is_no_fault_of_its_own(
         with pytest.raises(StoreError, match="cannot be read now"):
             store.prepare("models", path, "net.bin")
         assert store.prepare("models", path, "net.bin").size == MIB
+
+
+def test_a_users_file_that_cannot_be_read_once_is_not_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It does not change: whoever watches over its folder would never publish it again.
+    path, lost, trouble = tmp_path / "net.bin", [], []
+    path.write_bytes(content(MIB))
+    monkeypatch.setattr("ringgossip.runtime.storage.publishing.clone", lambda *_: False)
+    with Store.open(
+        tmp_path / "data", on_lost=lambda *told: lost.append(told), on_trouble=trouble.append
+    ) as store:
+        record = publish(store, path)
+        for _ in range(3):
+            monkeypatch.setattr(holdings, "read_at", failing_once(read_at, errno.EIO))
+            with pytest.raises(StoreError, match="I/O error"):
+                store.read_chunk(record.root, 0)
+        assert len(trouble) == 1
+        assert read_all(store, record) == content(MIB) and not lost
 
 
 def test_a_snapshot_that_the_index_cannot_note_does_not_stay_on_the_full_disk(
