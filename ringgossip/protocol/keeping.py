@@ -258,7 +258,9 @@ class Keeping(Verbs):
                     continue
                 out += self.offering.refused(record.key, now)
                 if not message.code.startswith(("failed:", "not_wanted")):
-                    out += self.rules.refusal_heard(sender, record.kind, message.code)
+                    for effect in self.rules.refusal_heard(sender, record.kind, message.code):
+                        if isinstance(effect, Tell):  # a mind that changes all the time is told seldom
+                            out += self._troubles.tell(f"{sender.hex()} {record.kind}", effect.event, now)
         return out
 
     def _copies_confirmed(self, holder: PeerId, entries: list[bytes], now: float) -> Out:

@@ -15,6 +15,7 @@ from ringgossip.events import (
     OriginEquivocated,
     PeerProtocolError,
     PublicationWithdrawn,
+    PushRefused,
 )
 from ringgossip.identity import Address
 from ringgossip.protocol.core import (
@@ -30,6 +31,7 @@ from ringgossip.protocol.core import (
     VerifyRecords,
 )
 from ringgossip.protocol.peer_core import PeerCore
+from ringgossip.protocol.receipts import entry_of
 from ringgossip.simulation.world import World
 from ringgossip.wire.messages import (
     Certificates,
@@ -43,6 +45,7 @@ from ringgossip.wire.messages import (
     Message,
     News,
     NoChunks,
+    OfferAnswered,
     Page,
     Records,
 )
@@ -244,6 +247,16 @@ def test_what_our_lost_disk_published_and_comes_while_ours_is_written_down_ends_
     assert (above.sequence, above.root) == (6, content.root)
     assert Published(7, above, unchanged=False) in ours.record_persisted(above, now)
     assert ours.catalog.get(above.key) == above
+
+
+def test_who_refuses_with_another_word_each_time_does_not_flood_the_log() -> None:
+    world = together(2)
+    record = core(world, 1).catalog.get(published(world, 0))
+    assert record is not None
+    out: list[Effect] = []
+    for number in range(9):
+        out += hear(world, 1, OfferAnswered(entry_of(record), f"word {number}"))
+    assert len([e for e in out if isinstance(e, Tell) and isinstance(e.event, PushRefused)]) == 1
 
 
 def test_a_damaged_publication_is_withdrawn_told_and_fetched_back() -> None:
