@@ -259,8 +259,8 @@ class Beliefs:
 
     def _settle_name(self, card: Card, certificate: NodeCertificate, now: float) -> Out:
         """Of two certificates with one name the higher generation owns it; a tie goes to the larger id."""
-        table, names = self._roster.table, self._roster.names
-        rival_key = names.get(card.name)
+        table = self._roster.table
+        rival_key = self._roster.names.get(card.name)
         if rival_key is None or rival_key == card.key:
             return []
         rival = table[rival_key]
@@ -268,7 +268,7 @@ class Beliefs:
         if (certificate.generation, card.peer) < (theirs, rival.card.peer):
             self._superseded[card.key] = theirs
             return []
-        names[card.name] = card.key
+        self._roster.name(card.name, card.key)
         if rival_key == self._roster.me:
             self.dirty = True
             return [

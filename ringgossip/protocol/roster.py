@@ -28,13 +28,16 @@ def _crowd(cards: tuple[Card, ...]) -> tuple[dict[bytes, Standing], dict[str, by
 class Roster:
     """All members we know, ourselves included, dead ones too until they are forgotten."""
 
-    __slots__ = ("_next", "_ring", "digest", "fallen", "live", "me", "most", "muted", "names", "table")
+    __slots__ = (
+        "_lent", "_next", "_ring", "digest", "fallen", "live", "me", "most", "muted", "names", "table",
+    )  # fmt: skip
 
     def __init__(self, me: Card, most: int) -> None:
         self.me = me.key
         self.most = most
         self.table: dict[bytes, Standing] = {me.key: standing_of(me, 0, ALIVE)}
-        self.names: dict[str, bytes] = {me.name: me.key}
+        self.names: dict[str, bytes] = {me.name: me.key}  # changed only after `_names_of_our_own`
+        self._lent = False  # these names are a crowd's, shared until somebody's change
         self.fallen: dict[bytes, float] = {}  # dead or left -> since when, in that order
         self.digest = me.mark  # exclusive or of the marks of all who are alive or suspect
         self.live = 1  # how many these are
@@ -52,7 +55,7 @@ class Roster:
         is_ = standing.state < DEAD
         self.table[key] = standing
         if old is None or old.card.name != card.name:
-            self.names.setdefault(card.name, key)
+            self._names_of_our_own().setdefault(card.name, key)
         if was and old is not None:
             self.digest ^= old.card.mark
         if is_:
@@ -74,7 +77,7 @@ class Roster:
         del self.fallen[key]
         self.muted.pop(key, None)
         if self.names.get(standing.card.name) == key:
-            del self.names[standing.card.name]
+            del self._names_of_our_own()[standing.card.name]
 
     def fill(self, cards: tuple[Card, ...]) -> None:
         """Know of all these as alive, and of nobody else. Much faster than `put` for each."""
@@ -82,10 +85,25 @@ class Roster:
         mine = self.table[self.me]
         self.table.update(table)
         self.table[self.me] = mine
-        self.names.update(names)
+        if self.names.items() <= names.items():
+            self.names, self._lent = names, True
+        else:
+            self._names_of_our_own().update(names)
         self.digest ^= 0 if self.me in table else mine.card.mark
-        self._ring = [key for key in self.table if key != self.me and key not in self.muted]
+        self._ring = list(self.table)
+        for key in (self.me, *self.muted):
+            if key in self.table:
+                self._ring.remove(key)
         self.live = len(self.table)
+
+    def name(self, name: str, key: bytes) -> None:
+        """Let this member own a name, whoever had it."""
+        self._names_of_our_own()[name] = key
+
+    def _names_of_our_own(self) -> dict[str, bytes]:
+        if self._lent:
+            self.names, self._lent = dict(self.names), False
+        return self.names
 
     def has_room(self) -> bool:
         """Tell whether one more may enter; makes room by dropping the oldest fallen."""

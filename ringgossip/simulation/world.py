@@ -146,6 +146,7 @@ class World:
         self.disk_uses: dict[int, DiskUse] = {}  # how full a peer's disk looks to it, if it can tell
         for spec in specs:
             self._add(spec)
+        self._something_expires = any(spec.certificate_life is not None for spec in specs)
         self._seeds = tuple(self.nodes[i].home for i in seeds if i < len(self.nodes))
 
     def _add(self, spec: PeerSpec) -> None:
@@ -193,7 +194,7 @@ class World:
         generator = self.kernel.generator("peer", index, boot)
         node.boot(lambda now: self._core(node, spec, boot, generator, now))
         # Worlds in which nothing expires need no calendar.
-        if any(other.certificate_life is not None for other in self.specs):
+        if self._something_expires:
             follow_calendar(node)
         self.links.wake_stalled()
 
