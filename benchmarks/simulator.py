@@ -4,6 +4,10 @@
 python benchmarks/simulator.py            the sizes of the targets: minutes
 python benchmarks/simulator.py --quick    small ones, for a look whether everything runs: seconds
 python benchmarks/simulator.py --only stories
+
+Measured in full size on 2 shared cores. Load 3 to 6: sized wire 16.0 and 17.5 CPU s, 345 MB (before
+views of members shared their names); self-play 142 CPU s, 1,067,000 events, where a filling peer looks
+at every linked one. Load 14: real codec 10.5 CPU s, 100 MB.
 """
 
 import argparse
