@@ -9,8 +9,8 @@ use. What happens to bytes from another machine, in this order:
 3. A long message is counted through: one byte can claim an array of thousands,
    so a megabyte of them would be a hundred megabytes of objects.
 4. It is unpacked: no maps, no extension types, no hooks, arrays bounded.
-5. Every field is held against its type and limits. Fields beyond the known ones
-   are ignored: they are a newer peer's.
+5. Every field is held against its type and limits; what is not printable in a text
+   is escaped. Fields beyond the known ones are ignored: they are a newer peer's.
 
 Whatever fails raises `PeerMisbehaved` with one reason, and nothing else is raised.
 Bytes fields hold what others packed (records, cards) and are copied, never unpacked here.
@@ -220,6 +220,10 @@ def _compile(message: type[Message], shapes: dict[str, Shape]) -> Callable[[tupl
             arguments = ", ".join(list(shapes)[: number - 1])
             lines += [f" if count == {number}: return message({arguments})"]
         lines += [f" {field} = values[{number}]", f" if {_wrong(shape, field)}: fail({number - 1}, {field})"]
+        if isinstance(shape.limits, Text):
+            # Reasons and words end up on terminals and in logs, where a sign can do harm or forge a line.
+            plain = f"ascii({field})[1:-1][:{shape.limits.max}]"
+            lines += [f" if {field} and not {field}.isprintable(): {field} = {plain}"]
     lines += [f" return message({', '.join(shapes)})"]
     listed = list(shapes.items())
 

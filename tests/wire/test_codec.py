@@ -53,7 +53,7 @@ def values(shape: Shape) -> st.SearchStrategy[Any]:
             lambda n: st.binary(min_size=n * limits.multiple, max_size=n * limits.multiple)
         )
     elif isinstance(limits, Text):
-        made = st.text(max_size=limits.max // 4)
+        made = st.text(st.characters(exclude_categories=("C", "Z")), max_size=limits.max // 4)
     elif isinstance(limits, Whole):
         made = st.integers(limits.min, limits.max)
     elif isinstance(limits, Items):
@@ -268,6 +268,18 @@ def wire(message: type[Message], *fields: Any) -> bytes:
 )
 def test_what_breaks_a_limit_is_refused_with_one_reason(data: bytes, reason: str) -> None:
     assert reason in refused(data)
+
+
+def test_what_others_say_moves_no_cursor_and_forges_no_line() -> None:
+    said = NoChunks(1, bytes(32), (), "gone\x1b[2J\nready: all is well \u202e")
+    heard = decode(encode(said))
+    assert isinstance(heard, NoChunks)
+    assert heard.reason == r"gone\x1b[2J\nready: all is well \u202e" and heard.reason.isprintable()
+    long = decode(encode(NoChunks(1, bytes(32), (), "\x1b" * 200)))
+    assert isinstance(long, NoChunks) and encode(long)
+    assert len(long.reason) == 200
+    plain = NoChunks(1, bytes(32), (), "größer als erlaubt: 日本語")
+    assert decode(encode(plain)) == plain
 
 
 def test_text_that_is_not_utf8_is_refused() -> None:
