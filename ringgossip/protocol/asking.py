@@ -36,7 +36,7 @@ class TransferSettings:
     silence: float = 10.0  # a holder without any progress for so long loses its requests
     slow: float = 30.0  # and is asked last for so long
     second_ask: float = 0.25  # how long a chunk must be overdue before an idle holder is asked for it too
-    look_again: float = 0.1  # how often an idle holder is considered for what others owe us
+    look_again: float = 0.02  # an idle holder is considered for what others owe us no more often than this
     asked_of: int = 8  # holders asked for one chunk that nobody begins to send
     very_late: float = 2.0  # and how long until it is asked for many
     swarm_chunks: int = 4  # below this size looking for partial holders costs more than it brings
@@ -264,21 +264,18 @@ class Asking:
         others hear at once that they need not. What somebody has begun and does not end for long is asked
         once more: one at a time, since most come after all; many from a peer that is very late.
         """
+        settings = self._settings
+        pause = min(1.0, max(settings.look_again, 0.25 * pull.usual))
         if now >= self._look_at:
             # All idle sources are looked at together, now and then: it goes through everything asked for.
-            pause = max(
-                self._settings.look_again, 0.25 * pull.record.chunk_size / source.rate if source.rate else 0.0
-            )
-            self._looked_at, self._look_at = now, now + min(pause, 1.0)
+            self._looked_at, self._look_at = now, now + pause
         if not pull.asked:
             return []
         self._ask_at = min(self._ask_at, self._look_at)
         if source.looked_at == self._looked_at:
             return []
         source.looked_at = self._looked_at
-        settings = self._settings
-        seconds = pull.record.chunk_size / source.rate if source.rate else settings.very_late
-        patience = max(settings.second_ask, 2 * seconds)
+        patience = self._patience(pull, settings.second_ask)
         begun: dict[int, float] = {}
         queued: dict[int, float] = {}
         for other in self._sources.values():
@@ -293,7 +290,7 @@ class Asking:
             (pull.asked.get(index, 0), self._rng.getrandbits(16), index)
             for index, asked_at in queued.items()
             if index not in begun
-            and now >= asked_at + settings.look_again
+            and now >= asked_at + pause
             and pull.asked.get(index, 0) < settings.asked_of
             and (holding == ALL or holding >> index & 1)
         ]
@@ -309,8 +306,16 @@ class Asking:
         if not late:
             return []
         start = self._rng.getrandbits(16) * len(late) >> 16
-        many = now >= min(begun[index] for index in late) + settings.very_late
+        many = now >= min(begun[index] for index in late) + self._patience(pull, settings.very_late)
         return (late[start:] + late[:start])[: limit if many else 1]
+
+    def _patience(self, pull: Pull, least: float) -> float:
+        """Return how many seconds a chunk may be on its way before it is late.
+
+        Late is what takes longer than others do: if all are slow, our own line is, and asking again fills it.
+        Source: hedged requests, Dean and Barroso 2013, "The tail at scale".
+        """
+        return max(least, 2 * (pull.usual or self._settings.very_late))
 
     def _send_ask(self, source: Source, pull: Pull, indices: list[int], now: float) -> Out:
         self._request = self._request % (2**32 - 1) + 1
@@ -415,8 +420,12 @@ class Asking:
                     self._give_back(source, ask)
                 continue
             source.forget_late(ask)
+            patience = self._patience(pull, self._settings.silence)
             movable = [
-                index for index in ask.waiting if any(kept == ALL or kept >> index & 1 for kept in others)
+                index
+                for index in ask.waiting
+                if now >= ask.begun.get(index, -NEVER) + patience
+                and any(kept == ALL or kept >> index & 1 for kept in others)
             ]
             if movable:
                 source.release(ask, movable)

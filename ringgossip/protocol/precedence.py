@@ -37,38 +37,38 @@ class Precedence:
         self._ranks: dict[_Key, int] = {}
         self.again_at = NEVER  # when `choose`, which found nobody, may find somebody although nothing ended
 
-    def choose(self, ready: list[Asker], now: float) -> tuple[Asker, int] | None:
-        """Return who is next and the first place in its queue that may be given; None: nobody now."""
+    def choose(self, ready: list[Asker], now: float) -> list[tuple[Asker, int]]:
+        """Return who may be next, each with the first place in its queue that may be given."""
         self.again_at = NEVER
         first = [asker for asker in ready if not asker.queue[0].rank]
         if first:
             if self._first.allows(now):
-                return min(first, key=_given), 0
+                return [(asker, 0) for asker in first]
             self._first.held_back()
             self.again_at = self._first.next_at(now)
         places = [(asker, place) for asker in ready if (place := _bulk_place(asker)) is not None]
         if not places:
-            return None
+            return []
         speed = max(self._first.best_rate, self._bulk.best_rate)
         if not first and not self._first.is_moving(speed, now):
             if self._bulk.allows(now):
-                return min(places, key=lambda entry: entry[0].given)
+                return places
             self._bulk.held_back()
             self.again_at = self._bulk.next_at(now)
-            return None
+            return []
         self.again_at = min(self.again_at, self._first.next_at(now))
         return self._overtaken(places, now)
 
-    def _overtaken(self, places: list[tuple[Asker, int]], now: float) -> tuple[Asker, int] | None:
+    def _overtaken(self, places: list[tuple[Asker, int]], now: float) -> list[tuple[Asker, int]]:
         if now < self._mercy_at:
-            return None
+            return []
         asker, place = min(places, key=lambda entry: _waits_since(*entry))
         since, length = _waits_since(asker, place), asker.queue[place].length
         if now < since + self._starving or self._given_first < _SHARE * length:
-            return None
+            return []
         self._mercy_at = now + self._mercy
         self._given_first = 0
-        return asker, place
+        return [(asker, place)]
 
     def granted(self, key: _Key, rank: int, length: int, now: float) -> None:
         """A chunk goes out."""
@@ -89,10 +89,6 @@ class Precedence:
 
     def _width(self, rank: int) -> Width:
         return self._bulk if rank else self._first
-
-
-def _given(asker: Asker) -> float:
-    return asker.given
 
 
 def _bulk_place(asker: Asker) -> int | None:

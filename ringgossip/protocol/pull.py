@@ -57,6 +57,7 @@ class Pull:
     stall_told: bool = False
     bytes_received: int = 0
     rate: float = 0.0
+    usual: float = 0.0  # seconds from a chunk's first byte to its end, smoothed; 0 while unknown
     count: int = field(init=False)  # of chunks
     partial_holders: int = 0
     _rate_since: float = 0.0
@@ -127,6 +128,10 @@ class Pull:
             self.rate = sample if not self.rate else 0.5 * (self.rate + sample)
             self._rate_since, self._rate_bytes = now, 0
         return True
+
+    def took(self, seconds: float) -> None:
+        """So long a chunk was on its way, whoever sent it."""
+        self.usual = 0.75 * self.usual + 0.25 * seconds if self.usual else seconds
 
     def copied(self, done: int, failed: int, now: float) -> None:
         """Chunks were copied from elsewhere in our store, or could not be."""

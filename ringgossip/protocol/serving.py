@@ -1,10 +1,7 @@
 """Give chunks to those who ask: who is next, how much at once, and tell progress.
 
-Every asker has a queue. A place on the uplink goes to the kind that goes first
-(`precedence`), then to the asker that was given least lately for its weight and
-its priority words (twice the share, twice the bytes), and among its requests to
-the chunk that we sent least often: while a file spreads from one holder,
-distinct chunks leave it first.
+Every asker has a queue. What may leave now says `precedence.py`, and whose turn
+it is and what it gets `turns.py`.
 
 Little is granted ahead: two chunks a link, or what it moves in 20 ms, so that
 the choice stays open and control messages never wait behind a queue of bodies.
@@ -24,6 +21,7 @@ from ringgossip.protocol.budgets import Account
 from ringgossip.protocol.core import (
     LINK,
     NEVER,
+    Draw,
     Effect,
     LinkId,
     Notice,
@@ -34,6 +32,7 @@ from ringgossip.protocol.core import (
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.precedence import Precedence
 from ringgossip.protocol.shelf import Shelf
+from ringgossip.protocol.turns import Turns
 from ringgossip.strategy.bandwidth import Spent
 from ringgossip.strategy.weights import KIND_RANK
 from ringgossip.wire.messages import (
@@ -50,7 +49,6 @@ from ringgossip.wire.messages import (
 
 Out = list[Effect | Notice]
 
-_LOOK_AHEAD = 32
 _BURST_SECONDS = 0.005
 _BITMAP = 900_000  # bytes of one `Have`
 
@@ -63,9 +61,9 @@ class ServingSettings:
     total_queue: int = 8192
     ahead_seconds: float = 0.02
     ahead_least: int = 2  # chunks
-    width: int = 4  # chunks under way to all peers together, to begin with
+    width: int = 2  # chunks under way to all peers together, to begin with
     ahead_most: int = 16 * 2**20
-    progress_interval: float = 0.02  # verified chunks are told in batches of this age
+    progress_interval: float = 0.02  # verified chunks are told at once, but no more often than this
     interests: int = 4096  # roots one peer may be interested in
     # A guess: manifests are a two-thousandth of what they describe, so nobody honest needs more.
     page_bytes_per_second: float = 32 * 2**20  # to one peer; beyond it hears "busy"
@@ -83,6 +81,7 @@ class Serving:
         self,
         settings: ServingSettings,
         shelf: Shelf,
+        rng: Draw,
         now: float,
         limit_of: Callable[[PeerId], float | None] = lambda peer: None,
         weight_of: Callable[[PeerId], float] = lambda peer: 1.0,
@@ -92,7 +91,7 @@ class Serving:
         self._settings = settings
         self._shelf = shelf
         self._limit_of = limit_of
-        self._weight_of = weight_of
+        self._turns = Turns(weight_of, rng)
         self.account = Account(budget or Budget(), spent or Spent())
         # What is granted will be sent, so nothing is before its time; only late wake-ups are made up for.
         self._bucket = TokenBucket(settings.send_bytes_per_second, now, _BURST_SECONDS)
@@ -101,9 +100,9 @@ class Serving:
         )
         self._askers: dict[PeerId, Asker] = {}
         self._interested: dict[bytes, dict[PeerId, None]] = {}
-        self._sent: dict[bytes, bytearray] = {}  # root -> how often each chunk was sent, at most 255
         self._news: dict[bytes, list[int]] = {}
         self._tell_at = NEVER
+        self._told_at = -NEVER
         self._grant_at = NEVER
         self.chunk_bytes_sent = 0
 
@@ -132,7 +131,7 @@ class Serving:
             others.pop(peer, None)
             if not others:
                 del self._interested[root]
-                self._sent.pop(root, None)
+                self._turns.forget(root)
 
     # --- messages ----------------------------------------------------------------------
 
@@ -257,11 +256,11 @@ class Serving:
             if not self._bucket.may_take(now):
                 self._grant_at = min(self._grant_at, self._bucket.ready_at(now))
                 return out
-            chosen = self._precedence.choose(ready, now)
-            if chosen is None:
+            candidates = self._precedence.choose(ready, now)
+            if not candidates:
                 self._grant_at = min(self._grant_at, self._precedence.again_at)
                 return out
-            asker, wanted = chosen[0], self._take(*chosen)
+            asker, wanted = self._turns.take(candidates)
             known = self._shelf.available(wanted.root)
             if known is None:
                 refusal = NoChunks(wanted.request, wanted.root, (wanted.index,), "no longer here")
@@ -273,17 +272,11 @@ class Serving:
             asker.granted[place] = asker.granted.get(place, 0) + wanted.length
             asker.granted_bytes += wanted.length
             self._precedence.granted((asker.peer, *place), wanted.rank, wanted.length, now)
-            if wanted.rank:
-                asker.overtaken_at = now
-            asker.given += wanted.length / (wanted.share * self._weight_of(asker.peer))
+            swarm = wanted.root in self._interested
+            chunks = chunk_count(known[0].size, known[0].chunk_size) if swarm else None
+            self._turns.given(asker, wanted, chunks, now)
             self._bucket.take(wanted.length, now)
             asker.bucket.take(wanted.length, now)
-            if wanted.root in self._interested:
-                times = self._sent.get(wanted.root)
-                if times is None:
-                    count = chunk_count(known[0].size, known[0].chunk_size)
-                    times = self._sent[wanted.root] = bytearray(count)
-                times[wanted.index] = min(255, times[wanted.index] + 1)
             out.append(SendChunk(asker.peer, wanted.request, wanted.root, wanted.index, wanted.length))
             out += self.account.take(wanted.length)
             if self.account.left() == 0:
@@ -304,22 +297,6 @@ class Serving:
         if len(asker.granted) < settings.ahead_least:
             return True
         return asker.granted_bytes < min(settings.ahead_most, asker.rate * settings.ahead_seconds)
-
-    def _take(self, asker: Asker, start: int) -> Wanted:
-        """Take from a queue what is sent seldom, of what is as urgent as the place `start`."""
-        first = asker.queue[start]
-        times = self._sent.get(first.root)
-        if not times:
-            return asker.queue.pop(start)
-
-        def order(place: int) -> tuple[bool, int, int]:
-            wanted = asker.queue[place]
-            if wanted.root != first.root or wanted.order != first.order:
-                return True, 0, place
-            return False, times[wanted.index], place
-
-        # A look ahead that is bounded: this runs for every chunk.
-        return asker.queue.pop(min(range(start, min(start + _LOOK_AHEAD, len(asker.queue))), key=order))
 
     def chunk_sent(self, peer: PeerId, request: int, index: int, length: int, now: float) -> Out:
         """A body left us entirely."""
@@ -356,9 +333,21 @@ class Serving:
         """We verified one more chunk: tell those who are interested, a few at a time."""
         if root in self._interested and root in self._shelf.partial:
             self._news.setdefault(root, []).append(index)
-            if self._tell_at == NEVER:
-                self._tell_at = now + self._settings.progress_interval
+            self._tell_at = min(self._tell_at, max(now, self._told_at + self._settings.progress_interval))
+            return self._tell_progress(now)
         return []
+
+    def _tell_progress(self, now: float) -> Out:
+        out: Out = []
+        if now < self._tell_at:
+            return out
+        self._tell_at, self._told_at = NEVER, now
+        for root, indices in self._news.items():
+            for start in range(0, len(indices), 1024):
+                message = HaveMore(root, tuple(indices[start : start + 1024]))
+                out += [Send(peer, message, LINK) for peer in self._interested.get(root, {})]
+        self._news.clear()
+        return out
 
     def root_completed(self, root: bytes, now: float) -> Out:
         """We hold all of it."""
@@ -389,15 +378,7 @@ class Serving:
 
     def wake(self, now: float) -> Out:
         """Tell progress that is due; grant what the bucket allows."""
-        out: Out = []
-        if now >= self._tell_at:
-            self._tell_at = NEVER
-            for root, indices in self._news.items():
-                for start in range(0, len(indices), 1024):
-                    message = HaveMore(root, tuple(indices[start : start + 1024]))
-                    out += [Send(peer, message, LINK) for peer in self._interested.get(root, {})]
-            self._news.clear()
-        return out + self._grant(now)
+        return self._tell_progress(now) + self._grant(now)
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""

@@ -170,6 +170,7 @@ class Switchboard:
         self.serving = Serving(
             settings.serving,
             self.shelf,
+            rng,
             now,
             self._limit_of,
             self.rules.weight_of,

@@ -236,15 +236,19 @@ class Transfer(Pulling):
         """A chunk is proven and written."""
         source = self._sources.get(peer)
         ask = source.asks.get(request) if source is not None else None
+        begun: float | None = None
         late = True  # also if its ask was forgotten: others were asked for it meanwhile
         out: Out = []
         if source is not None and ask is not None:
+            begun = ask.begun.get(index)
             late = not source.answered(ask, index)
             source.received(length, now)
             out += self._answered(source)
         pull = self._pulls.get(root)
         if pull is None:
             return out + self._refill(source, now)
+        if begun is not None:
+            pull.took(now - begun)
         twice = late or pull.asked.get(index, 0) > 1
         if not pull.stored(index, length, now):
             self.chunk_bytes_wasted += length

@@ -13,10 +13,11 @@ from ringgossip.protocol.core import NEVER
 
 _Key = tuple[PeerId, int, int]  # peer, request, chunk
 
-_ENOUGH = 1.25  # times as much must leave, or twice as many were not worth it
+_ENOUGH = 1.4  # times as much must leave, or twice as many were not worth it
+_FIRST = 1.0  # seconds of giving before the first try: what is short needs none
 _REST = 8.0  # seconds until the next try; doubles while tries bring nothing
 _LONGEST_REST = 240.0
-_STALE = 4.0  # times as long as a chunk takes when all places are taken
+_STALE = 1.5  # times what all that may be under way takes at the best rate that was seen
 _STALE_FIRST = 1.0  # seconds, while nothing was measured
 _STALE_UNKNOWN = 10.0  # the same where waiting costs others less than haste costs a checkpoint
 _STALE_LEAST = 0.1
@@ -37,7 +38,7 @@ class Width:
         self._seconds = seconds
         self._heavy = heavy
         # Few that leave in one instant look like a faster uplink; what is not urgent has time to measure.
-        self._enough = 2 if heavy is None else 8  # times as many as there are places
+        self._enough = 4 if heavy is None else 8  # times as many as there are places
         self.places = least
         self.rate = 0.0  # bytes a second, of all together
         self.best_rate = 0.0  # the best that was seen; it fades
@@ -47,7 +48,7 @@ class Width:
         self._before = 0.0  # the rate with half as many places, while we try
         self._trying = False
         self._rest = _REST
-        self._try_at = 0.0
+        self._try_at = NEVER
         self._skip = 0  # chunks that were granted before the last change
         self._start = self._last = 0.0
         self._count = self._amount = 0
@@ -58,7 +59,7 @@ class Width:
         """Tell whether one more chunk may be granted."""
         if self._taken < self.places or self._bytes < self.rate * self._seconds:
             return True
-        if self._fresh(self._patience(self.rate, _STALE_FIRST), now) < self.places:
+        if self._fresh(self._patience(self.best_rate, _STALE_FIRST), now) < self.places:
             return True
         if self._heavy is not None and self.rate and self._taken == self.places:
             nearly_left = self._last + self._bytes / self.rate - self._seconds
@@ -101,6 +102,8 @@ class Width:
         if not self._under_way:
             self._start, self._count, self._amount = now, 0, 0  # idle time is not slowness
             self._last = now
+            if self._try_at == NEVER:
+                self._try_at = now + _FIRST
         before = self._under_way.get(key, (0.0, 0))[1]
         self._under_way[key] = (now, before + length)
         self._bytes += length

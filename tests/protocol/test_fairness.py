@@ -1,5 +1,7 @@
 """Shares, limits and budgets of what we give: twice the share twice the bytes, and nobody starves."""
 
+from random import Random
+
 import pytest
 from artifacts import CHUNK, Origin, manifest_of, peer
 
@@ -76,7 +78,7 @@ def serving(**more: object) -> Serving:
     shelf.add(GAMES)
     shelf.add(MODEL)
     settings = ServingSettings(send_bytes_per_second=UPLINK, ahead_least=1, ahead_seconds=0.0)
-    return Serving(settings, shelf, 0.0, **more)  # type: ignore[arg-type]
+    return Serving(settings, shelf, Random(1), 0.0, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("words", [("low", "normal"), ("normal", "critical"), ("background", "high")])

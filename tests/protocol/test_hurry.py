@@ -43,7 +43,7 @@ def cancelled(puller: Puller) -> list[tuple[object, tuple[int, ...]]]:
 def test_what_nobody_begins_is_asked_of_all_who_are_idle_but_of_no_more_than_eight() -> None:
     puller, _ = pulling(1, *(peer(number) for number in range(1, 13)))
     assert len(puller.asked()) == 1
-    puller.wake(0.05)
+    puller.wake(0.01)
     assert len(puller.asked()) == 1, "not at once"
     puller.wake(1.0)
     assert len(puller.asked()) == len({who for who, _, _ in puller.asked()}) == 8
@@ -75,6 +75,21 @@ def test_a_body_that_began_and_does_not_end_is_asked_once_more() -> None:
     puller.check()
 
 
+def test_late_is_what_takes_longer_than_other_chunks_did() -> None:
+    puller, record = pulling(2, A, B)
+    first, slow = puller.asked()
+    begin(puller, first)
+    puller.now += 20.0  # a thin line: so long a chunk takes
+    puller.see(puller.transfer.chunk_stored(*first[:2], record.root, first[2], 65536, puller.now))
+    begin(puller, slow)
+    start = puller.now
+    puller.wake(start + 39.0)
+    assert [entry for entry in puller.asked() if entry[2] == slow[2]] == [slow], "not even after a silence"
+    puller.wake(start + 61.0)
+    assert len({who for who, _, index in puller.asked() if index == slow[2]}) == 2
+    puller.check()
+
+
 def test_who_was_given_up_and_then_begins_first_is_counted_on_again() -> None:
     puller, _ = pulling(1, A, B)
     slow = puller.asked()[0]
@@ -96,6 +111,7 @@ def test_a_chunk_that_comes_by_a_forgotten_request_ends_the_others_for_it() -> N
     begin(puller, (who, request, index))
     source = puller.transfer._sources[who]
     for _ in range(2):  # silent twice: even late answers are given up
+        puller.now += 5.0
         puller.see(puller.transfer._silent(source, puller.now))
         puller.see(puller.transfer.wake(puller.now))
     assert request not in source.asks

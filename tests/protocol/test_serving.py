@@ -1,5 +1,7 @@
 """Who is served next, how much is granted ahead, and what is refused?"""
 
+from random import Random
+
 from artifacts import Origin, manifest_of, peer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def serving(*records: Record, **settings: float) -> Serving:
     shelf = Shelf()
     for record in records:
         shelf.add(record)
-    machine = Serving(ServingSettings(**settings), shelf, 0.0)  # type: ignore[arg-type]
+    machine = Serving(ServingSettings(**settings), shelf, Random(1), 0.0)  # type: ignore[arg-type]
     for one in (A, B, C):
         machine.link_opened(one, 0.0)
     return machine
@@ -70,10 +72,10 @@ def test_two_chunks_are_granted_ahead_and_one_more_for_each_that_left() -> None:
     assert granted(machine.chunk_sent(A, 1, 5, 65536, 0.1)) == [(A, 7)]
 
 
-def test_four_chunks_are_under_way_to_all_together_so_that_the_first_comes_early() -> None:
+def test_two_chunks_are_under_way_to_all_together_so_that_the_first_comes_early() -> None:
     machine = serving(RECORD)
     out = [each for who in (A, B, C) for each in hear(machine, who, GetChunks(1, RECORD.root, (5, 6, 7)))]
-    assert granted(out) == [(A, 5), (A, 6), (B, 5), (B, 6)]
+    assert granted(out) == [(A, 5), (A, 6)]
     assert len(granted(machine.chunk_sent(A, 1, 5, 65536, 0.1))) == 1
 
 
@@ -82,14 +84,14 @@ def test_peers_that_take_nothing_do_not_keep_out_the_others_for_long() -> None:
     for who in (A, B, C):
         hear(machine, who, GetChunks(1, RECORD.root, (5, 6, 7)))
     assert machine.next_wakeup() == 1.0
-    assert granted(machine.wake(1.0)) == [(C, 5), (C, 6)]
+    assert sorted(granted(machine.wake(1.0))) == sorted([(B, 5), (C, 5)])
 
 
 def test_the_places_of_a_broken_link_are_free() -> None:
     machine = serving(RECORD)
     for who in (A, B, C):
         hear(machine, who, GetChunks(1, RECORD.root, (5, 6, 7)))
-    assert granted(machine.link_broken(A, 0.1)) == [(C, 5), (C, 6)]
+    assert sorted(granted(machine.link_broken(A, 0.1))) == sorted([(B, 5), (C, 5)])
 
 
 def test_a_fast_link_has_twenty_milliseconds_of_its_rate_ahead() -> None:
@@ -175,7 +177,7 @@ def test_beyond_the_queue_an_asker_hears_busy_and_nothing_is_kept() -> None:
 def test_what_is_not_here_is_refused_and_the_rest_served() -> None:
     shelf = Shelf()
     shelf.partial[RECORD.root] = (RECORD, ChunkSet(100, 0b110))
-    machine = Serving(ServingSettings(), shelf, 0.0)
+    machine = Serving(ServingSettings(), shelf, Random(1), 0.0)
     machine.link_opened(A, 0.0)
     out = hear(machine, A, GetChunks(1, RECORD.root, (1, 3, 2, 100, 2**62)))
     assert granted(out) == [(A, 1), (A, 2)]
@@ -210,7 +212,7 @@ def test_pages_out_of_range_are_for_the_store_to_refuse_and_floods_of_them_for_u
 def test_a_peer_that_pulls_has_the_manifest_to_give() -> None:
     shelf = Shelf()
     shelf.partial[RECORD.root] = (RECORD, ChunkSet(100))
-    machine = Serving(ServingSettings(), shelf, 0.0)
+    machine = Serving(ServingSettings(), shelf, Random(1), 0.0)
     machine.link_opened(A, 0.0)
     nothing_yet = Send(A, Have(RECORD.root, 1, 0, bytes(13)), LINK)
     assert hear(machine, A, Interest(RECORD.root, True)) == [nothing_yet]
@@ -220,13 +222,14 @@ def test_a_peer_that_pulls_has_the_manifest_to_give() -> None:
 def test_nobody_is_told_of_progress_who_did_not_ask() -> None:
     shelf = Shelf()
     shelf.partial[RECORD.root] = (RECORD, ChunkSet(100))
-    machine = Serving(ServingSettings(), shelf, 0.0)
+    machine = Serving(ServingSettings(), shelf, Random(1), 0.0)
     for one in (A, B):
         machine.link_opened(one, 0.0)
     hear(machine, A, Interest(RECORD.root, True))
-    machine.chunk_held(RECORD.root, 4, 0.0)
-    machine.chunk_held(RECORD.root, 9, 0.01)
-    assert machine.wake(machine.next_wakeup()) == [Send(A, HaveMore(RECORD.root, (4, 9)), LINK)]
+    assert machine.chunk_held(RECORD.root, 4, 0.0) == [Send(A, HaveMore(RECORD.root, (4,)), LINK)]
+    assert machine.chunk_held(RECORD.root, 9, 0.01) == machine.chunk_held(RECORD.root, 7, 0.015) == []
+    assert machine.next_wakeup() == 0.02, "at once, but no more often than once in 20 ms"
+    assert machine.wake(0.02) == [Send(A, HaveMore(RECORD.root, (9, 7)), LINK)]
     assert machine.next_wakeup() == NEVER
     shelf.add(RECORD)
     assert machine.root_completed(RECORD.root, 1.0) == [Send(A, Have(RECORD.root, 2, 0, b""), LINK)]
@@ -248,7 +251,7 @@ def test_a_version_that_goes_is_refused_to_those_who_wait_and_told_to_those_inte
 def test_what_was_given_up_while_it_waited_is_refused_when_its_turn_comes() -> None:
     shelf = Shelf()
     shelf.partial[RECORD.root] = (RECORD, ChunkSet(100, 0b1111))
-    machine = Serving(ServingSettings(), shelf, 0.0)
+    machine = Serving(ServingSettings(), shelf, Random(1), 0.0)
     machine.link_opened(A, 0.0)
     hear(machine, A, GetChunks(1, RECORD.root, (0, 1, 2)))
     del shelf.partial[RECORD.root]
@@ -260,7 +263,7 @@ def test_a_bitmap_too_large_for_one_message_comes_in_parts() -> None:
     shelf = Shelf()
     huge = ORIGIN.record(manifest_of(1), size=8_000_000 * 4096, chunk_size=4096)
     shelf.partial[huge.root] = (huge, ChunkSet(8_000_000, 1 << 7_999_999))
-    machine = Serving(ServingSettings(), shelf, 0.0)
+    machine = Serving(ServingSettings(), shelf, Random(1), 0.0)
     machine.link_opened(A, 0.0)
     out = hear(machine, A, Interest(huge.root, True))
     parts = [effect.message for effect in out if isinstance(effect, Send)]

@@ -65,12 +65,13 @@ class _Peer:
         self.id = PeerId(hash_bytes(f"{seed}/{number}".encode())[:16])
         self.up, self.down = up, down
         self.shelf = Shelf()
-        self.serving = Serving(ServingSettings(ahead_least=1, width=1), self.shelf, 0.0)
+        rng = Random(f"{seed}/{number}")
+        self.serving = Serving(ServingSettings(ahead_least=1, width=1), self.shelf, rng, 0.0)
         self.transfer = Transfer(
             TransferSettings(),
             self.id,
             self.shelf,
-            Random(f"{seed}/{number}"),
+            rng,
             lambda record: (swarm.peers[0].id,),
             lambda record: False,
             lambda peer: "",
