@@ -68,6 +68,7 @@ class RunningPeer:
         self.data = folder / name
         self.process = process
         self.client: Client = connect(self.data)
+        self.answered = time.monotonic()
 
     def cpu(self) -> float:
         return cpu_seconds(self.process.pid)
@@ -83,11 +84,17 @@ class RunningPeer:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, count: int, extra: str = "", only_first: str = "") -> Iterator[list[RunningPeer]]:
-    """Run `count` peers that know each other; `extra` is added to every node.yaml, `only_first` to one."""
+def cluster(
+    folder: Path, count: int, extra: str = "", only_first: str = "", again: bool = False
+) -> Iterator[list[RunningPeer]]:
+    """Run `count` peers that know each other; `extra` is added to every node.yaml, `only_first` to one.
+
+    `again`: those that ran in this folder before, on what they left.
+    """
     command = [sys.executable, "-m", "ringgossip"]
     ca = folder / "authority"
-    subprocess.run([*command, "init", ca, "--cluster", "bench"], check=True, stdout=subprocess.DEVNULL)
+    if not again:
+        subprocess.run([*command, "init", ca, "--cluster", "bench"], check=True, stdout=subprocess.DEVNULL)
     ports = [free_port() for _ in range(count)]
     processes: list[subprocess.Popen[bytes]] = []
     peers: list[RunningPeer] = []
@@ -95,11 +102,12 @@ def cluster(folder: Path, count: int, extra: str = "", only_first: str = "") -> 
         for number, port in enumerate(ports):
             name = f"node-{number}"
             credentials = folder / f"{name}-credentials"
-            subprocess.run(
-                [*command, "enroll", ca, "--node", name, "-o", credentials],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+            if not again:
+                subprocess.run(
+                    [*command, "enroll", ca, "--node", name, "-o", credentials],
+                    check=True,
+                    stdout=subprocess.DEVNULL,
+                )
             config = folder / f"{name}.yaml"
             config.write_text(
                 f"cluster: bench\nnode: {name}\ndata: {folder / name}\ncredentials: {credentials}\n"

@@ -13,6 +13,7 @@ changes. Source: field notes, incidents 1, 14 and 21.
 """
 
 import logging
+import math
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -92,12 +93,15 @@ class SharedFolder:
         self._live = KINDS[share.kind].live
         self._seen: dict[str, _Seen] = {}
         self._pacers: dict[str, SnapshotPacer] = {}
-        self._slots = trio.CapacityLimiter(_AT_ONCE)
         self._complained = False
 
     async def run(self) -> None:
         """Publish what is finished, for ever."""
+        ready, waiting = trio.open_memory_channel[tuple[str, Look]](math.inf)
         async with trio.open_nursery() as nursery:
+            # A task for each of 20,000 files would take 100 MB.
+            for _ in range(_AT_ONCE):
+                nursery.start_soon(self._publish_all, waiting)
             while True:
                 started = trio.current_time()
                 try:
@@ -109,8 +113,9 @@ class SharedFolder:
                     self._complained = False
                 now = trio.current_time()
                 for name in self.finished(found, now):
-                    self._seen[name].busy = True
-                    nursery.start_soon(self._publish_one, name)
+                    seen = self._seen[name]
+                    seen.busy = True
+                    ready.send_nowait((name, seen.look))
                 await trio.sleep(max(LOOK_INTERVAL, (now - started) / _SHARE_OF_TIME))
 
     def finished(self, found: Mapping[str, Look], now: float) -> list[str]:
@@ -140,22 +145,24 @@ class SharedFolder:
         renamed = ctime > mtime
         return (renamed and seen.looks >= 2) or now - seen.since >= self._share.settle_seconds
 
-    async def _publish_one(self, name: str) -> None:
+    async def _publish_all(self, waiting: "trio.MemoryReceiveChannel[tuple[str, Look]]") -> None:
+        async for name, look in waiting:
+            await self._publish_one(name, look)
+
+    async def _publish_one(self, name: str, look: Look) -> None:
         seen = self._seen[name]
-        look = seen.look
         started = trio.current_time()
         try:
-            async with self._slots:
-                await self._publish(
-                    self._share.kind,
-                    self._share.folder / name,
-                    name,
-                    self._share.metadata,
-                    timeout=3600.0,
-                    # A file that lies here as ever does not take back what a user withdrew.
-                    revive=False,
-                    inside=self._share.folder,
-                )
+            await self._publish(
+                self._share.kind,
+                self._share.folder / name,
+                name,
+                self._share.metadata,
+                timeout=3600.0,
+                # A file that lies here as ever does not take back what a user withdrew.
+                revive=False,
+                inside=self._share.folder,
+            )
             seen.done = look
             seen.not_before = started + self._min_interval
         except PeerGone:

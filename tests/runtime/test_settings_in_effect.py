@@ -154,7 +154,7 @@ async def test_a_shared_file_that_changes_all_the_time_is_published_once_in_so_m
     renamed = {"a.pth": (10, 5, 6, 1)}
     folder.finished(renamed, now - 1.0)
     assert folder.finished(renamed, now) == ["a.pth"]
-    await folder._publish_one("a.pth")
+    await folder._publish_one("a.pth", renamed["a.pth"])
     changed = {"a.pth": (10, 5, 7, 2)}
     assert folder.finished(changed, now + 1.0) == folder.finished(changed, now + 19.0) == []
     assert folder.finished(changed, now + 21.0) == ["a.pth"]
