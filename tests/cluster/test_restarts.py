@@ -42,9 +42,10 @@ def has_heard(node: Node, **event: str) -> bool:
 
 def test_a_restart_at_another_port_is_seen_at_once(nodes: list[Node], shared_cluster: Cluster) -> None:
     *others, moved = nodes
-    before = told(others, "PeerLost", moved.name)
     for start in range(3):
+        before = told(others, "PeerLost", moved.name)
         moved.kill()
+        killed = time.monotonic()
         address = f"{shared_cluster.host}:{free_port(shared_cluster.host)}"
         moved.start(listen=address)
         began = time.monotonic()
@@ -57,7 +58,8 @@ def test_a_restart_at_another_port_is_seen_at_once(nodes: list[Node], shared_clu
             assert member["state"] == "alive"
             assert member["addresses"][0] == address
             assert len(node.client.members()) == len(nodes)
-    assert told(others, "PeerLost", moved.name) == before
+        # On a machine that is too busy to start it any sooner it was dead meanwhile.
+        assert began - killed > 3 or told(others, "PeerLost", moved.name) == before
 
 
 def test_what_is_published_after_a_move_reaches_the_one_that_moved(
