@@ -234,9 +234,13 @@ def main() -> None:
     threading.Thread(target=read_requests, args=(sys.stdin.buffer, requests), daemon=True).start()
     while True:
         facts, blob = answer(requests.get())
-        out.write(json.dumps({**facts, "blob": len(blob)}).encode() + b"\n")
-        out.write(blob)
-        out.flush()
+        try:
+            out.write(json.dumps({**facts, "blob": len(blob)}).encode() + b"\n")
+            out.write(blob)
+            out.flush()
+        except BrokenPipeError:
+            # Killed while we worked. Not by returning: that would try to flush once more, and complain.
+            os._exit(0)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -201,6 +203,22 @@ def test_a_helper_that_dies_is_started_again(tmp_path: Path) -> None:
         helper._process.kill()
         assert helper.fingerprint(source) == before
         assert helper.pid not in (None, first)
+
+
+def test_a_helper_whose_peer_was_killed_in_the_middle_of_work_ends_without_a_word() -> None:
+    helper = subprocess.Popen(
+        [sys.executable, "-m", "ringgossip.runtime.storage.snapshot_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert helper.stdin is not None and helper.stdout is not None and helper.stderr is not None
+    helper.stdout.close()
+    helper.stdin.write(b"{}\n")
+    helper.stdin.flush()
+    with helper.stderr, helper.stdin:
+        assert helper.wait(30) == 0
+        assert helper.stderr.read() == b""
 
 
 def test_a_helper_that_cannot_start_is_a_clear_error(tmp_path: Path) -> None:
