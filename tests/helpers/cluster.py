@@ -24,7 +24,7 @@ from ringgossip.identity.authority import create_cluster, enroll
 
 CLUSTER = "ringrift"
 # The machine may be shared with others: long, and polled, so that a fast one is fast.
-PATIENCE = 30.0
+PATIENCE = 90.0
 _POLL = 0.02
 
 Program = tuple[str, ...]
