@@ -384,10 +384,6 @@ class Serving:
         """Return the nearest deadline."""
         return self._tell_at if self._tell_at < self._grant_at else self._grant_at
 
-    def queue_depth(self) -> int:
-        """Return how many chunks are asked of us and not yet granted."""
-        return sum(len(asker.queue) for asker in self._askers.values())
-
     def set_limits(self, total: float | None, budget: Budget, now: float) -> Out:
         """Change the limits of sending, in total and to each peer."""
         self.set_send_rate(total, now)

@@ -189,3 +189,13 @@ class Puller:
             assert waiting == pull.asked
             parts = [pull.have.as_int(), pull.copying, pull.needed, sum(1 << index for index in pull.asked)]
             assert sum(parts) == (1 << pull.count) - 1 == parts[0] | parts[1] | parts[2] | parts[3]
+
+
+def pulling(manifest: Manifest, *holders: PeerId, **settings: float) -> tuple[Puller, Record]:
+    """A puller that has the manifest and asks these holders, which have everything."""
+    puller = Puller(1, **settings)
+    record = puller.origin.record(manifest)
+    puller.manifests[record.root] = manifest
+    puller.link(*holders)
+    puller.want(record, *holders)
+    return puller, record

@@ -1,24 +1,12 @@
 """Who else is asked for what somebody owes us, and who hears that it need not send?"""
 
 from artifacts import manifest_of, peer
-from puller import Puller
+from puller import Puller, pulling
 
-from ringgossip.content.record import Record
 from ringgossip.identity import PeerId
 from ringgossip.wire.messages import CancelChunks
 
 A, B, C = peer(1), peer(2), peer(3)
-
-
-def pulling(count: int, *holders: PeerId, **settings: float) -> tuple[Puller, Record]:
-    """A puller that has the manifest and asks these holders, which have everything."""
-    manifest = manifest_of(count)
-    puller = Puller(1, **settings)
-    record = puller.origin.record(manifest)
-    puller.manifests[record.root] = manifest
-    puller.link(*holders)
-    puller.want(record, *holders)
-    return puller, record
 
 
 def begin(puller: Puller, entry: tuple[PeerId, int, int]) -> None:
@@ -41,7 +29,7 @@ def cancelled(puller: Puller) -> list[tuple[object, tuple[int, ...]]]:
 
 
 def test_what_nobody_begins_is_asked_of_all_who_are_idle_but_of_no_more_than_eight() -> None:
-    puller, _ = pulling(1, *(peer(number) for number in range(1, 13)))
+    puller, _ = pulling(manifest_of(1), *(peer(number) for number in range(1, 13)))
     assert len(puller.asked()) == 1
     puller.wake(0.01)
     assert len(puller.asked()) == 1, "not at once"
@@ -51,7 +39,7 @@ def test_what_nobody_begins_is_asked_of_all_who_are_idle_but_of_no_more_than_eig
 
 
 def test_the_first_byte_cancels_all_others_that_were_asked() -> None:
-    puller, record = pulling(1, A, B, C)
+    puller, record = pulling(manifest_of(1), A, B, C)
     puller.wake(0.3)
     assert {who for who, _, _ in puller.asked()} == {A, B, C}
     fast = entry_of(puller, B, 0)
@@ -66,7 +54,7 @@ def test_the_first_byte_cancels_all_others_that_were_asked() -> None:
 
 
 def test_a_body_that_began_and_does_not_end_is_asked_once_more() -> None:
-    puller, _ = pulling(1, A, B, C)
+    puller, _ = pulling(manifest_of(1), A, B, C)
     begin(puller, puller.asked()[0])
     puller.wake(3.0)
     assert len(puller.asked()) == 1, "what a chunk takes is not known: two guesses must have passed"
@@ -76,7 +64,7 @@ def test_a_body_that_began_and_does_not_end_is_asked_once_more() -> None:
 
 
 def test_late_is_what_takes_longer_than_other_chunks_did() -> None:
-    puller, record = pulling(2, A, B)
+    puller, record = pulling(manifest_of(2), A, B)
     first, slow = puller.asked()
     begin(puller, first)
     puller.now += 20.0  # a thin line: so long a chunk takes
@@ -91,7 +79,7 @@ def test_late_is_what_takes_longer_than_other_chunks_did() -> None:
 
 
 def test_who_was_given_up_and_then_begins_first_is_counted_on_again() -> None:
-    puller, _ = pulling(1, A, B)
+    puller, _ = pulling(manifest_of(1), A, B)
     slow = puller.asked()[0]
     other = B if slow[0] == A else A
     source = puller.transfer._sources[slow[0]]
@@ -106,7 +94,7 @@ def test_who_was_given_up_and_then_begins_first_is_counted_on_again() -> None:
 
 
 def test_a_chunk_that_comes_by_a_forgotten_request_ends_the_others_for_it() -> None:
-    puller, record = pulling(2, A, B, silence=2.0)
+    puller, record = pulling(manifest_of(2), A, B, silence=2.0)
     who, request, index = puller.asked()[0]
     begin(puller, (who, request, index))
     source = puller.transfer._sources[who]

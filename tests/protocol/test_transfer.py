@@ -5,9 +5,8 @@ from random import Random
 from artifacts import Origin, manifest_of, peer
 from hypothesis import given
 from hypothesis import strategies as st
-from puller import Puller
+from puller import Puller, pulling
 
-from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import Record
 from ringgossip.events import ArtifactRejected, BadChunk, TransferStalled
 from ringgossip.identity import PeerId
@@ -30,16 +29,6 @@ from ringgossip.wire.messages import (
 A, B, C = peer(1), peer(2), peer(3)
 FORTY = manifest_of(40)
 ONE = manifest_of(1, "small")
-
-
-def pulling(manifest: Manifest = FORTY, *holders: PeerId, **settings: float) -> tuple[Puller, Record]:
-    """A puller that has the manifest and is about to ask these holders."""
-    puller = Puller(1, **settings)
-    record = puller.origin.record(manifest)
-    puller.manifests[record.root] = manifest
-    puller.link(*holders)
-    puller.want(record, *holders)
-    return puller, record
 
 
 def deliver_all(puller: Puller, record: Record) -> int:
@@ -563,14 +552,14 @@ def test_what_is_urgent_is_asked_for_although_a_holder_owes_us_a_window_full_of_
 
 
 def test_holders_that_are_not_linked_are_dialled() -> None:
-    puller, _ = pulling()
+    puller, _ = pulling(FORTY)
     puller.known[FORTY.root] = [A]
     puller.wake(6.0)
     assert NeedLink(A) in puller.log
 
 
 def test_a_stall_is_told_once() -> None:
-    puller, record = pulling()
+    puller, record = pulling(FORTY)
     puller.wake(200.0)
     stalls = [e for e in puller.log if isinstance(e, Tell) and isinstance(e.event, TransferStalled)]
     assert stalls == [Tell(TransferStalled(record.key.text, 1, "no holder is reachable"))]

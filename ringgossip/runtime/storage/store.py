@@ -31,7 +31,6 @@ from ringgossip.runtime.storage.restoring import restore
 from ringgossip.runtime.storage.scrub import Scrubbed, Scrubber
 from ringgossip.runtime.storage.snapshots import SnapshotHelper
 from ringgossip.runtime.storage.space import Space
-from ringgossip.runtime.storage.thinning import thin_superseded
 from ringgossip.strategy.bandwidth import Spent
 
 __all__ = ["MIN_FREE_BYTES", "ChunkChanged", "ChunkMissing", "NoRoom", "Prepared", "Store"]
@@ -271,10 +270,6 @@ class Store:
         return self._holdings.drop(record)
 
     # --- housekeeping --------------------------------------------------------------------------------
-
-    def tidy(self) -> int:
-        """Make old snapshots that are still pulled small; return how many. To be called now and then."""
-        return thin_superseded(self._holdings)
 
     def scrub_next(self, budget: int) -> Scrubbed:
         """Read about `budget` bytes of our copies again and compare them with what was signed."""

@@ -15,7 +15,9 @@ from games import read_committed, start_writer, stop
 
 from ringgossip.content.chunking import hash_stream
 from ringgossip.content.kinds.games import check_arrival, check_sqlite_integrity, verify_game_count
-from ringgossip.errors import PeerGone, StoreError
+from ringgossip.errors import PeerGone, SnapshotPostponed, StoreError
+from ringgossip.runtime.storage import snapshot_bulk
+from ringgossip.runtime.storage.disk import copy_range
 from ringgossip.runtime.storage.snapshots import BULK_FROM, SnapshotHelper, SnapshotPacer, SnapshotTaken
 
 CHUNK = 65536
@@ -272,3 +274,25 @@ def test_snapshots_take_at_most_a_tenth_of_the_time() -> None:
         pacer.finished(now, seconds)
         assert not pacer.allowed(now + 8.9 * seconds)
     assert busy / pacer.next_time() <= 0.1 + 1e-9
+
+
+def test_a_wal_that_is_begun_anew_under_the_copy_is_copied_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal, copy = tmp_path / "g.db-wal", tmp_path / "copy-wal"
+    wal.write_bytes(b"first generation".ljust(4096, b"1"))
+    restarts = 1
+
+    def restarted_meanwhile(source: int, *arguments: int) -> None:
+        nonlocal restarts
+        copy_range(source, *arguments)
+        if restarts:
+            restarts -= 1
+            wal.write_bytes(f"generation {restarts}".encode().ljust(512, b"2"))
+
+    monkeypatch.setattr(snapshot_bulk, "copy_range", restarted_meanwhile)
+    assert snapshot_bulk.copy_wal(wal, copy)
+    assert copy.read_bytes() == wal.read_bytes()
+    restarts = 1000
+    with pytest.raises(SnapshotPostponed, match="tried again"):
+        snapshot_bulk.copy_wal(wal, copy)
