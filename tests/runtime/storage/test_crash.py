@@ -151,11 +151,14 @@ def check(data: Path, log: Path, resumed: list[int]) -> None:
 def test_a_kill_at_any_instant_loses_nothing_that_was_promised(tmp_path: Path, log: Path) -> None:
     data, rng = tmp_path / "data", random.Random(7)
     resumed: list[int] = []
-    for _ in range(KILLS):
+    kills = 0
+    # How often a kill meets what it should meet depends on how busy the machine is: as many as it takes.
+    while kills < KILLS or (not any(resumed) and kills < 10 * KILLS):
+        kills += 1
         kill_while_working(data, log, rng)
         spoil_unsynced(data)
         check(data, log, resumed)
-    assert len(log.read_text().splitlines()) > 2 * KILLS
+    assert len(log.read_text().splitlines()) > 2 * kills
     assert any(resumed), "no kill met a transfer of which some chunks were synced"
 
 
