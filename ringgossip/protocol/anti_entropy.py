@@ -12,9 +12,10 @@ Source: Demers et al. 1987, sections 1.3 and 1.5; Merkle walk as Dynamo, 4.7.
 from dataclasses import dataclass, field
 
 from ringgossip.content.catalog import SETS, Catalog
-from ringgossip.content.walk import Payload, Walk, answer
+from ringgossip.content.walk import HASHES, Payload, Step, Walk, answer
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.identity import Address, PeerId
+from ringgossip.protocol.allowance import Allowance
 from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, LinkId, NeedLink, Notice, Send
 from ringgossip.wire.messages import (
     CatalogRoot,
@@ -39,6 +40,10 @@ class AntiEntropySettings:
     longest_walk: float = 60.0
     again: float = 1.0  # the pause after a walk with a partner that still differs
     batch: int = 500  # records in one message
+    # What one member may have us look up, in hashes, entries and records: about a third of one core's time
+    # for whoever asks without end. A difference of 100,000 records takes some 300,000.
+    units_each_second: float = 30_000.0
+    units_at_once: float = 500_000.0
 
 
 @dataclass(slots=True)
@@ -71,6 +76,7 @@ class AntiEntropy:
         self._next_round = now + settings.interval * rng.random()
         self._number = rng.getrandbits(31)
         self._credit_at = NEVER
+        self._allowance = Allowance(settings.units_each_second, settings.units_at_once)
         self.walks = 0
         self.exchanges = 0  # comparisons that came to their end, agreement at sight included
 
@@ -212,18 +218,23 @@ class AntiEntropy:
                 return out
             case DigestStep():
                 if message.opener:
-                    return self._answer(message, sender)
+                    return self._answer(message, sender, now)
                 return self._heard_answer(message, sender, now)
             case RecordsWanted():
-                return self._send_records(message, sender)
+                return self._send_records(message, sender, now)
             case CertificatesWanted():
-                return self._send_certificates(message, sender)
+                return self._send_certificates(message, sender, now)
         return []
 
-    def _answer(self, message: DigestStep, sender: PeerId) -> Out:
+    def _answer(self, message: DigestStep, sender: PeerId, now: float) -> Out:
         if message.set not in SETS:
             return []
-        step = answer(self._catalog.digest(message.set), _payload(message))
+        step = Step()
+        # Beyond its share a member hears that there is nothing more: it ends its walk, and walks again.
+        if self._allowance.has(sender, now):
+            asked = _payload(message)
+            step = answer(self._catalog.digest(message.set), asked)
+            self._allowance.spend(sender, sum(map(_units, (asked, *step.replies))), now)
         replies = step.replies or [Payload(3, message.salt, 0, 0, b"", b"", b"")]
         out: Out = [
             Send(
@@ -268,7 +279,10 @@ class AntiEntropy:
             for start in range(0, len(keys), 500)
         ]
 
-    def _send_records(self, message: RecordsWanted, sender: PeerId) -> Out:
+    def _send_records(self, message: RecordsWanted, sender: PeerId, now: float) -> Out:
+        if not self._allowance.has(sender, now):
+            return []  # its next walk finds them
+        self._allowance.spend(sender, len(message.keys) / 32, now)
         keys = [message.keys[start : start + 32] for start in range(0, len(message.keys), 32)]
         if message.set == "certificates":
             found = [self._catalog.certificate_by_hash(key) for key in keys]
@@ -287,13 +301,21 @@ class AntiEntropy:
             for start in range(0, len(packed), size)
         ]
 
-    def _send_certificates(self, message: CertificatesWanted, sender: PeerId) -> Out:
+    def _send_certificates(self, message: CertificatesWanted, sender: PeerId, now: float) -> Out:
+        if not self._allowance.has(sender, now):
+            return []
+        self._allowance.spend(sender, len(message.peers) / 16, now)
         ders = []
         for start in range(0, len(message.peers), 16):
             certificate = self._catalog.certificate(PeerId(message.peers[start : start + 16]))
             if certificate is not None:
                 ders.append(certificate.der)
         return [Send(sender, Certificates(tuple(ders)), LINK)] if ders else []
+
+
+def _units(payload: Payload) -> float:
+    """Return what it costs to look at a payload, or to make it; see `Allowance`."""
+    return 1 + len(payload.body) / (4 if payload.stage == HASHES else 64)
 
 
 def _payload(message: DigestStep) -> Payload:

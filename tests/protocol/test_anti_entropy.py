@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from ringgossip.content.catalog import Catalog
 from ringgossip.content.record import unpack_record
 from ringgossip.errors import PeerMisbehaved
+from ringgossip.identity import PeerId
 from ringgossip.protocol.anti_entropy import AntiEntropy, AntiEntropySettings, Out
 from ringgossip.protocol.core import LinkId, NeedLink, Send
 from ringgossip.simulation.notary import Authority
-from ringgossip.wire.messages import CatalogRoot, Certificates, DigestStep, Records
+from ringgossip.wire.messages import CatalogRoot, Certificates, DigestStep, Records, RecordsWanted
 
 A, B = peer(1), peer(2)
 ON = LinkId(1)
@@ -164,3 +165,22 @@ def test_two_that_differ_tell_each_other_once() -> None:
     answer = bob.machine.receive(root, A, ON, 0.1)
     assert answer == [Send(A, CatalogRoot(bob.catalog.root), answer[0].lane)]  # type: ignore[union-attr]
     assert bob.machine.receive(root, A, ON, 0.2) == []
+
+
+def test_a_member_that_walks_without_end_is_answered_with_its_share_and_others_as_ever() -> None:
+    side = Side(1, list(range(len(RECORDS))), [0, 1, 2])
+    settings = AntiEntropySettings(units_each_second=100.0, units_at_once=5000.0)
+    machine = AntiEntropy(settings, side.catalog, Random(1), 0.0)
+    steps = DigestStep(1, "games", 1, True, False, 0, 0, 0, 4, b"", b"", bytes(16 * 4))
+    wanted = RecordsWanted("games", RECORDS[1].key.hash)
+
+    def is_answered(sender: PeerId, now: float) -> bool:
+        (reply,) = machine.receive(steps, sender, ON, now)
+        assert isinstance(reply, Send) and isinstance(reply.message, DigestStep)
+        return bool(reply.message.body)
+
+    assert 100 < sum(is_answered(B, 0.0) for _ in range(1000)) < 300
+    assert machine.receive(wanted, B, ON, 0.0) == []
+    assert is_answered(peer(3), 0.0) and machine.receive(wanted, peer(3), ON, 0.0) != []
+    assert 20 < sum(is_answered(B, tick / 100) for tick in range(1000)) < 60, "for ten seconds"
+    assert machine.receive(wanted, B, ON, 60.0) != []
