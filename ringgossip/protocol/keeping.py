@@ -256,7 +256,7 @@ class Keeping(Verbs):
                 record = self.record_of(entry[:32])
                 if record is None or record.sequence != version_of(entry)[0]:
                     continue
-                out += self.offering.refused(record.key, now)
+                out += self.offering.refused(record.key, sender, now)
                 if not message.code.startswith(("failed:", "not_wanted")):
                     for effect in self.rules.refusal_heard(sender, record.kind, message.code):
                         if isinstance(effect, Tell):  # a mind that changes all the time is told seldom

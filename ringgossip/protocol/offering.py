@@ -96,7 +96,13 @@ class _Item:
     copies: int
     quality: float | None
     tried: dict[PeerId, None] = field(default_factory=dict)
+    declined: dict[PeerId, None] = field(default_factory=dict)  # of those that were tried
     offered_at: float = -NEVER
+
+    def begin_round(self) -> None:
+        """Everybody may be asked again, and may decline again."""
+        self.tried.clear()
+        self.declined.clear()
 
 
 @dataclass(slots=True)
@@ -140,12 +146,20 @@ class Offering:
         self._look(item.record, now)
         return self._quiet(item.record.kind) + self._drain_on(now)
 
-    def refused(self, key: ArtifactKey, now: float) -> Out:
-        """Somebody will not hold it: ask the next one now, if it is urgent."""
+    def refused(self, key: ArtifactKey, peer: PeerId, now: float) -> Out:
+        """Somebody will not hold it: ask the next one now, if it is urgent.
+
+        Only whoever was asked is heard, once; and when all have refused, the next round has its time.
+        """
         item = self._items.get(key)
-        if item is not None:
+        if item is None or peer not in item.tried or peer in item.declined:
+            return []
+        item.declined[peer] = None
+        if self._drain is None:
             item.offered_at = -NEVER
-        return self._drain_on(now)
+        elif key in self._drain.window:
+            return self._scene.offer(item.record, 1, item.tried, insist=True)
+        return []
 
     def gone(self, key: ArtifactKey) -> None:
         """We no longer hold it, or it is no longer listed."""
@@ -207,7 +221,7 @@ class Offering:
             if offered >= _IN_ONE_CYCLE or not plan.fanout or now < item.offered_at + 0.9 * plan.interval:
                 continue
             offered += 1
-            item.tried.clear()
+            item.begin_round()
             item.offered_at = now
             urgent = plan.copies - item.copies
             if self._out_of_reach(item, plan, now):
@@ -276,7 +290,7 @@ class Offering:
         for record in self._scene.held():
             self._look(record, now)
         for item in self._items.values():
-            item.tried.clear()
+            item.begin_round()
             item.offered_at = -NEVER
         self._drain = _Drain(ticket, now, now + seconds)
         return out + self._drain_on(now)
@@ -324,7 +338,7 @@ class Offering:
         """Ask one more peer to hold it; when all were asked, begin again: somebody may have room by now."""
         said = self._scene.offer(item.record, 1, item.tried, insist=True)
         if not said and item.tried:
-            item.tried.clear()
+            item.begin_round()
             said = self._scene.offer(item.record, 1, item.tried, insist=True)
         return said
 

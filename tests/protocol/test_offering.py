@@ -1,13 +1,23 @@
 """Do copies get made, is it told when they are missing, and does a drain bring everything to safety?"""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from random import Random
 
+from artifacts import CLUSTER, Origin, manifest_of, peer
 from cores import KB, core, drain, holders, quiet, rows, sync, told, world_of
 
 from ringgossip.config.words import KINDS
+from ringgossip.content.record import Record
 from ringgossip.events import CopiesComplete, CopiesMissing, CopyConfirmed, DrainCompleted, PushRefused
+from ringgossip.identity import PeerId
+from ringgossip.protocol.core import LINK, Effect, Notice, Send
+from ringgossip.protocol.offering import Offering
 from ringgossip.protocol.rules import RuleSettings
+from ringgossip.simulation.notary import Authority
 from ringgossip.simulation.world import PeerSpec, World
+from ringgossip.strategy.plans import PLANS, Plan
+from ringgossip.wire.messages import News
 
 NONE = RuleSettings(copies=0)
 
@@ -204,3 +214,57 @@ def test_every_copy_is_told_though_another_name_or_version_has_the_same_content(
     copies = sorted((event.artifact, event.sequence, event.holder) for event in told(world, 0, CopyConfirmed))
     assert copies == [("models/n0/mine.pth", version, name) for version in (1, 2) for name in ("n1", "n2")]
     assert world.counter("chunk_bytes_received") == moved  # all of it was here under the other name
+
+
+class Refusers:
+    """Peers that could hold what we have, and will not."""
+
+    def __init__(self, record: Record, count: int) -> None:
+        self.record = record
+        self.peers = [peer(number) for number in range(2, 2 + count)]
+        self.asked: list[PeerId] = []
+
+    def held(self) -> Iterator[Record]:
+        return iter((self.record,))
+
+    def answers_for(self, record: Record) -> bool:
+        return True
+
+    def copies(self, record: Record) -> int:
+        return 0
+
+    def attainable(self, record: Record) -> int:
+        return 1
+
+    def wanted(self, record: Record) -> int:
+        return 1
+
+    def plan(self, kind: str) -> Plan:
+        return PLANS["ephemeral"]
+
+    def is_pulled(self, record: Record) -> bool:
+        return False
+
+    def offer(
+        self, record: Record, count: int, tried: dict[PeerId, None], insist: bool, linked: bool = False
+    ) -> list[Effect | Notice]:
+        chosen = [each for each in self.peers if each not in tried][:count]
+        tried.update(dict.fromkeys(chosen))
+        self.asked += chosen
+        return [Send(each, News((record.packed,)), LINK) for each in chosen]
+
+
+def test_a_drain_asks_each_that_refuses_once_a_round_and_hears_nobody_else() -> None:
+    origin = Origin("n0", Authority(CLUSTER))
+    scene = Refusers(origin.record(manifest_of(1), "games.db", "games"), 3)
+    machine, now = Offering(scene, Random(1), 0.0), 0.0
+    key = scene.record.key
+    machine.drain(1, 9.0, now)
+    for tick in range(100):
+        now = tick / 10
+        for refuser in scene.peers:  # each says no ten times a second, whether it was asked or not
+            machine.refused(key, refuser, now)
+        machine.refused(key, peer(9), now)
+        machine.wake(now)
+    assert scene.asked[:3] == scene.peers
+    assert 9 <= len(scene.asked) <= 15, "rounds of three, some two seconds apart"
