@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ringgossip.content.catalog import Catalog
-from ringgossip.content.record import ArtifactKey, Record, make_record
+from ringgossip.content.record import MAX_SEQUENCE, ArtifactKey, Record, make_record
 from ringgossip.errors import UsageError
 from ringgossip.protocol.core import NEVER, Draft, Effect, Notary, Notice, Persist, Published, PublishRefused
 from ringgossip.protocol.shelf import Shelf
@@ -101,12 +101,17 @@ class Authorship:
                 reason = f"{key.origin} has as many artifacts as one origin may have"
                 out.append(PublishRefused(draft.ticket, reason))
                 continue
+            sequence = self._catalog.sequence_after(key)
+            if sequence > MAX_SEQUENCE:  # somebody had our key, and meant it
+                reason = f"{key.text} has had its last number: publish it under another name"
+                out.append(PublishRefused(draft.ticket, reason))
+                continue
             try:
                 record = make_record(
                     kind=draft.kind,
                     origin=key.origin,
                     name=draft.name,
-                    sequence=self._catalog.sequence_after(key),
+                    sequence=sequence,
                     stamp=self._catalog.stamp_after(draft.kind, draft.name),
                     store=self._store,
                     size=draft.size,

@@ -20,6 +20,9 @@ TRIES = "tries"  # how often our disk refused it; `Pulling` writes it
 
 # As many as one origin may have artifacts: a peer that offers more is not believed.
 _MOST = 200_000
+# Evictions are our own doing. One that is forgotten is pulled again, evicted, and pushes out the next one:
+# as many as receipts know versions.
+_MOST_EVICTED = 2_000_000
 
 
 class Marks:
@@ -87,7 +90,8 @@ class Marks:
         if table.get(key, 0) >= sequence:
             return []
         # The oldest, which was answered long ago, goes: a full table must not make every new mark vain.
-        oldest = next(iter(table)) if key not in table and len(table) >= _MOST else None
+        most = _MOST_EVICTED if mark == EVICTED else _MOST
+        oldest = next(iter(table)) if key not in table and len(table) >= most else None
         out = [] if oldest is None else self._forget(mark, oldest)
         table[key] = sequence
         return [*out, Remember(key, mark, sequence)]

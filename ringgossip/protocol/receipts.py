@@ -48,8 +48,9 @@ def _fingerprint(entry: bytes) -> int:
 @dataclass(slots=True)
 class _Book:
     slot: int
-    count: int = 0
+    count: int = 0  # what it said that it holds, with what had no room here
     xor: int = 0
+    left_out: int = 0  # what had no room; else the digests would differ, and the list travel, for ever
     asked_at: float = -NEVER
     told_at: float = -NEVER  # when we listed our holdings for this peer
     asked: bool = False  # for a list that has not begun to come
@@ -211,7 +212,10 @@ class Receipts:
         bit = 1 << book.slot
         holders = self._versions.get(entry)
         if holders is None:
-            if len(self._versions) >= _MOST_VERSIONS or book.count >= _MOST_IN_BOOK:
+            if len(self._versions) >= _MOST_VERSIONS or book.count - book.left_out >= _MOST_IN_BOOK:
+                book.left_out += 1
+                book.count += 1
+                book.xor ^= _fingerprint(entry)
                 return False
             self._by_key.setdefault(entry[:32], []).append(entry)
             holders = 0
@@ -226,6 +230,10 @@ class Receipts:
         bit = 1 << book.slot
         holders = self._versions.get(entry, 0)
         if not holders & bit:
+            if book.left_out:
+                book.left_out -= 1
+                book.count -= 1
+                book.xor ^= _fingerprint(entry)
             return
         book.count -= 1
         book.xor ^= _fingerprint(entry)
@@ -243,6 +251,7 @@ class Receipts:
         entries = [entry for entry, holders in self._versions.items() if holders & bit]
         for entry in entries:
             self._drop(book, entry)
+        book.count = book.xor = book.left_out = 0
         return set(entries)
 
     def booked(self, peer: PeerId, keys: Container[bytes]) -> list[bytes]:

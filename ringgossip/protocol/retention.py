@@ -63,6 +63,7 @@ class _Leaving:
     record: Record
     reason: str
     until: float
+    asked: dict[PeerId, None]
     pledged: dict[PeerId, None] = field(default_factory=dict)
 
 
@@ -120,7 +121,7 @@ class Retention:
             holders = self._scene.other_holders(record)
             if not self._scene.enough(record, holders):
                 continue
-            self._leaving[key_hash] = _Leaving(record, reason, now + _PATIENCE)
+            self._leaving[key_hash] = _Leaving(record, reason, now + _PATIENCE, dict.fromkeys(holders))
             out += [Send(peer, PledgeWanted(entry_of(record)), LINK) for peer in holders]
         return out
 
@@ -191,6 +192,8 @@ class Retention:
         leaving = self._leaving.get(entry[:32])
         if leaving is None or entry_of(leaving.record) != entry or now >= leaving.until:
             return []
+        if sender not in leaving.asked:
+            return []  # it never confirmed a copy
         leaving.pledged[sender] = None
         if not self._scene.enough(leaving.record, leaving.pledged):
             return []

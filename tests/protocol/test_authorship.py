@@ -1,9 +1,11 @@
 """Which number does a publication get, and when may it go out?"""
 
+from dataclasses import replace
+
 from artifacts import CLUSTER, Origin, manifest_of
 
 from ringgossip.content.catalog import Catalog, CatalogLimits
-from ringgossip.content.record import Record
+from ringgossip.content.record import MAX_SEQUENCE, Record
 from ringgossip.protocol.authorship import Authorship, Out
 from ringgossip.protocol.core import NEVER, Draft, Persist, Published, PublishRefused
 from ringgossip.protocol.shelf import Shelf
@@ -123,3 +125,14 @@ def test_what_a_lost_disk_had_published_turns_up_later_and_ours_goes_above_it() 
     assert (again.sequence, again.root) == (8, ours.root)
     assert desk.author.met(again, old, 6.0) == []
     assert desk.author.met(old, None, 6.0) == []
+
+
+def test_after_the_last_number_there_is_a_clear_word_and_other_names_go_on() -> None:
+    desk = Desk()
+    desk.catalog.admit(desk.origin.record(manifest_of(2, "a"), "m.pth", "models", sequence=MAX_SEQUENCE))
+    (refused,) = desk.author.publish(desk.draft(1), 0.0)
+    assert isinstance(refused, PublishRefused)
+    assert refused.reason == "models/alice/m.pth has had its last number: publish it under another name"
+    ended = replace(desk.draft(2), withdrawn=True)
+    assert isinstance(desk.author.publish(ended, 0.0)[0], PublishRefused)
+    desk.persist(desk.author.publish(desk.draft(3, name="n.pth"), 0.0))

@@ -5,6 +5,7 @@ from random import Random
 from artifacts import Origin, manifest_of
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest import MonkeyPatch
 
 from ringgossip.content.record import Record
 from ringgossip.identity import PeerId
@@ -159,3 +160,18 @@ def test_a_version_held_twice_is_announced_once_and_dropped_with_the_last() -> N
     assert alice.drop(twin, 2.0) == [Send(bob, Holding(b"", entry_of(twin)), LINK)]
     assert alice.drop(twin, 2.0) == []
     assert alice.receipts.wake(100.0) == [Send(bob, HoldingsDigest(0, bytes(16)), LINK)]
+
+
+def test_a_book_that_is_full_still_agrees_and_its_list_does_not_travel_again(monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr("ringgossip.protocol.receipts._MOST_IN_BOOK", 3)
+    one, other = Keeper("a", 1, RECORDS[:6]), Keeper("b", 2, [])
+    talk(one, other, one.receipts.link_opened(other.me, 0.0), 0.0)
+    assert sum(one.me in other.receipts.holders(record) for record in RECORDS) == 3
+    digest = HoldingsDigest(6, one.receipts._own_xor.to_bytes(16))
+    assert other.receipts.receive(digest, one.me, ON, 60.0) == ([], [])
+    one.receipts.link_opened(other.me, 60.0)
+    for record in RECORDS[:4]:  # some of them had room, some had not
+        talk(one, other, one.drop(record, 61.0), 61.0)
+    talk(one, other, one.hold(RECORDS[6], 62.0), 62.0)
+    digest = HoldingsDigest(3, one.receipts._own_xor.to_bytes(16))
+    assert other.receipts.receive(digest, one.me, ON, 90.0) == ([], [])

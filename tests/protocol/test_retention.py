@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+from artifacts import Origin, manifest_of
 from cores import KB, core, holders, sync, told, world_of
+from pytest import MonkeyPatch
 
 from ringgossip.config.blocks import Keep
 from ringgossip.config.words import KINDS
 from ringgossip.content.record import ArtifactKey
 from ringgossip.events import ArtifactEvicted
+from ringgossip.protocol.core import Send
+from ringgossip.protocol.marks import Marks
 from ringgossip.protocol.receipts import entry_of
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.simulation.world import PeerSpec, World
@@ -146,3 +150,30 @@ def test_when_copies_fall_short_an_evicted_one_comes_back() -> None:
     world.crash(2, machine=True)
     world.run(300.0)
     assert "0.pth" in held(world, 1)
+
+
+def test_a_pledge_of_somebody_who_was_not_asked_counts_for_nothing() -> None:
+    world = keepers(None, Keep(kind="models", newest=2), None, None)
+    fill(world)
+    machine, node = core(world, 1).retention, world.nodes[1]
+    machine.rules_changed(node.clock())
+    out = machine.wake(node.clock() + 4.0)
+    asked = [effect.to for effect in out if isinstance(effect, Send)]
+    assert asked
+    leaving = next(iter(machine._leaving.values()))
+    del leaving.asked[core(world, 3).me]  # as if it had never confirmed a copy
+    pledge = Pledged(entry_of(leaving.record), granted=True)
+    assert machine.receive(pledge, core(world, 3).me, node.clock() + 4.1) == []
+    assert machine.receive(pledge, core(world, 2).me, node.clock() + 4.1) != []
+
+
+def test_more_evictions_are_remembered_than_one_origin_may_have_artifacts(monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr("ringgossip.protocol.marks._MOST", 2)
+    monkeypatch.setattr("ringgossip.protocol.marks._MOST_EVICTED", 3)
+    marks, origin = Marks(), Origin()
+    gone = [origin.record(manifest_of(1), f"{number}.db") for number in range(4)]
+    for record in gone[:3]:
+        marks.evict(record)
+    assert all(map(marks.is_evicted, gone[:3]))
+    marks.evict(gone[3])
+    assert [marks.is_evicted(record) for record in gone] == [False, True, True, True]
