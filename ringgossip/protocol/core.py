@@ -14,7 +14,7 @@ back as an input of `PeerCore`:
     Send(to, message, lane)      at the other side: receive(message, sender, source, now)
     SendPages(...)               (the world answers with Page messages itself)
     SendChunk(...)               chunk_sent(peer, request, index, length, now)
-                                 | chunk_unreadable(peer, request, root, index, reason, now)
+                                 | chunk_unreadable(peer, request, root, index, now)
     (first piece of a body)      body_arrives(peer, request, index, length, now) -> AcceptBody or DiscardBody
     AcceptBody(...)              chunk_stored(peer, request, root, index, length, now)
                                  | chunk_bad(peer, request, root, index, reason, now): its sender is to blame

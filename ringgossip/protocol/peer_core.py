@@ -432,8 +432,8 @@ class PeerCore(Waking):
         return self._of_bytes(self.serving.chunk_sent(peer, request, index, length, now), now)
 
     def chunk_unreadable(
-        self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
+        self, peer: PeerId, request: int, root: bytes, index: int, now: float
     ) -> list[Effect]:
         """A chunk could not be read here."""
-        out = self.serving.chunk_unreadable(peer, request, root, index, reason, now)
+        out = self.serving.chunk_unreadable(peer, request, root, index, now)
         return self._settle(out, now)

@@ -436,11 +436,6 @@ class Pulling(Asking):
         found = [(self._name_of(peer), self._sources[peer].busy_because) for peer in pull.holders]
         return "; ".join(f"{name}: {reason}" for name, reason in sorted(found) if reason)
 
-    def refusals_of(self, key: ArtifactKey) -> str:
-        """Say the same of the pull of an artifact, if there is one."""
-        pull = self._keys.get(key)
-        return "" if pull is None else self.refusals(pull)
-
     def set_limits(self, total: float | None, now: float) -> Out:
         """Change the limits of receiving, in total and from each peer."""
         self._bucket.set_rate(total, now, LATE)

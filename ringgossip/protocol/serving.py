@@ -313,14 +313,15 @@ class Serving:
             asker.sample_start, asker.sample_bytes = now, 0
         return self._grant(now)
 
-    def chunk_unreadable(
-        self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
-    ) -> Out:
-        """We could not read it, or it is no longer what was published."""
+    def chunk_unreadable(self, peer: PeerId, request: int, root: bytes, index: int, now: float) -> Out:
+        """We could not read it, or it is no longer what was published.
+
+        Why is for our own log: it names paths of this machine, which are nobody else's business.
+        """
         asker = self._askers.get(peer)
         if asker is not None:
             self._settle(asker, request, index)
-        refusal = Send(peer, NoChunks(request, root, (index,), reason[:120]), LINK)
+        refusal = Send(peer, NoChunks(request, root, (index,), "it cannot be read here"), LINK)
         return [refusal, *self._grant(now)]
 
     def _settle(self, asker: Asker, request: int, index: int) -> int:

@@ -49,7 +49,7 @@ class LinkInputs(Protocol):
     def chunk_sent(self, peer: PeerId, request: int, index: int, length: int, now: float) -> list[Effect]: ...
 
     def chunk_unreadable(
-        self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
+        self, peer: PeerId, request: int, root: bytes, index: int, now: float
     ) -> list[Effect]: ...
 
     def chunk_stored(

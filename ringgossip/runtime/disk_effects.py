@@ -40,7 +40,7 @@ from ringgossip.protocol.core import (
 from ringgossip.protocol.peer_core import PeerCore
 from ringgossip.runtime.crews import Crews
 from ringgossip.runtime.shared_disk import SharedDisk
-from ringgossip.runtime.storage.store import Store
+from ringgossip.runtime.storage.store import ChunkMissing, Store
 from ringgossip.wire.messages import Busy, NoChunks, Page, Placed
 
 _MOST_PAGE_READS = 16  # questions for pages that one peer may have waiting
@@ -174,7 +174,9 @@ class DiskEffects:
             )
 
         def failed(error: Exception) -> None:
-            answer([Send(peer, NoChunks(request, root, (), explain(error)[:100]), LINK)])
+            if not isinstance(error, ChunkMissing):
+                self._trouble(explain(error))  # it may name our paths: for our own log
+            answer([Send(peer, NoChunks(request, root, (), "no such page here"), LINK)])
 
         self._crews.readers.submit(lambda: self._store.pages(root, effect.pages), found, failed)
 

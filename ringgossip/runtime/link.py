@@ -221,11 +221,6 @@ class Link:
         """Return where the other side of this connection is."""
         return self._stream.place
 
-    @property
-    def has_lane(self) -> bool:
-        """Whether bodies have a connection of their own."""
-        return self._lane is not None
-
     # --- sending ---------------------------------------------------------------------------
 
     async def _send(self) -> str:
@@ -270,9 +265,9 @@ class Link:
         self.outbox.finished(body)
         if self.end_reason is not None:
             return
-        reason, now = body.problem or "", trio.current_time()
+        now = trio.current_time()
         self._board.perform(
-            self._board.core.chunk_unreadable(self.peer, body.request, body.root, body.index, reason, now)
+            self._board.core.chunk_unreadable(self.peer, body.request, body.root, body.index, now)
         )
 
     def sent(self, body: Body, began: float, ended: float) -> None:

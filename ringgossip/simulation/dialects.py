@@ -12,7 +12,6 @@ from ringgossip.wire.messages import CancelChunks, HaveMore, Message, Nack, News
 
 # What makes things faster and nothing else possible: an older peer may well lack it.
 _LUXURIES = frozenset({NewsKnown, Nack, HaveMore, CancelChunks, PlaceWanted, Placed})
-_NEW_TAG = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +29,6 @@ class Dialect:
         fields = msgpack.unpackb(packed, use_list=True)
         longer: bytes = msgpack.packb([*fields, 7, b"new"])
         return longer
-
-    def novelty(self) -> bytes:
-        """Return a message that only this version knows."""
-        packed: bytes = msgpack.packb([_NEW_TAG, "what is this", 1])
-        return packed
 
 
 CURRENT = Dialect("current")

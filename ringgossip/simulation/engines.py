@@ -10,8 +10,6 @@ from typing import Any
 
 from ringgossip.errors import UsageError
 
-ENGINES = ("processes", "dask")
-
 
 class Here(Executor):
     """Does everything at once in this process."""

@@ -235,11 +235,6 @@ class Network:
 
     # --- streams -----------------------------------------------------------------------------
 
-    def round_trip(self, source: int, target: int) -> float:
-        """Return one round-trip time."""
-        generator, latency = self._generators[source], self.weather.latency
-        return latency.delay(source, target, generator) + latency.delay(target, source, generator)
-
     def stream_delay(self, source: int, target: int) -> float:
         """Return how long one piece of a stream is on its way: what is lost is sent again, ever later."""
         weather = self.weather

@@ -89,11 +89,6 @@ def close_to(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def keys_of(word: str) -> list[str]:
-    """Return the keys that a fault may have."""
-    return [field.name for field in fields(FAULTS[word])]
-
-
 def peer_number(value: Any, names: Sequence[str]) -> int:
     """Return the number of the peer that `value`, a number or a name, means; raises `ValueError`."""
     if isinstance(value, str):

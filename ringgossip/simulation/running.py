@@ -10,7 +10,7 @@ Source of the two phases: TigerBeetle's simulator (VOPR).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -332,8 +332,3 @@ _PROBLEMS = {
     "placed": place_problems,
     "target": target_problems,
 }
-
-
-def without_faults(story: Story) -> Story:
-    """Return the same story in which nothing goes wrong."""
-    return replace(story, planned=(), swarm=None)

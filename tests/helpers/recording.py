@@ -90,9 +90,9 @@ class RecordingCore:
         return self._note("chunk_sent", request, index, length)
 
     def chunk_unreadable(
-        self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
+        self, peer: PeerId, request: int, root: bytes, index: int, now: float
     ) -> list[Effect]:
-        return self._note("chunk_unreadable", request, index, reason)
+        return self._note("chunk_unreadable", request, index)
 
     def chunk_stored(
         self, peer: PeerId, request: int, root: bytes, index: int, length: int, now: float

@@ -162,7 +162,7 @@ def test_a_version_held_twice_is_announced_once_and_dropped_with_the_last() -> N
     assert alice.receipts.wake(100.0) == [Send(bob, HoldingsDigest(0, bytes(16)), LINK)]
 
 
-def test_a_book_that_is_full_still_agrees_and_its_list_does_not_travel_again(monkeypatch: MonkeyPatch) -> None:
+def test_a_full_book_agrees_and_its_list_does_not_travel_again(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr("ringgossip.protocol.receipts._MOST_IN_BOOK", 3)
     one, other = Keeper("a", 1, RECORDS[:6]), Keeper("b", 2, [])
     talk(one, other, one.receipts.link_opened(other.me, 0.0), 0.0)

@@ -259,6 +259,13 @@ def test_what_was_given_up_while_it_waited_is_refused_when_its_turn_comes() -> N
     assert out == [Send(A, NoChunks(1, RECORD.root, (2,), "no longer here"), LINK)]
 
 
+def test_a_chunk_that_cannot_be_read_is_refused_in_words_that_tell_nothing_of_this_machine() -> None:
+    machine = serving(RECORD)
+    hear(machine, A, GetChunks(1, RECORD.root, (0, 1, 2)))
+    refusal = Send(A, NoChunks(1, RECORD.root, (1,), "it cannot be read here"), LINK)
+    assert refusal in machine.chunk_unreadable(A, 1, RECORD.root, 1, 1.0)
+
+
 def test_a_bitmap_too_large_for_one_message_comes_in_parts() -> None:
     shelf = Shelf()
     huge = ORIGIN.record(manifest_of(1), size=8_000_000 * 4096, chunk_size=4096)

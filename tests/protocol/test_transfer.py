@@ -209,7 +209,8 @@ def test_why_a_holder_gives_nothing_is_told_at_once_unless_another_may_be_asked(
     before = len(puller.asked())
     puller.wake(46.0)
     puller.deliver(*puller.asked()[before])
-    assert puller.transfer.refusals_of(record.key).count(why) == 1, "what comes speaks for itself"
+    pull = puller.transfer._keys[record.key]
+    assert puller.transfer.refusals(pull).count(why) == 1, "what comes speaks for itself"
 
 
 def test_who_is_suspected_is_asked_last_and_not_refused() -> None:

@@ -66,7 +66,7 @@ async def link_with_lane(monkeypatch, alice: Node, bob: Node) -> None:
     await alice.link(bob)
     number = 0
     with trio.fail_after(10):
-        while not (alice.links.all()[0].has_lane and bob.links.all()[0].has_lane):
+        while not (alice.links.all()[0]._lane and bob.links.all()[0]._lane):
             number += 1
             alice.perform([alice.give(bob, 1, number, bytes(65536))])
             await bob.core.until("chunk_stored", number)

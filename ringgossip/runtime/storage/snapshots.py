@@ -69,10 +69,6 @@ class SnapshotPacer:
         """Whether a snapshot may begin."""
         return now >= self._next
 
-    def next_time(self) -> float:
-        """Return when the next snapshot may begin, `-inf` before the first."""
-        return self._next
-
     def finished(self, now: float, seconds: float) -> None:
         """Note that a snapshot, or an attempt at one, ended `now` and took `seconds`."""
         self._next = now + seconds * (1 / SHARE_OF_TIME - 1)

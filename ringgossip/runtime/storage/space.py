@@ -57,11 +57,6 @@ class Space:
         with self._lock:
             self._promised.pop(root, None)
 
-    def room(self) -> int:
-        """Return how many bytes could be promised now; negative below the floor."""
-        with self._lock:
-            return self._room(but=b"")
-
     def _room(self, but: bytes) -> int:
         outstanding = sum(
             max(0, size - allocated(path)) for root, (size, path) in self._promised.items() if root != but

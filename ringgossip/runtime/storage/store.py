@@ -210,10 +210,6 @@ class Store:
             self._receiving.read(root, index, view)
         return view
 
-    def manifest(self, root: bytes) -> Manifest | None:
-        """Return the manifest of a content that is here, whole or in part."""
-        return self._holdings.manifests.get(root)
-
     def pages(self, root: bytes, places: Iterable[tuple[int, int]]) -> list[bytes]:
         """Return manifest pages `(level, index)`; raises `ChunkMissing` when one is not here."""
         wanted = list(places)
@@ -274,10 +270,6 @@ class Store:
     def scrub_next(self, budget: int) -> Scrubbed:
         """Read about `budget` bytes of our copies again and compare them with what was signed."""
         return self._scrubber.scrub(budget)
-
-    def room(self) -> int:
-        """Return how many bytes could be reserved now; negative below the floor."""
-        return self._space.room()
 
     def path_of(self, record: Record) -> Path | None:
         """Return where this version can be opened, None if it is not here or not as one file."""
