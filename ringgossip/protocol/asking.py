@@ -6,48 +6,21 @@ slow is asked last: only for what nobody better has. When nothing is left to ask
 an idle source for, it is asked for what somebody else owes us and has not begun.
 """
 
-from dataclasses import dataclass
-
 from ringgossip.config.words import PRIORITIES
 from ringgossip.content.record import ArtifactKey
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, Notice, RouteFailed, RouteWorked, Send
+from ringgossip.protocol.downlink import Downlink
 from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.notices import BY_ASKING
 from ringgossip.protocol.pacing import LATE, TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.sources import Ask, Source
+from ringgossip.protocol.transfer_settings import TransferSettings as TransferSettings
 from ringgossip.strategy.order import pick, without
 from ringgossip.wire.messages import CancelChunks, GetChunks, GetPages
 
 Out = list[Effect | Notice]
-
-
-@dataclass(frozen=True, slots=True)
-class TransferSettings:
-    """How pulling behaves; seconds and bytes."""
-
-    in_flight: int = 64 * 2**20  # bytes asked for and not yet stored, in the whole process
-    window_seconds: float = 0.25  # of a link's rate; long enough to hide a round trip across an ocean
-    largest_window: int = 16 * 2**20
-    batch: int = 4 * 2**20  # bytes that one request covers, half a window at most
-    most_chunks: int = 384  # asked of one holder at a time: below the queue it keeps for us
-    active: int = 16  # pulls at the same time
-    silence: float = 10.0  # a holder without any progress for so long loses its requests
-    slow: float = 30.0  # and is asked last for so long
-    second_ask: float = 0.25  # how long a chunk must be overdue before an idle holder is asked for it too
-    look_again: float = 0.02  # an idle holder is considered for what others owe us no more often than this
-    asked_of: int = 8  # holders asked for one chunk that nobody begins to send
-    very_late: float = 2.0  # and how long until it is asked for many
-    swarm_chunks: int = 4  # below this size looking for partial holders costs more than it brings
-    new_links: int = 4  # holders to dial at once for one pull
-    look_interval: float = 5.0  # how often to look for more holders
-    retry: float = 5.0  # first retry after our own disk refused; doubles
-    longest_retry: float = 300.0
-    starving: float = 5.0  # a pull that is overtaken for so long goes first, once in `mercy` seconds
-    mercy: float = 1.0
-    request_chunks: int = 64  # named by one request at most
-    receive_bytes_per_second: float | None = None
 
 
 class Asking:
@@ -62,6 +35,7 @@ class Asking:
         self._guide = guide or Guide()
         self._mercy_at = now
         self._bucket = TokenBucket(settings.receive_bytes_per_second, now, LATE)
+        self._downlink = Downlink()
         self._sources: dict[PeerId, Source] = {}
         self._strikes: dict[PeerId, int] = {}  # of peers that are not linked now
         self._pulls: dict[bytes, Pull] = {}  # by root
@@ -116,7 +90,7 @@ class Asking:
         """Ask as much as windows, budget and bucket allow; the best source and the first pull first."""
         out: Out = []
         self._ask_at = NEVER
-        self._short = False
+        thin, self._short = self._is_thin(), False
         if not self._pulls:
             return out
         pulls = self._in_turn(now)
@@ -126,6 +100,8 @@ class Asking:
             turn = self._rng.getrandbits(16) % len(ready)
             ready = ready[turn:] + ready[:turn]
             ready.sort(key=lambda source: source.rank(now))
+        if thin:
+            return self._fill_thin(ready, pulls, now)
         while ready and self._may_ask(now):
             still = []
             for source in ready:
@@ -138,9 +114,27 @@ class Asking:
             ready = still
         return out
 
+    def _is_thin(self) -> bool:
+        """Tell whether what one source is asked for may be missing for another."""
+        return self._short or self._bucket.rate is not None
+
+    def _fill_thin(self, ready: list[Source], pulls: list[Pull], now: float) -> Out:
+        """Ask one source after the other, each time the one whose turn it is."""
+        out: Out = []
+        while self._may_ask(now):
+            for source in self._downlink.in_turn(ready, pulls, now):
+                asked = self._ask(source, pulls, now)
+                out += asked
+                if asked:
+                    break
+                ready.remove(source)
+            else:
+                break
+        return out
+
     def _refill(self, source: Source | None, now: float) -> Out:
         """Ask this source for more, when nothing has changed for the others."""
-        if self._short or source is None:
+        if source is None or self._is_thin():
             return self._fill(now)
         out: Out = []
         if not self._pulls or not self._is_ready(source, now):
@@ -322,6 +316,7 @@ class Asking:
         waiting = {index: pull.length(index) for index in indices}
         source.asked(Ask(self._request, pull.root, waiting, now), now)
         self._note_asked(source, now)
+        self._downlink.asked(source, pull, sum(waiting.values()))
         pull.take(indices)
         pull.asked_last = now
         self._bucket.take(sum(waiting.values()), now)

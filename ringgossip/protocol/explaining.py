@@ -11,9 +11,10 @@ from ringgossip.content.record import Record
 from ringgossip.errors import OperationFailed
 from ringgossip.identity import PeerId
 from ringgossip.protocol.rules import Rules
+from ringgossip.strategy.candidates import Candidate
 from ringgossip.strategy.eligibility import No, may_receive
 from ringgossip.strategy.wanting import Wanted
-from ringgossip.strategy.weights import push_weight
+from ringgossip.strategy.weights import Weight, push_weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Explanation:
     holders: tuple[str, ...]
     copies_wanted: int
     plan: str  # how its origin spreads it, if that is us
-    weight: float
+    weight: float  # of the node as a partner, and as one who asks
+    urgency: float | None  # its weight among what waits to be pulled; None: that node has it, or need not
     limit: float | None  # of our exchange with that node, bytes a second
     hindrance: str  # `breaker`: nobody who has it may be asked now; `budget`: we give none now; else empty
     sentence: str
@@ -48,13 +50,15 @@ def explain(
     progress: str,
     held_back: str,
     spent: str,
+    urgency: tuple[Candidate, Weight] | None,
     name_of: Callable[[PeerId], str],
 ) -> Explanation:
     """Answer for one version and one node; if that is us, with what we know of its pull.
 
     `confirmed` is the number of places beside its origin's where copies lie,
     `progress` says how far it is, `held_back` which open breakers keep us
-    from all holders, `spent` until when our own byte budget lets nothing leave.
+    from all holders, `spent` until when our own byte budget lets nothing leave,
+    `urgency` which holder's drain urgency counts when it is pulled.
 
     Raises `OperationFailed` for a peer that is no member.
     """
@@ -98,6 +102,12 @@ def explain(
         if held_back:
             said.append(held_back)
         said.append(f"{_copies(copies)} wanted beside its origin's, {_are(confirmed)} confirmed.")
+    if held or not wanted:
+        urgency = None
+    if urgency is not None:
+        source, drain = urgency
+        safest = " (of its holders the least urgent)" if len(others) > 1 else ""
+        said.append(f"Among what waits there it weighs {drain}: drain urgency of {source.name}{safest}.")
     said.append(f"As a partner {name} weighs {weight}.")
     plan = ""
     if record.origin == rules.myself().name:
@@ -110,9 +120,10 @@ def explain(
     budget = bool(spent) and not own and not held and rules.me in holding
     if budget:
         said.append(f"From us it comes no sooner, unless it is asked for as critical: {spent}.")
+    hindrance = "breaker" if held_back else "budget" if budget else ""
     return Explanation(
         record.key.text, name, code, wanted, held, tuple(names), copies, plan, weight.value,
-        None if own else limit.rate, "breaker" if held_back else "budget" if budget else "", " ".join(said),
+        None if urgency is None else urgency[1].value, None if own else limit.rate, hindrance, " ".join(said),
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What does pulling ask of the rules and breakers? A few questions; without answers everything goes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ringgossip.content.record import Record
@@ -38,6 +38,10 @@ def _no(peer: PeerId) -> bool:
     return False
 
 
+def _alike(record: Record, holders: Iterable[PeerId], now: float) -> float:
+    return 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Guide:
     """The questions."""
@@ -50,3 +54,4 @@ class Guide:
     tried: Callable[[PeerId, float], None] = _nothing  # a request leaves now
     troubled: Callable[[PeerId], bool] = _no  # requests came to nothing lately: an answer is news
     suspected: Callable[[PeerId], bool] = _no  # somebody says it is down: it is asked last, not refused
+    urgency: Callable[[Record, Iterable[PeerId], float], float] = _alike  # of what these hold: a weight

@@ -62,7 +62,11 @@ class Looking(Sharing):
         held_back = self._held_back(record, now) if ours else ""
         confirmed = self._confirmed(record, holders)
         spent = self.serving.account.spent_until()
-        return explain(self.rules, record, peer, holders, confirmed, progress, held_back, spent, self.name_of)
+        sources = [*self._holders(record), *([self.me] if self.me in holders else [])]
+        urgency = self.rules.weights.urgency(record, [each for each in sources if each != peer], now)
+        return explain(
+            self.rules, record, peer, holders, confirmed, progress, held_back, spent, urgency, self.name_of
+        )
 
     def _confirmed(self, record: Record, holders: list[PeerId]) -> int:
         """Return at how many places beside its origin's these hold it: who shares a disk is one place."""

@@ -37,6 +37,7 @@ class Pull:
     record: Record
     rank: int  # smaller goes first
     started_at: float
+    urgency: float = 1.0  # among those of one rank: twice the weight, twice the bytes
     phase: Phase = Phase.RESERVING
     builder: ManifestBuilder | None = None
     manifest: Manifest | None = None

@@ -1,8 +1,8 @@
 """The life of a pull: queued, reserved, its manifest, its chunks, its end.
 
 Rules of this room:
-- What `rules` ranks first goes first, then the scarcest, ties at random. So many are pulled at one time;
-  whatever nobody serves takes nobody's place.
+- What `rules` ranks first goes first, then the scarcest, then chance as the drain urgency of sources says.
+  So many are pulled at one time; whatever nobody serves takes nobody's place.
 - A version that became old while it was pulled is finished while somebody
   serves it; of the versions published meanwhile only the newest waits.
 - What our own disk refuses is parked and tried again, later each time; content
@@ -32,7 +32,7 @@ from ringgossip.protocol.core import (
     Tell,
 )
 from ringgossip.protocol.guide import Guide
-from ringgossip.protocol.pacing import LATE, TokenBucket
+from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.parking import Parking
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.shelf import Shelf
@@ -108,7 +108,7 @@ class Pulling(Asking):
         waiting = self._queued.get(record.key)
         if waiting is not None and (waiting == record or waiting.sequence > record.sequence):
             if waiting == record:
-                self._enqueue(waiting)  # perhaps it is more urgent now
+                self._enqueue(waiting, now)  # perhaps it is more urgent now
             return self._advance(now) if self._has_place(record.kind) else []
         parked = self._parked.get(record.key)
         if parked is not None and not insist and (parked == record or parked.sequence > record.sequence):
@@ -116,7 +116,7 @@ class Pulling(Asking):
         if not insist and self._parked.park_again(record, now):
             return []
         self._parked.leave(record.key)
-        self._enqueue(record)
+        self._enqueue(record, now)
         return self._advance(now) if self._has_place(record.kind) else []
 
     def limit(self, key: ArtifactKey, bucket: TokenBucket | None) -> None:
@@ -161,9 +161,10 @@ class Pulling(Asking):
             return []
         return self._drop(pull, keep=True, now=now)
 
-    def _enqueue(self, record: Record) -> None:
-        scarcity = min(_PLENTY, len(list(self._holders(record))))
-        self._queued.put(record, self._guide.rank(record), scarcity)
+    def _enqueue(self, record: Record, now: float) -> None:
+        holders = list(self._holders(record))
+        urgency = self._guide.urgency(record, holders, now)
+        self._queued.put(record, self._guide.rank(record), min(_PLENTY, len(holders)), urgency)
 
     def _has_place(self, kind: str) -> bool:
         most, moving = self._settings.active, len(self._pulls) - self._stalled
@@ -187,11 +188,11 @@ class Pulling(Asking):
                     postponed.append(entry)  # the same content under another name comes first
                     continue
                 if rival is not None:
-                    out += self._stop(rival, keep=True)
-                    self._enqueue(rival.record)
+                    out += self._stop(rival, True, now)
+                    self._enqueue(rival.record, now)
                 verdict = self._guide.may_receive(record)
                 if verdict:
-                    out += self._start(record, self._guide.rank(record), now)
+                    out += self._start(record, entry[4], now)
                 elif isinstance(verdict, No):
                     # The rules ask for it again as soon as they allow it.
                     out.append(Tell(TransferStalled(record.key.text, record.sequence, verdict.sentence)))
@@ -199,8 +200,8 @@ class Pulling(Asking):
                 self._queued.put_back(entry)
         return out + self._fill(now)
 
-    def _start(self, record: Record, rank: int, now: float) -> Out:
-        pull = Pull(record, rank, started_at=now, last_progress=now)
+    def _start(self, record: Record, urgency: float, now: float) -> Out:
+        pull = Pull(record, self._guide.rank(record), now, urgency, last_progress=now)
         self._pulls[record.root] = pull
         self._keys[record.key] = pull
         self._active[record.kind] = self._active.get(record.kind, 0) + 1
@@ -231,9 +232,9 @@ class Pulling(Asking):
         return unproven and now >= pull.last_progress + self._settings.look_interval
 
     def _drop(self, pull: Pull, keep: bool, now: float) -> Out:
-        return self._stop(pull, keep) + self._advance(now)
+        return self._stop(pull, keep, now) + self._advance(now)
 
-    def _stop(self, pull: Pull, keep: bool) -> Out:
+    def _stop(self, pull: Pull, keep: bool, now: float) -> Out:
         out: Out = [Abandon(pull.root, keep)]
         out += self._interest(pull, wanted=False)
         for source in self._sources.values():
@@ -242,7 +243,7 @@ class Pulling(Asking):
                     out.append(Send(source.peer, CancelChunks(ask.request, tuple(ask.waiting)), LINK))
         self._end(pull)
         if pull.newer is not None:
-            self._enqueue(pull.newer)
+            self._enqueue(pull.newer, now)
         return out
 
     # --- our own disk answers ------------------------------------------------------
@@ -327,7 +328,7 @@ class Pulling(Asking):
         newer = pull.newer
         self._end(pull)
         if newer is not None:
-            self._enqueue(newer)
+            self._enqueue(newer, now)
         return out + self._advance(now)
 
     def rejected(self, record: Record, reason: str, final: bool, now: float) -> Out:
@@ -351,7 +352,7 @@ class Pulling(Asking):
     def retry(self, now: float) -> Out:
         """Try at once what our disk refused before."""
         for record in self._parked.take():
-            self._enqueue(record)
+            self._enqueue(record, now)
         return self._advance(now)
 
     # --- holders ---------------------------------------------------------------------------
@@ -408,37 +409,3 @@ class Pulling(Asking):
         pull.manifest = manifest
         pull.phase = Phase.PREPARING
         return [BeginPartial(pull.record, manifest)]
-
-    # --- looking at it ------------------------------------------------------------------------
-
-    def pulls(self) -> list[Pull]:
-        """Return the pulls under way, for `PeerCore` to make views of."""
-        return list(self._pulls.values())
-
-    def waiting(self) -> int:
-        """Return how many wanted versions have no place yet."""
-        return len(self._queued) + len(self._parked)
-
-    def progress_of(self, key: ArtifactKey) -> str:
-        """Return in a sentence how far the pull of an artifact is; empty if there is none."""
-        pull = self._keys.get(key)
-        if pull is not None:
-            names = ", ".join(sorted(self._name_of(peer) for peer in pull.holders)) or "nobody reachable"
-            done = f"{pull.bytes_done()} of {pull.record.size} bytes are here"
-            refused = f" But {self.refusals(pull)}." if self.refusals(pull) else ""
-            return f"It is being pulled ({pull.phase.value}) from {names}: {done}.{refused}"
-        if key in self._queued:
-            return f"It waits for a place: {self._settings.active} artifacts are pulled at a time."
-        return "Our disk refused it; it is tried again later." if key in self._parked else ""
-
-    def refusals(self, pull: Pull) -> str:
-        """Say which holders told us why they give nothing now, and what they told."""
-        found = [(self._name_of(peer), self._sources[peer].busy_because) for peer in pull.holders]
-        return "; ".join(f"{name}: {reason}" for name, reason in sorted(found) if reason)
-
-    def set_limits(self, total: float | None, now: float) -> Out:
-        """Change the limits of receiving, in total and from each peer."""
-        self._bucket.set_rate(total, now, LATE)
-        for source in self._sources.values():
-            source.bucket.set_rate(self._guide.limit_of(source.peer), now, LATE)
-        return self._fill(now)

@@ -14,7 +14,7 @@ Rules of this room:
 - The copies of a member that was lost count for a while: most come back.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ringgossip.config.limits import Limit, peer_limit
@@ -26,6 +26,7 @@ from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import NEVER, Draw, Effect, Notice, Remember, Tell, WantChanged
 from ringgossip.protocol.member_views import Member
 from ringgossip.protocol.rule_settings import RuleSettings as RuleSettings
+from ringgossip.protocol.weighing import Weighing
 from ringgossip.strategy.candidates import Candidate, DiskUse
 from ringgossip.strategy.eligibility import (
     CODES,
@@ -40,7 +41,7 @@ from ringgossip.strategy.eligibility import (
 from ringgossip.strategy.partners import Turns, push_targets
 from ringgossip.strategy.plans import Plan, is_pushed, plan_for
 from ringgossip.strategy.wanting import Census, Wanted, row_of
-from ringgossip.strategy.weights import push_weight, rank_of
+from ringgossip.strategy.weights import rank_of
 
 Out = list[Effect | Notice]
 
@@ -90,10 +91,9 @@ class Rules:
         self.unreadable: Callable[[Record], bool] = lambda record: False  # on the disk that we share
         self._gone: dict[PeerId, float] = {}  # lost members -> until when their copies count
         self._census: dict[str, Census] = {}
-        self._weights: dict[PeerId, float] = {}
+        self.weights = Weighing(self.candidate)
         self._turns: Turns[PeerId] = Turns()
         self._partner_turns: Turns[PeerId] = Turns()
-        self._last_copy: dict[PeerId, float] = {}
         self._refused: dict[tuple[PeerId, str], str] = {}  # what was told of a push that was refused
         self._settled_at = now + settings.first_look
         self._unsettled_since = now
@@ -215,6 +215,7 @@ class Rules:
     def member_down(self, peer: PeerId, left: bool, now: float) -> None:
         """Somebody went: who said goodbye does not come back soon."""
         if left:
+            self.weights.gone(peer)
             self.members_changed(now)
         else:
             self._gone[peer] = now + self.settings.grace
@@ -222,7 +223,7 @@ class Rules:
     def members_changed(self, now: float) -> None:
         """Members or cards changed: decide anew, once they stand still."""
         self._census.clear()
-        self._weights.clear()
+        self.weights.cards_changed()
         if self._scan_at == NEVER or self._scan is not None:
             self._unsettled_since = now
         self._scan = None
@@ -311,6 +312,11 @@ class Rules:
         """Return the word that travels with our requests for it."""
         return self._asked[record.key][1] if record.key in self._asked else "normal"
 
+    def urgency(self, record: Record, holders: Iterable[PeerId], now: float) -> float:
+        """Return the weight with which a version is brought to safety, in whole points: age moves slowly."""
+        found = self.weights.urgency(record, holders, now)
+        return 1.0 if found is None else float(round(found[1].value))
+
     # --- whom we push to ------------------------------------------------------------------------
 
     def plan(self, kind: str) -> Plan:
@@ -329,8 +335,7 @@ class Rules:
 
     def push_targets(self, record: Record, now: float) -> tuple[list[PeerId], Out]:
         """Return whom to tell first of a version of ours, and who will not receive it."""
-        metadata = record.metadata
-        games, quality = metadata.get("games_completed"), metadata.get("quality")
+        games = record.metadata.get("games_completed")
         if not is_pushed(record.kind, games if isinstance(games, int) else None, self.settings.min_games):
             return [], []
         me, out = self.myself(), Out()
@@ -346,12 +351,9 @@ class Rules:
             if verdict:
                 candidates.append(candidate)
         out += self._refusals_news(record.kind)
-        value = quality if isinstance(quality, int | float) and not isinstance(quality, bool) else None
 
         def weight(candidate: Candidate) -> float:
-            last = self._last_copy.get(candidate.peer)
-            since = None if last is None else now - last
-            return push_weight(candidate, since_sync=since, quality=value).value
+            return self.weights.push(candidate, record, now)
 
         chosen = push_targets(self.plan(record.kind), candidates, weight, self._turns, self._rng)
         return [candidate.peer for candidate in chosen], out
@@ -382,29 +384,16 @@ class Rules:
         """Tell whether a lost member went so short a time ago that its copies count."""
         return peer in self._gone
 
-    def copy_confirmed(self, holder: PeerId, now: float) -> None:
-        """It took something of ours: it is not the one that waits longest any more."""
-        self._last_copy[holder] = now
-
-    def weight_of(self, peer: PeerId) -> float:
-        """Return how much a peer counts as a partner and as one who asks."""
-        weight = self._weights.get(peer)
-        if weight is None:
-            candidate = self.candidate(peer)
-            weight = 1.0 if candidate is None else push_weight(candidate).value
-            self._weights[peer] = weight
-        return weight
-
     def partners(self, count: int) -> list[PeerId]:
         """Return some others to gossip with: twice the weight, twice the chance."""
         others = [peer for peer in self._alive() if peer != self.me]
-        weights = [self.weight_of(peer) for peer in others[:_POOL]]
+        weights = [self.weights.partner(peer) for peer in others[:_POOL]]
         uneven = len(set(weights)) > 1
         taken = _POOL if uneven or len(others) > _POOL else count
         for place in range(min(taken, len(others))):
             other = place + (self._rng.getrandbits(24) * (len(others) - place) >> 24)
             others[place], others[other] = others[other], others[place]
-        pool = {peer: self.weight_of(peer) for peer in others[:taken]}
+        pool = {peer: self.weights.partner(peer) for peer in others[:taken]}
         if len(set(pool.values())) <= 1:
             return others[:count]
         return self._partner_turns.draw(pool, count, self._rng)
@@ -416,6 +405,7 @@ class Rules:
         over = [peer for peer, until in self._gone.items() if now >= until]
         for peer in over:
             del self._gone[peer]
+            self.weights.gone(peer)
         if over:
             self.members_changed(now)
         if now < self._scan_at:

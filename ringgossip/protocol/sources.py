@@ -47,6 +47,7 @@ class Source:
     doubted_until: float = -NEVER  # what it is said to have in whole is not believed until then
     bucket: TokenBucket = field(default_factory=lambda: TokenBucket(None, 0.0))  # what it may send us
     looked_at: float = -NEVER  # when it was last considered for a second ask
+    taken: float = 0.0  # of our line, when it is too thin for all: see `downlink`
     _good: int = 0
     _sample_start: float = -NEVER
     _sample_bytes: int = 0

@@ -173,7 +173,7 @@ class Switchboard:
             rng,
             now,
             self._limit_of,
-            self.rules.weight_of,
+            self.rules.weights.partner,
             settings.rules.budget,
             restored.spent,
         )
@@ -197,6 +197,7 @@ class Switchboard:
                 lambda peer, now: self.breakers.tried(peer, BY_ASKING, now),
                 lambda peer: breakers.troubled(peer, BY_ASKING),
                 lambda peer: self.membership.suspected(peer),
+                self.rules.urgency,
             ),
             {key: number for key, mark, number in restored.marks if mark == TRIES},
         )
@@ -388,7 +389,7 @@ class Switchboard:
             # Several names, and versions that differ in their metadata alone, share one content.
             for own in self.shelf.with_content(root):
                 if own.origin == self.name and own.key.hash == entry[:32] and own.sequence == sequence:
-                    self.rules.copy_confirmed(holder, now)
+                    self.rules.weights.given(holder, now)
                     out.append(Tell(CopyConfirmed(own.key.text, sequence, self.name_of(holder))))
         return out
 
@@ -431,6 +432,8 @@ class Switchboard:
 
     def _became_visible(self, record: Record, shrank: str | None, now: float) -> Out:
         before = self.versions.visible(record.key)
+        if record.origin != self.name:
+            self.rules.weights.saved(self._holders(record), now)
         replaced = self.versions.became_visible(record, shrank is not None, now)
         out = self.receipts.held(record, now) + self.serving.root_completed(record.root, now)
         if replaced is not None:

@@ -13,6 +13,7 @@ Rules of this room:
   serves it; of the versions published meanwhile only the newest waits.
 """
 
+from ringgossip.content.record import ArtifactKey
 from ringgossip.events import BadChunk, TransferStalled
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.core import (
@@ -285,7 +286,7 @@ class Transfer(Pulling):
     def room_made(self, freed: int, now: float) -> Out:
         """So many bytes became free on our disk: what they may have been missing for need not wait longer."""
         for record in self._parked.take(fitting=freed):
-            self._enqueue(record)
+            self._enqueue(record, now)
         return self._advance(now)
 
     # --- time --------------------------------------------------------------------------------
@@ -299,7 +300,7 @@ class Transfer(Pulling):
             if now >= source.stalled_at(self._settings.silence):
                 out += self._silent(source, now)
         for record in self._parked.take(due=now):
-            self._enqueue(record)
+            self._enqueue(record, now)
         for pull in list(self._pulls.values()):
             out += self._leave_unserved(pull, now, patience=self._settings.look_interval)
             if self._pulls.get(pull.root) is not pull:
@@ -327,3 +328,37 @@ class Transfer(Pulling):
             if pull.look_at < due and pull.phase in (Phase.MANIFEST, Phase.PULLING):
                 due = pull.look_at
         return due
+
+    # --- looking at it ------------------------------------------------------------------------
+
+    def pulls(self) -> list[Pull]:
+        """Return the pulls under way, for `PeerCore` to make views of."""
+        return list(self._pulls.values())
+
+    def waiting(self) -> int:
+        """Return how many wanted versions have no place yet."""
+        return len(self._queued) + len(self._parked)
+
+    def progress_of(self, key: ArtifactKey) -> str:
+        """Return in a sentence how far the pull of an artifact is; empty if there is none."""
+        pull = self._keys.get(key)
+        if pull is not None:
+            names = ", ".join(sorted(self._name_of(peer) for peer in pull.holders)) or "nobody reachable"
+            done = f"{pull.bytes_done()} of {pull.record.size} bytes are here"
+            refused = f" But {self.refusals(pull)}." if self.refusals(pull) else ""
+            return f"It is being pulled ({pull.phase.value}) from {names}: {done}.{refused}"
+        if key in self._queued:
+            return f"It waits for a place: {self._settings.active} artifacts are pulled at a time."
+        return "Our disk refused it; it is tried again later." if key in self._parked else ""
+
+    def refusals(self, pull: Pull) -> str:
+        """Say which holders told us why they give nothing now, and what they told."""
+        found = [(self._name_of(peer), self._sources[peer].busy_because) for peer in pull.holders]
+        return "; ".join(f"{name}: {reason}" for name, reason in sorted(found) if reason)
+
+    def set_limits(self, total: float | None, now: float) -> Out:
+        """Change the limits of receiving, in total and from each peer."""
+        self._bucket.set_rate(total, now, LATE)
+        for source in self._sources.values():
+            source.bucket.set_rate(self._guide.limit_of(source.peer), now, LATE)
+        return self._fill(now)

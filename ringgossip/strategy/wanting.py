@@ -62,7 +62,10 @@ def _why_taken(peer: Candidate) -> str:
     """Say what makes a peer pull what it pulls by itself, as far as its card tells."""
     # A card states what follows, whatever its `want:` said.
     if peer.want is None or peer.want == row_of(replace(peer, want=None)):
-        return f"as a {'training' if peer.trains else peer.role} node it takes"
+        if "training" in peer.role:
+            return "as a training node it takes"
+        named = " (one of `priority_nodes`, which count as training nodes)" if peer.trains else ""
+        return f"as a {peer.role} node{named} it takes"
     if peer.role == "coordinator":
         return "a coordinator, but its `receive:` or `want:` names"
     return "its `want:` names"

@@ -158,14 +158,14 @@ def test_orphans_of_one_config_key_are_pulled_and_no_others(config_key: str, pul
 def test_training_started_elsewhere_is_forwarded_and_changes_the_weight_of_that_node_until_it_ends() -> None:
     world = world_of(*quiet(3))
     trainer = core(world, 2).me
-    before = core(world, 1).rules.weight_of(trainer)
+    before = core(world, 1).rules.weights.partner(trainer)
     world.nodes[0].give(3, 0, core(world, 0).signal, signal("TRAINING_STARTED", {"node_id": "n2"}))
     world.run(5.0)
-    during = core(world, 1).rules.weight_of(trainer)
+    during = core(world, 1).rules.weights.partner(trainer)
     assert during == before + 50
     world.nodes[0].give(3, 0, core(world, 0).signal, signal("TRAINING_COMPLETED", {"host": "n2"}))
     world.run(5.0)
-    assert core(world, 1).rules.weight_of(trainer) == before
+    assert core(world, 1).rules.weights.partner(trainer) == before
 
 
 def test_a_node_that_recovered_pulls_at_once_what_its_disk_had_refused() -> None:

@@ -233,7 +233,7 @@ def test_partners_are_drawn_by_weight_and_nobody_starves() -> None:
     )  # fmt: skip
     drawn = [rules.partners(1)[0] for _ in range(4000)]
     share = sum(peer == bytes([1]) * 16 for peer in drawn) / 4000
-    heavy, light = (rules.weight_of(bytes([i]) * 16) for i in (1, 2))  # type: ignore[arg-type]
+    heavy, light = (rules.weights.partner(bytes([i]) * 16) for i in (1, 2))  # type: ignore[arg-type]
     assert abs(share - heavy / (heavy + 2 * light)) < 0.03
     assert rules.next_wakeup() < NEVER
 

@@ -122,7 +122,7 @@ def test_a_node_that_trains_has_a_thin_uplink_as_its_weight_says() -> None:
     world.run(20.0)
     core = world.nodes[0].core
     assert core is not None
-    weights = {node.name: core.rules.weight_of(node.certificate.peer_id) for node in world.nodes[1:]}
+    weights = {node.name: core.rules.weights.partner(node.certificate.peer_id) for node in world.nodes[1:]}
     assert weights["reader-0"] > 1.5 * weights["reader-1"] == 1.5 * weights["reader-2"]
     for name in ("reader-1", "reader-2"):
         shares = given.bytes["reader-0"] / given.bytes[name]

@@ -55,7 +55,11 @@ PLAYERS = [peer(f"play-{index}") for index in range(10)]
         ({"role": "training"}, "a: as a training node it takes games"),
         # A card states what its node wants, whether or not node.yaml has a `want:`.
         ({"role": "training", "want": KINDS}, "a: as a training node it takes games"),
-        ({"priority": True, "want": KINDS}, "a: as a training node it takes games"),
+        (
+            {"priority": True, "want": KINDS},
+            "a: as a selfplay node (one of `priority_nodes`, which count as training nodes) it takes games",
+        ),
+        ({"priority": True, "role": "training"}, "a: as a training node it takes games"),
         ({"role": "training", "want": ("games",)}, "a: its `want:` names games"),
         ({"role": "selfplay", "want": ("games", "models")}, "a: its `want:` names games"),
         (
