@@ -25,6 +25,7 @@ from ringgossip.runtime.housekeeping import Housekeeping
 from ringgossip.runtime.listening import Audience
 from ringgossip.runtime.peer import Peer, teller
 from ringgossip.runtime.ports import open_ports
+from ringgossip.runtime.storage.live import CHANGES_FROM
 from ringgossip.runtime.storage.store import Store
 from ringgossip.runtime.termination import watch_termination
 from ringgossip.runtime.workers import Mailbox
@@ -100,7 +101,13 @@ async def _opened(config: PeerConfig | str | Path, embedded: bool) -> AsyncItera
     try:
         relay = _Relay()
         store = await trio.to_thread.run_sync(
-            lambda: Store.open(settings.data, on_trouble=relay.trouble, on_lost=relay.lost)
+            lambda: Store.open(
+                settings.data,
+                # Members of a storage group read our files where they lie.
+                changes_from=CHANGES_FROM if settings.storage_group is None else None,
+                on_trouble=relay.trouble,
+                on_lost=relay.lost,
+            )
         )
         mailbox = Mailbox()
         crews = Crews(mailbox)

@@ -5,6 +5,10 @@ itself is trusted until it ends, a replica of an earlier process is hashed when
 it is first read, a user's file at every read. A file of ours that fails is
 moved to the damaged ones; a user's file is only no longer served.
 
+A place may lean on another, its base, for chunks that are equal. A base is kept
+while a place leans on it, or is about to, whether or not it is a version's own
+copy still; when it is lost, so is all that leans on it.
+
 Locks are held for looking and linking, never while a disk works.
 """
 
@@ -94,6 +98,7 @@ class Holdings:
         self._lock = RLock()
         self._contents: dict[bytes, list[Place]] = {}
         self._versions: dict[ArtifactKey, dict[Record, Place]] = {}
+        self._awaited: list[Place] = []  # bases on which something is about to lean
 
     # --- looking --------------------------------------------------------------------------
 
@@ -165,13 +170,19 @@ class Holdings:
         return True
 
     def _is_base(self, root: bytes) -> bool:
-        return any(place.base == root for places in self._contents.values() for place in places)
+        return bool(self._leaning(root)) or any(base.root == root for base in self._awaited)
+
+    def _leaning(self, root: bytes) -> list[Place]:
+        return [place for places in self._contents.values() for place in places if place.base == root]
 
     def replace(self, old: Place, new: Place) -> bool:
-        """In memory: the same bytes are now elsewhere; False if `old` went meanwhile."""
+        """In memory: the same bytes are now elsewhere; False if `old` went or must stay as it is."""
         with self._lock:
             known = self._contents.get(old.root, [])
-            if old not in known:
+            if old not in known or old in self._awaited:
+                return False
+            # The index says where the base of changes lies, and as a whole file.
+            if any(place.kind is PlaceKind.CHANGES for place in self._leaning(old.root)):
                 return False
             known[known.index(old)] = new
             new.records = list(old.records)
@@ -185,19 +196,68 @@ class Holdings:
         place = self.version(record)
         if place is None or place.pinned:
             return False
-        base = place.base
         gone = self.unlink(record)
         if gone is not None:
             self._delete(gone)
-        if base is not None:
-            for under in self.places(base):
-                if not under.records and not self._is_base(base):
-                    with self._lock:
-                        self._unlink(record, under)
-                    self._delete(under)
-                    self.index.call(partial(manifests.drop, root=base))
         self._forget(record)
+        if place.base is not None:
+            self._clear_base(place.base)
         return True
+
+    # --- bases -------------------------------------------------------------------------------
+
+    def await_base(self, root: bytes) -> Place | None:
+        """Return a whole snapshot on which something will lean, if there is one; kept until `base_taken`."""
+        with self._lock:
+            for place in self._contents.get(root, ()):
+                if place.kind is PlaceKind.SNAPSHOT and place.own is None:
+                    self._awaited.append(place)
+                    return place
+        return None
+
+    def base_taken(self, base: Place) -> None:
+        """What was awaited leans on it now, or never will."""
+        with self._lock:
+            self._awaited.remove(base)
+        self._clear_base(base.root)
+
+    def restore_base(self, base: Place) -> Place:
+        """Return the place of this whole file, which is `base` if no version has it as its copy."""
+        with self._lock:
+            known = self._contents.setdefault(base.root, [])
+            for place in known:
+                if place.path == base.path:
+                    return place
+            known.append(base)
+        return base
+
+    def _clear_base(self, root: bytes) -> None:
+        """Delete a base on which nothing leans any more, and which is no version's copy."""
+        with self._lock:
+            known = self._contents.get(root, [])
+            idle = [] if self._is_base(root) else [place for place in known if not place.records]
+            for place in idle:
+                known.remove(place)
+            if not known:
+                self._contents.pop(root, None)
+        for place in idle:
+            self._delete(place)
+        if idle:
+            self.index.call(partial(manifests.drop, root=root))
+            for place in idle:
+                if place.base is not None:
+                    self._clear_base(place.base)
+
+    def changes_row(self, place: Place) -> ledger.ChangesRow | None:
+        """Return what the index must know of a place that has only changes."""
+        if place.kind is not PlaceKind.CHANGES or place.own is None or place.base is None:
+            return None
+        base = next((under for under in self.places(place.base) if under.own is None), None)
+        if base is None:
+            raise StoreError(f"{place.path} has lost the snapshot that it leans on: publish it again")
+        return ledger.ChangesRow(
+            place.root, place.own.packed(), place.base, self.layout.shown(base.path), base.signature
+        )
 
     def _delete(self, place: Place) -> None:
         self.files.forget(place)
@@ -250,7 +310,10 @@ class Holdings:
     def _read_place(self, place: Place, index: int, view: memoryview) -> None:
         if place.own is not None and index not in place.own:
             assert place.base is not None
-            return self.read(place.base, index, view)
+            if not self.places(place.base):
+                return self.lose(place, f"{place.path} has lost the snapshot that it leans on")
+            self.read(place.base, index, view)
+            return self._prove(place, index, view)
         try:
             with self.files.get(place) as fd:
                 got = read_at(fd, view, index * place.chunk_size)
@@ -270,6 +333,9 @@ class Holdings:
             raise reason from None
         if got < len(view):
             return self.lose(place, f"{place.path} was cut short")
+        return self._prove(place, index, view)
+
+    def _prove(self, place: Place, index: int, view: memoryview) -> None:
         if not place.is_proven(index):
             if not self.matches(place.root, index, view):
                 return self.lose(place, f"{place.path} was changed: chunk {index} is not what was signed")
@@ -283,19 +349,13 @@ class Holdings:
         return manifest is not None and hash_bytes(view) == manifest.chunk_hash(index)
 
     def lose(self, place: Place, reason: str) -> None:
-        """Stop serving a place, move a damaged file of ours aside, tell; always raises `ChunkChanged`."""
-        with self._lock:
-            mine = place in self._contents.get(place.root, ())
-            records = list(place.records) if mine else []
-            for record in records:
-                self.unlink(record)
-            known = self._contents.get(place.root, [])
-            if place in known:
-                known.remove(place)
-            if not known:
-                self._contents.pop(place.root, None)
+        """Stop serving a place, move a damaged file of ours aside, tell; always raises `ChunkChanged`.
+
+        What leans on it, and cannot be read elsewhere, is lost with it.
+        """
+        lost = self._take_out(place)
         self.files.forget(place)
-        if mine:
+        if lost:
             if place.kind is not PlaceKind.USER and os.path.lexists(place.path):
                 try:
                     moved = self.layout.set_aside(place.path)
@@ -303,10 +363,34 @@ class Holdings:
                 except OSError as problem:
                     reason = f"{reason}; {trouble(problem, 'it could not be moved aside')}"
             self._on_trouble(reason)
-            for record in records:
-                self._forget(record)
-                self._on_lost(record, reason)
+            for gone, records in lost:
+                if gone is not place:
+                    self._delete(gone)
+                for record in records:
+                    self._forget(record)
+                    self._on_lost(record, reason)
+            self.index.call(partial(manifests.drop, root=place.root))
+            if place.base is not None:
+                self._clear_base(place.base)
         raise ChunkChanged(reason)
+
+    def _take_out(self, place: Place) -> list[tuple[Place, list[Record]]]:
+        """In memory: nothing can be read here, nor where it leant on it; return places and versions."""
+        with self._lock:
+            known = self._contents.get(place.root, [])
+            if place not in known:
+                return []
+            records = list(place.records)
+            for record in records:
+                self.unlink(record)
+            if place in known:
+                known.remove(place)
+            found = [(place, records)]
+            if not known:
+                self._contents.pop(place.root, None)
+                for other in self._leaning(place.root):
+                    found += self._take_out(other)
+            return found
 
     def forget_rows(self, records: Iterable[Record]) -> None:
         """Drop several versions from the index alone, in one transaction."""

@@ -54,6 +54,10 @@ CREATE TABLE publications(kind TEXT, name TEXT, path TEXT, PRIMARY KEY(kind, nam
 _MARKS: Final = """CREATE TABLE IF NOT EXISTS marks(
     kind TEXT, origin TEXT, name TEXT, mark TEXT, sequence INTEGER, PRIMARY KEY(kind, origin, name, mark))
     WITHOUT ROWID"""
+# What a place of the kind `changes` has of its own, and the whole file that has the rest.
+_CHANGES: Final = """CREATE TABLE IF NOT EXISTS changes(
+    root BLOB PRIMARY KEY, own BLOB, base BLOB, path TEXT, size INTEGER, mtime INTEGER, ctime INTEGER,
+    inode INTEGER) WITHOUT ROWID"""
 
 
 class IndexDamaged(Exception):
@@ -226,6 +230,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, store: bytes) -> bool:
         for statement in filter(str.strip, _SCHEMA.split(";")):
             connection.execute(statement)
         connection.execute(_MARKS)
+        connection.execute(_CHANGES)
         facts = [("format", FORMAT), ("store", store), ("boot", 0)]
         connection.executemany("INSERT INTO meta VALUES(?, ?)", facts)
         connection.execute("COMMIT")
@@ -238,6 +243,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, store: bytes) -> bool:
             f"{path} has format {row[0]}, this program reads {FORMAT}: use the program that wrote it"
         )
     connection.execute(_MARKS)
+    connection.execute(_CHANGES)
     suspect = _suspect(path)
     suspected = suspect.exists()
     if suspected or path.stat().st_size <= _CHECK_UP_TO:

@@ -28,6 +28,17 @@ class HoldingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangesRow:
+    """Which chunks of `root` a sparse file has, and where the content `base`, which has the rest, lies."""
+
+    root: bytes
+    own: bytes
+    base: bytes
+    path: str
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
 class PartialRow:
     """A file in progress as the index remembers it: its inode, and the chunks that were synced."""
 
@@ -166,6 +177,9 @@ def put_holding(database: sqlite3.Connection, row: HoldingRow) -> None:
 def drop_holding(database: sqlite3.Connection, record: Record) -> None:
     """Forget a copy; its record goes too unless it is the newest of its artifact."""
     database.execute("DELETE FROM holdings WHERE record = ?", (record.hash,))
+    database.execute(
+        "DELETE FROM changes WHERE root = ? AND root NOT IN (SELECT root FROM holdings)", (record.root,)
+    )
     key = (record.kind, record.origin, record.name)
     database.execute(
         """DELETE FROM records WHERE hash = ? AND sequence <
@@ -184,6 +198,23 @@ def holdings(database: sqlite3.Connection) -> Iterator[HoldingRow]:
         except PeerMisbehaved:
             continue
         yield HoldingRow(record, place, path, Signature(size, mtime, ctime, inode), bool(pinned))
+
+
+def put_changes(database: sqlite3.Connection, row: ChangesRow) -> None:
+    """Remember on what a sparse copy leans, for as long as there is a copy of this root."""
+    database.execute(
+        "INSERT OR REPLACE INTO changes VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+        (row.root, row.own, row.base, row.path, *row.signature),
+    )
+
+
+def changes(database: sqlite3.Connection) -> dict[bytes, ChangesRow]:
+    """Return all of them by root."""
+    query = "SELECT root, own, base, path, size, mtime, ctime, inode FROM changes"
+    return {
+        bytes(root): ChangesRow(bytes(root), bytes(own), bytes(base), path, Signature(*signature))
+        for root, own, base, path, *signature in database.execute(query)
+    }
 
 
 # --- files in progress --------------------------------------------------------------------

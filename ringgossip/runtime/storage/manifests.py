@@ -89,8 +89,9 @@ def find_pages(database: sqlite3.Connection, hashes: Iterable[bytes]) -> dict[by
 
 def drop(database: sqlite3.Connection, root: bytes) -> None:
     """Forget a manifest that no copy and no partial file needs; pages that others share stay."""
-    query = """SELECT 1 FROM holdings WHERE root = ? UNION ALL SELECT 1 FROM partials WHERE root = ?"""
-    if database.execute(query, (root, root)).fetchone() is not None:
+    query = """SELECT 1 FROM holdings WHERE root = ? UNION ALL SELECT 1 FROM partials WHERE root = ?
+               UNION ALL SELECT 1 FROM changes WHERE base = ?"""
+    if database.execute(query, (root, root, root)).fetchone() is not None:
         return
     pages = [
         (page, level)
@@ -111,7 +112,7 @@ def drop(database: sqlite3.Connection, root: bytes) -> None:
 def drop_unused(database: sqlite3.Connection) -> None:
     """Forget every manifest without a copy or a partial file."""
     query = """SELECT root FROM contents WHERE root NOT IN (SELECT root FROM holdings)
-               AND root NOT IN (SELECT root FROM partials)"""
+               AND root NOT IN (SELECT root FROM partials) AND root NOT IN (SELECT base FROM changes)"""
     for (root,) in database.execute(query).fetchall():
         drop(database, root)
 

@@ -21,6 +21,7 @@ class PlaceKind(StrEnum):
     USER = "user"  # Used where it lies; never changed, moved or deleted.
     CLONE = "clone"  # Shares the bytes of a user's file; ours.
     SNAPSHOT = "snapshot"  # Of a live database; ours.
+    CHANGES = "changes"  # What of a snapshot differs from an older one, its base; ours.
     REPLICA = "replica"  # Received, visible.
     KEPT = "kept"  # A version that was visible, at `<name>@<sequence>`.
 

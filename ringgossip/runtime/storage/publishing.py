@@ -31,9 +31,8 @@ from ringgossip.runtime.storage import ledger
 from ringgossip.runtime.storage.disk import Handle, Signature, clone, remove, sync_folder, trouble
 from ringgossip.runtime.storage.holdings import Holdings
 from ringgossip.runtime.storage.inside import open_inside, place_inside
+from ringgossip.runtime.storage.live import LiveDatabases
 from ringgossip.runtime.storage.places import Place, PlaceKind
-from ringgossip.runtime.storage.snapshots import SnapshotHelper
-from ringgossip.runtime.storage.space import Space
 
 _PENDING: Final = 4096  # Prepared and not yet signed.
 # What is wrong with a machine or its network, and not with the file that it hides.
@@ -73,8 +72,7 @@ class Publishing:
     """What was prepared and waits for its record. Thread-safe."""
 
     holdings: Holdings
-    space: Space
-    helper: SnapshotHelper
+    live: LiveDatabases
     _waiting: OrderedDict[tuple[str, str, bytes], _Waiting] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -146,6 +144,7 @@ class Publishing:
         if place in self.holdings.places(place.root):
             return
         self.holdings.files.forget(place)
+        self.live.settled(place)
         if place.kind is not PlaceKind.USER:
             remove(place.path)
 
@@ -160,10 +159,14 @@ class Publishing:
             same = (held for held in self.holdings.versions(record.key) if held.root == record.root)
             place = next(same, None)
 
+        changes = None if place is None else self.holdings.changes_row(place)
+
         def work(database: sqlite3.Connection) -> None:
             ledger.put_record(database, record)
             if place is not None:
                 ledger.put_holding(database, self.holdings.row(record, place))
+            if changes is not None:
+                ledger.put_changes(database, changes)
             if waiting is not None:
                 ledger.set_publication(database, record.kind, record.name, waiting.source)
 
@@ -171,9 +174,10 @@ class Publishing:
         if place is None:
             return None
         self.holdings.link(record, place)
+        self.live.settled(place)
         with self._lock:
             self._waiting.pop(key, None)
-        return place.path
+        return place.path if place.own is None else None
 
     # --- files that nobody writes any more ------------------------------------------------------
 
@@ -206,15 +210,19 @@ class Publishing:
             raise
 
     def _known(self, rules: Kind, path: Path, signature: bytes) -> ledger.SourceRow | None:
-        row = self.holdings.index.ask(partial(ledger.source, kind=rules.name, path=str(path)))
+        row = self._source(rules, path)
         return row if row is not None and row.signature == signature else None
+
+    def _source(self, rules: Kind, path: Path) -> ledger.SourceRow | None:
+        return self.holdings.index.ask(partial(ledger.source, kind=rules.name, path=str(path)))
 
     def _held(self, root: bytes, path: Path, signature: Signature | None) -> Place | None:
         """Return the place of a source's content, which is in the store or waits to be signed."""
         with self._lock:
             waiting = [entry.place for entry in self._waiting.values() if entry.place.root == root]
         for place in self.holdings.places(root) + waiting:
-            ours = place.kind in (PlaceKind.CLONE, PlaceKind.SNAPSHOT) and place.own is None
+            whole = place.kind in (PlaceKind.CLONE, PlaceKind.SNAPSHOT) and place.own is None
+            ours = whole or place.kind is PlaceKind.CHANGES
             if ours or (place.kind is PlaceKind.USER and place.path == path and place.signature == signature):
                 return place
         return None
@@ -324,57 +332,47 @@ class Publishing:
         self, rules: Kind, path: Path, progress: Progress | None, inside: Path | None
     ) -> tuple[Place, ledger.SourceRow, bool, tuple[float, float]]:
         lies = _lies_inside(inside, path)
-        fingerprint = self.helper.fingerprint(path)
+        fingerprint = self.live.helper.fingerprint(path)
         known = self._known(rules, path, fingerprint)
         if known is not None:
             place = self._held(known.root, path, None)
             if place is not None:
                 return place, known, True, (0.0, 0.0)
-        temporary = _temporary(self.holdings.layout.snapshots)
         if progress is not None:
             # The helper process copies it in one go: there is a beginning and an end.
             progress("snapshot", 0, _whole_size(path))
-        self.space.reserve(str(temporary).encode(), _whole_size(path), temporary)
-        try:
-            taken = self.helper.snapshot(path, temporary, chunk_size=rules.chunk_size)
+
+        def still() -> None:
             if _lies_inside(inside, path) != lies:
-                remove(temporary)
                 raise ArtifactRefused(f"{path} was moved while it was read: it is not published")
-        finally:
-            self.space.release(str(temporary).encode())
+
+        before = self._source(rules, path)
+        snapshot = self.live.take(
+            path, _whole_size(path), rules.chunk_size, None if before is None else before.root, still
+        )
+        taken, manifest = snapshot.taken, snapshot.manifest
         if progress is not None:
             progress("snapshot", taken.size, taken.size)
-        manifest = Manifest(taken.size, rules.chunk_size, taken.hashes)
-        try:
-            place_or_none = self._held(manifest.root, path, None)
-            if place_or_none is not None:
-                # Committed, but to the same bytes.
-                remove(temporary)
-                place = place_or_none
-            else:
+        place_or_none = self._held(manifest.root, path, None)
+        if place_or_none is not None:
+            # Committed, but to the same bytes.
+            self.live.forget(snapshot)
+            place = place_or_none
+        else:
+            place = self.live.keep(snapshot)
+            try:
                 self.holdings.manifests.store(manifest)
-                place = self._keep_snapshot(temporary, manifest)
-        except BaseException:
-            # It took the room that the disk may lack now.
-            _clear(temporary)
-            raise
+            except BaseException:
+                # It took the room that the disk may lack now.
+                self.live.settled(place)
+                _clear(place.path)
+                raise
         inspection = taken.inspection()
         row = ledger.SourceRow(
             taken.source_signature, manifest.root, dict(inspection.facts), inspection.warnings
         )
         self._remember(rules, path, row)
         return place, row, False, (taken.writer_stall, taken.seconds)
-
-    def _keep_snapshot(self, temporary: Path, manifest: Manifest) -> Place:
-        path = self.holdings.layout.snapshots / f"{manifest.root.hex()}.{temporary.stem}.db"
-        try:
-            temporary.rename(path)
-            sync_folder(path.parent)
-            signature = Signature.of(path.lstat())
-        except OSError as problem:
-            _clear(path)
-            raise trouble(problem, f"{path} cannot be kept") from None
-        return Place(PlaceKind.SNAPSHOT, path, signature, manifest.root, manifest.chunk_size)
 
 
 def _temporary(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from ringgossip.protocol.core import Restored
 from ringgossip.runtime.storage import ledger, manifests
 from ringgossip.runtime.storage.disk import Signature, remove
 from ringgossip.runtime.storage.holdings import Holdings
-from ringgossip.runtime.storage.places import Place, PlaceKind
+from ringgossip.runtime.storage.places import BitSet, Place, PlaceKind
 from ringgossip.runtime.storage.receiving import Receiving
 
 
@@ -36,16 +36,18 @@ def restore(holdings: Holdings, receiving: Receiving) -> Restored:
     receiving.restore(rows)
     _clear_leftovers(holdings, {holdings.layout.part(row.record.root) for row in rows})
     store = ask(ledger.store_id)
-    versions = {
-        record: place for place in holdings.all_places() for record in place.records if place.own is None
-    }
+    versions = {record: place for place in holdings.all_places() for record in place.records}
     return Restored(
         store=store,
         fresh=not ask(lambda database: ledger.has_published(database, store)),
         records=ask(ledger.records),
         certificates=ask(ledger.certificates),
         holdings=tuple(sorted(versions, key=lambda record: (record.key, record.sequence))),
-        paths={(*record.key, record.sequence): str(place.path) for record, place in versions.items()},
+        paths={
+            (*record.key, record.sequence): str(place.path)
+            for record, place in versions.items()
+            if place.own is None
+        },
         marks=ask(ledger.marks),
         spent=ask(ledger.spent),
     )
@@ -80,9 +82,12 @@ def _restore_copies(holdings: Holdings) -> None:
     lost: list[Record] = []
     newest: dict[ArtifactKey, Record] = {}
     rows = holdings.index.ask(lambda database: list(ledger.holdings(database)))
+    changes = holdings.index.ask(ledger.changes)
     for row in rows:
         record = row.record
         place = places.get((row.path, record.root)) or _place(holdings, row)
+        if place is not None and place.kind is PlaceKind.CHANGES and place.base is None:
+            place = _leaning(holdings, place, changes.get(record.root))
         if place is None:
             lost.append(record)
             continue
@@ -119,6 +124,20 @@ def _place(holdings: Holdings, row: ledger.HoldingRow) -> Place | None:
     if found is None or not found.same_file(row.signature):
         return None
     return Place(kind, path, found, record.root, record.chunk_size, pinned=pinned).unproven()
+
+
+def _leaning(holdings: Holdings, place: Place, row: ledger.ChangesRow | None) -> Place | None:
+    """Return the place of changes with what it leans on, if that is still there."""
+    if row is None:
+        return None
+    path = holdings.layout.found(row.path)
+    found = _look(path)
+    if found is None or not found.same_file(row.signature):
+        return None
+    base = Place(PlaceKind.SNAPSHOT, path, found, row.base, place.chunk_size).unproven()
+    holdings.restore_base(base)
+    place.base, place.own = row.base, BitSet(chunk_count(place.size, place.chunk_size), row.own)
+    return place
 
 
 def _look(path: Path, follow: bool = False) -> Signature | None:

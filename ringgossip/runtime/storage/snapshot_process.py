@@ -4,8 +4,8 @@ A process of its own, because opening a database file and closing any descriptor
 of it drops the POSIX locks of the process that does so: a program with an
 embedded peer would lose the locks of its own database.
 
-A request is one line of JSON on standard input; an answer is one line of JSON on
-standard output, followed by as many raw bytes as its `blob` says. The process
+A request is one line of JSON on standard input, an answer one on standard output,
+each followed by as many raw bytes as its `blob` says. The process
 ends when its input ends or its parent changes, also in the middle of a copy, so
 that it never outlives a peer that was killed. It leaves no locks behind, and what
 it leaves in the destination is the store's to clear.
@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
@@ -30,6 +30,7 @@ from typing import Any, BinaryIO
 from ringgossip.content.chunking import hash_stream
 from ringgossip.content.kinds.games import GameCounts, count_games, uri_of
 from ringgossip.errors import ArtifactRefused, RinggossipError, StoreError
+from ringgossip.runtime.storage.snapshot_changes import changed_chunks, copy_changed
 from ringgossip.runtime.storage.snapshot_source import copy_database, fingerprint
 
 # A forked child of the peer may keep our input open after the peer died; so look at our parent too.
@@ -37,6 +38,8 @@ PARENT_CHECK_SECONDS = 5.0
 MAX_REQUEST_BYTES = 1 << 20
 HASHERS = 2
 SYNC_SECONDS = 0.05  # So often what was copied meanwhile is brought to the disk.
+
+CHANGED_SUFFIX = ".changed"
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -49,14 +52,22 @@ def take_snapshot(
     lock_timeout: float,
     check_up_to: int,
     bulk_from: int,
+    blob: bytes,
 ) -> Answer:
-    """Write one committed state of `source` to the new file `destination`, synced, and describe it."""
+    """Write one committed state of `source` to the new file `destination`, synced, and describe it.
+
+    With `blob`, the hashes of another snapshot's chunks, only what differs from it is kept, if that is
+    much less; the answer says which.
+    """
     started = time.monotonic()
     signature = fingerprint(Path(source))
     target = Path(destination)
     _reserve(Path(source), target)
+    # What is made whole to be looked at, and goes again, need not reach the disk.
+    early = nullcontext() if blob else _synced(target)
+    only_changes = False
     try:
-        with _synced(target), ThreadPoolExecutor(HASHERS) as hashers:
+        with early, ThreadPoolExecutor(HASHERS) as hashers:
             copied = copy_database(Path(source), target, max_stall, lock_timeout, bulk_from)
             size = _stand_alone(target)
             # Hashes and the disk use other cores, and other seconds, than SQLite's own check.
@@ -64,6 +75,8 @@ def take_snapshot(
             note = _check(Path(source), target) if size <= check_up_to else "not checked: it is large"
             counts = _count(Path(source), target)
             hashes = b"".join(part.result() for part in hashing)
+        if blob:
+            only_changes = _keep_changed(target, size, chunk_size, hashes, blob)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -77,11 +90,31 @@ def take_snapshot(
         "writer_stall": copied.writer_stall,
         "seconds": time.monotonic() - started,
         "source_signature": signature.hex(),
+        "only_changes": only_changes,
     }
     return facts, hashes
 
 
-def take_fingerprint(source: str) -> Answer:
+def _keep_changed(target: Path, size: int, chunk_size: int, hashes: bytes, base: bytes) -> bool:
+    """Keep of a whole snapshot only what differs from its base, or all if that is much; synced."""
+    changed = changed_chunks(hashes, base)
+    if changed is None:
+        with _synced(target):
+            return False
+    sparse = Path(f"{target}{CHANGED_SUFFIX}")
+    try:
+        os.close(os.open(sparse, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+        with _synced(sparse):
+            copy_changed(target, sparse, size, chunk_size, changed)
+        sparse.rename(target)
+    except OSError as problem:
+        raise StoreError(f"{sparse} cannot be written: {problem.strerror}") from None
+    finally:
+        sparse.unlink(missing_ok=True)
+    return True
+
+
+def take_fingerprint(source: str, blob: bytes) -> Answer:
     """Describe what changes with every commit to `source`."""
     return {}, fingerprint(Path(source))
 
@@ -188,11 +221,10 @@ def _synced(target: Path) -> Iterator[None]:
         raise StoreError(f"{target} could not be synced: {failures[0].strerror}")
 
 
-def answer(line: bytes) -> Answer:
+def answer(request: dict[str, Any], blob: bytes) -> Answer:
     """Perform one request; what goes wrong becomes an answer too."""
     try:
-        request = json.loads(line)
-        return OPERATIONS[request.pop("operation")](**request)
+        return OPERATIONS[request.pop("operation")](**request, blob=blob)
     except RinggossipError as problem:
         return {"error": type(problem).__name__, "text": str(problem)}, b""
     except OSError as problem:
@@ -201,12 +233,14 @@ def answer(line: bytes) -> Answer:
         return {"error": "StoreError", "text": f"snapshot failed: {type(problem).__name__}: {problem}"}, b""
 
 
-def read_requests(source: BinaryIO, requests: "SimpleQueue[bytes]") -> None:
-    """Pass lines on until the input ends or another process became our parent; then end this process."""
+def read_requests(source: BinaryIO, requests: "SimpleQueue[Answer]") -> None:
+    """Pass requests on until the input ends or another process became our parent; then end this process."""
     parent = os.getppid()
     descriptor = source.fileno()
-    pending = b""
-    while len(pending) <= MAX_REQUEST_BYTES:
+    pending = bytearray()
+    request: dict[str, Any] | None = None
+    needed = 0
+    while request is not None or len(pending) <= MAX_REQUEST_BYTES:
         ready, _, _ = select.select([descriptor], [], [], PARENT_CHECK_SECONDS)
         if os.getppid() != parent:
             break
@@ -215,9 +249,19 @@ def read_requests(source: BinaryIO, requests: "SimpleQueue[bytes]") -> None:
         got = os.read(descriptor, 1 << 16)
         if not got:
             break
-        *lines, pending = (pending + got).split(b"\n")
-        for line in lines:
-            requests.put(line)
+        pending += got
+        while True:
+            if request is None:
+                line, end, rest = pending.partition(b"\n")
+                if not end:
+                    break
+                request, pending = json.loads(line), rest
+                needed = request.pop("blob", 0)
+            if len(pending) < needed:
+                break
+            requests.put((request, bytes(pending[:needed])))
+            del pending[:needed]
+            request = None
     # At once: the main thread may be deep in a copy that nobody waits for any more.
     os._exit(0)
 
@@ -230,10 +274,10 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     # Whatever prints must not get between our answers.
     os.dup2(2, 1)
-    requests: SimpleQueue[bytes] = SimpleQueue()
+    requests: SimpleQueue[Answer] = SimpleQueue()
     threading.Thread(target=read_requests, args=(sys.stdin.buffer, requests), daemon=True).start()
     while True:
-        facts, blob = answer(requests.get())
+        facts, blob = answer(*requests.get())
         try:
             out.write(json.dumps({**facts, "blob": len(blob)}).encode() + b"\n")
             out.write(blob)

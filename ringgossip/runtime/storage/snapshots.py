@@ -48,6 +48,7 @@ class SnapshotTaken:
     seconds: float
     writer_stall: float  # How long the source's writer could not have committed.
     source_signature: bytes  # The fingerprint of the source just before.
+    only_changes: bool  # The file has only those chunks that `base` lacks, at their places.
 
     def inspection(self) -> Inspection:
         """Return the facts for the record's metadata, and what its author should know."""
@@ -100,8 +101,12 @@ class SnapshotHelper:
         lock_timeout: float = LOCK_TIMEOUT,
         check_up_to: int = CHECK_UP_TO,
         bulk_from: int = BULK_FROM,
+        base: bytes = b"",
     ) -> SnapshotTaken:
         """Write one committed state of `source` to `destination`, a new file, and sync it.
+
+        With the hashes of another snapshot, `base`, only what differs from it may be kept
+        (`snapshot_changes.py`).
 
         The caller syncs the folder. Nothing is left at `destination` when this
         raises: `ArtifactRefused` (no database, damaged, unreadable),
@@ -118,7 +123,7 @@ class SnapshotHelper:
             "check_up_to": check_up_to,
             "bulk_from": bulk_from,
         }
-        facts, hashes = self._ask(request, destination)
+        facts, hashes = self._ask(request, destination, base)
         signature = bytes.fromhex(facts.pop("source_signature"))
         return SnapshotTaken(hashes=hashes, source_signature=signature, **facts)
 
@@ -155,7 +160,9 @@ class SnapshotHelper:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, request: dict[str, Any], made: Path | None) -> tuple[dict[str, Any], bytes]:
+    def _ask(
+        self, request: dict[str, Any], made: Path | None, blob: bytes = b""
+    ) -> tuple[dict[str, Any], bytes]:
         """Return the helper's answer, starting it anew once if it died; `made` is then removed."""
         with self._turn:
             for _attempt in (1, 2):
@@ -163,23 +170,23 @@ class SnapshotHelper:
                     break
                 # Only what this request makes is ours to remove after a death.
                 fresh = made is not None and not os.path.lexists(made)
-                answer = self._exchange(json.dumps(request).encode() + b"\n")
+                answer = self._exchange(json.dumps({**request, "blob": len(blob)}).encode() + b"\n" + blob)
                 if answer is not None:
                     return answer
                 self._bury()
                 if fresh and made is not None:
-                    for suffix in ("", "-wal", "-journal"):
+                    for suffix in ("", "-wal", "-journal", ".changed"):
                         Path(f"{made}{suffix}").unlink(missing_ok=True)
         if self._closed:
             raise PeerGone("the snapshot helper was closed")
         raise StoreError("the snapshot helper process died twice: is this machine out of memory?")
 
-    def _exchange(self, line: bytes) -> tuple[dict[str, Any], bytes] | None:
+    def _exchange(self, request: bytes) -> tuple[dict[str, Any], bytes] | None:
         """Send one request and return its answer, or None if the helper died."""
         process = self._running()
         assert process.stdin is not None and process.stdout is not None
         try:
-            process.stdin.write(line)
+            process.stdin.write(request)
             process.stdin.flush()
             head = process.stdout.readline()
             if not head.endswith(b"\n"):

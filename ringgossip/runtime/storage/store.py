@@ -25,6 +25,7 @@ from ringgossip.runtime.storage.disk import ChunkChanged, ChunkMissing, NoRoom, 
 from ringgossip.runtime.storage.holdings import Holdings
 from ringgossip.runtime.storage.index import Index, IndexBroken, IndexDamaged
 from ringgossip.runtime.storage.layout import Layout
+from ringgossip.runtime.storage.live import CHANGES_FROM, LiveDatabases
 from ringgossip.runtime.storage.publishing import Prepared, Progress, Publishing
 from ringgossip.runtime.storage.receiving import Receiving
 from ringgossip.runtime.storage.restoring import restore
@@ -57,6 +58,7 @@ class Store:
         index: Index,
         helper: SnapshotHelper,
         min_free_bytes: int,
+        changes_from: int | None,
         on_trouble: Callable[[str], None],
         on_lost: Callable[[Record, str], None],
     ) -> None:
@@ -67,7 +69,9 @@ class Store:
         self._holdings = Holdings(layout, index, on_trouble, on_lost)
         self._space = Space(layout.data, min_free_bytes)
         self._receiving = Receiving(self._holdings, self._space, on_trouble)
-        self._publishing = Publishing(self._holdings, self._space, helper)
+        self._publishing = Publishing(
+            self._holdings, LiveDatabases(self._holdings, self._space, helper, changes_from)
+        )
         self._scrubber = Scrubber(self._holdings)
         try:
             self.restored: Restored = restore(self._holdings, self._receiving)
@@ -83,12 +87,14 @@ class Store:
         data: Path,
         *,
         min_free_bytes: int = MIN_FREE_BYTES,
+        changes_from: int | None = CHANGES_FROM,
         helper: Callable[[], SnapshotHelper] = SnapshotHelper,
         on_trouble: Callable[[str], None] = _ignore,
         on_lost: Callable[[Record, str], None] = _ignore,
     ) -> "Store":
         """Lock and open the store in the folder `data`, made if missing.
 
+        From `changes_from` bytes on only changes of a live database are kept (`live.py`).
         Raises `StoreError` when another process has it, or the disk refuses. A
         damaged index is moved aside and a new store begins: what lies in
         `replicas/` is then verified again as its records come back.
@@ -100,7 +106,9 @@ class Store:
             def opened() -> "Store":
                 index = Index.open(layout.index, os.urandom(8))
                 try:
-                    return cls(layout, lock, index, helper(), min_free_bytes, on_trouble, on_lost)
+                    return cls(
+                        layout, lock, index, helper(), min_free_bytes, changes_from, on_trouble, on_lost
+                    )
                 except BaseException:
                     index.close()
                     raise
