@@ -18,7 +18,7 @@ PACKAGE = Path(ringgossip.__file__).parent
 
 # From the ground up. Within the words, errors and events speak of nothing, and config of identities.
 FLOORS = (
-    ("errors", "events"),
+    ("errors", "events", "frozen"),
     ("identity",),
     ("config",),
     ("content",),

@@ -21,7 +21,7 @@ Source: design section 4.
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
@@ -31,6 +31,7 @@ from ringgossip.content.hashing import HASH_BYTES, RootHash, hash_bytes, hash_ta
 from ringgossip.content.manifest import root_hash
 from ringgossip.content.names import check_artifact_name
 from ringgossip.errors import PeerMisbehaved, UsageError
+from ringgossip.frozen import quicken
 from ringgossip.identity.names import PEER_ID_BYTES, PeerId, check_node_name
 
 if TYPE_CHECKING:
@@ -98,16 +99,16 @@ class Record:
     body: bytes
     signature: bytes
     withdrawn: bool = False  # its origin says that there is no such artifact any more
+    key: ArtifactKey = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", ArtifactKey(self.kind, self.origin, self.name))
 
     @property
     def metadata(self) -> dict[str, Scalar]:
         """What the kind says of the content; decoded at each call, since most records are never asked."""
         decoded: dict[str, Scalar] = msgpack.unpackb(self.packed_metadata)
         return decoded
-
-    @property
-    def key(self) -> ArtifactKey:
-        return ArtifactKey(self.kind, self.origin, self.name)
 
     @property
     def hash(self) -> bytes:
@@ -119,6 +120,9 @@ class Record:
         """What travels."""
         packed: bytes = msgpack.packb((self.body, self.signature))
         return packed
+
+
+quicken([Record])
 
 
 def make_record(

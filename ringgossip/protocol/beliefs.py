@@ -20,6 +20,7 @@ from ringgossip.events import (
     PeerRestarted,
     PeerSuspected,
 )
+from ringgossip.frozen import quicken
 from ringgossip.identity import PeerId
 from ringgossip.identity.certificate import NodeCertificate, expired
 from ringgossip.protocol.cards import Card, fault_of
@@ -62,6 +63,9 @@ class Origin:
 
     peer: PeerId
     spread: bool = True
+
+
+quicken([Origin])
 
 
 class Beliefs:

@@ -45,13 +45,15 @@ is about to.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, get_args
 
 from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import Event
+from ringgossip.frozen import quicken
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.answers import DrainReport, SyncReport
+from ringgossip.protocol.notices import NOTICES
 from ringgossip.protocol.notices import CardChanged as CardChanged
 from ringgossip.protocol.notices import CertificateHeard as CertificateHeard
 from ringgossip.protocol.notices import MemberDown as MemberDown
@@ -356,6 +358,7 @@ Effect = (
     | Tell
     | Stop
 )
+quicken(kind for kind in (*get_args(Effect), *NOTICES) if kind is not Send)
 
 
 class Notary(Protocol):

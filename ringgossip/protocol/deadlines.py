@@ -64,6 +64,19 @@ class Dues:
         return [name for name, at in self._at.items() if at <= now]
 
 
+class Beheld:
+    """A core as whoever looks sees it, by `beheld`: what it has, and no machine is taken in hand."""
+
+    __slots__ = ("__dict__",)
+
+
+def beheld(core: object) -> Any:
+    """Return the attributes of a core for one who only looks: nobody need be asked again when it is due."""
+    seen = Beheld()
+    seen.__dict__ = core.__dict__
+    return seen
+
+
 class InHand(Generic[Kind]):
     """An attribute of a core that holds a machine."""
 

@@ -39,11 +39,14 @@ from ringgossip.strategy.candidates import DiskUse
 from ringgossip.wire.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
+    Busy,
     CatalogRoot,
     Certificates,
     CertificatesWanted,
     DialMe,
     DigestStep,
+    Have,
+    HaveMore,
     Hello,
     Holding,
     HoldingsDigest,
@@ -52,8 +55,10 @@ from ringgossip.wire.messages import (
     Message,
     News,
     NewsKnown,
+    NoChunks,
     Offer,
     OfferAnswered,
+    Page,
     Placed,
     PlaceWanted,
     Pledged,
@@ -80,8 +85,9 @@ _LINKS_ONLY = frozenset(message for tag, message in MESSAGES.items() if tag in (
 # What idle peers say all the time; no other machine listens.
 _MEMBERSHIP = frozenset(message for tag, message in MESSAGES.items() if 10 <= tag <= 19)
 
-# What is said while chunks move; transfer and serving listen, each to its own.
+# What is said while chunks move: transfer listens to what holders say, serving to what pullers say.
 _BYTES = frozenset(message for tag, message in MESSAGES.items() if 50 <= tag <= 59)
+_GIVEN = frozenset((Have, HaveMore, Page, Busy, NoChunks))
 
 
 class PeerCore(Waking):
@@ -247,13 +253,13 @@ class PeerCore(Waking):
         return [*offered.effects, *broken]
 
     def _receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> Out:
-        if type(message) in _MEMBERSHIP:
+        kind = type(message)
+        if kind in _MEMBERSHIP:
             return self.membership.receive(message, sender, source, now)
-        if type(message) in _BYTES:
-            return [
-                *self.serving.receive(message, sender, source, now),
-                *self.transfer.receive(message, sender, source, now),
-            ]
+        if kind in _GIVEN:
+            return self.transfer.receive(message, sender, source, now)
+        if kind in _BYTES:
+            return self.serving.receive(message, sender, source, now)
         match message:  # what is said most comes first
             case News():
                 offered = self.admission.offer(message.records, sender)

@@ -70,6 +70,7 @@ class Receipts:
         self._versions: dict[bytes, int] = {}  # entry -> holders
         self._by_key: dict[bytes, list[bytes]] = {}
         self._linked: dict[PeerId, float] = {}  # -> when to compare books again
+        self._due: float | None = NEVER  # the nearest of these; None: it must be looked for
         self._own: dict[bytes, None] = {}  # entries
         self._own_xor = 0
 
@@ -114,11 +115,13 @@ class Receipts:
     def link_opened(self, peer: PeerId, now: float) -> Out:
         """Compare books with a new neighbour."""
         self._linked[peer] = now + self._interval * (0.75 + 0.5 * self._rng.random())
+        self._due = None
         return [self._digest_for(peer)]
 
     def link_broken(self, peer: PeerId) -> None:
         """What it held, it still holds; only its announcements stop."""
         self._linked.pop(peer, None)
+        self._due = None
         book = self._books.get(peer)
         if book is not None:
             book.asked, book.before = False, None
@@ -134,11 +137,14 @@ class Receipts:
             if now >= due:
                 self._linked[peer] = now + self._interval * (0.75 + 0.5 * self._rng.random())
                 out.append(self._digest_for(peer))
+        self._due = None
         return out
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        return min(self._linked.values()) if self._linked else NEVER
+        if self._due is None:
+            self._due = min(self._linked.values(), default=NEVER)
+        return self._due
 
     # --- messages --------------------------------------------------------------------------
 

@@ -196,7 +196,7 @@ class Switchboard:
                 lambda peer, now: breakers.held_until(peer, BY_ASKING, now),
                 lambda peer, now: self.breakers.tried(peer, BY_ASKING, now),
                 lambda peer: breakers.troubled(peer, BY_ASKING),
-                lambda peer: self.membership.suspected(peer),
+                self.membership.suspected,
                 self.rules.urgency,
             ),
             {key: number for key, mark, number in restored.marks if mark == TRIES},

@@ -7,10 +7,11 @@ limit; all others must not.
 """
 
 from collections.abc import Callable
-from operator import attrgetter
-from typing import TYPE_CHECKING
+from operator import attrgetter, gt
+from typing import TYPE_CHECKING, Any
 
 from ringgossip.protocol.core import Send, SendChunk
+from ringgossip.protocol.deadlines import beheld
 from ringgossip.simulation.checks import Checks
 from ringgossip.simulation.tables import Tables
 from ringgossip.wire.messages import GetChunks
@@ -27,36 +28,40 @@ _LARGEST_CHUNK = 16 * 2**20
 MOST_PACKETS = 60
 PACKETS_EACH_MEMBER = 25
 
-Size = Callable[["PeerCore"], int]
+# Of a core as `beheld` shows it: to look takes no machine in hand.
+Size = Callable[[Any], int]
 Limit = Callable[["PeerCore"], float]
-
-
-
-
-def _table(machine: str, name: str) -> Size:
-    get = attrgetter(f"{machine}.{name}")
-
-    def size(core: "PeerCore") -> int:
-        return len(get(core))
-
-    return size
 
 
 def _links(core: "PeerCore") -> float:
     return core.dialing._settings.most_links
 
 
-# What is bounded, how large it is, how large it may be.
-BOUNDS: tuple[tuple[str, Size, Limit], ...] = (
-    ("links", _table("dialing", "_links"), lambda core: 2 * _links(core)),
-    ("members", lambda core: len(core.members()), lambda core: core._settings.membership.most_members),
-    ("rumors", _table("rumors", "_hot"), lambda core: core._settings.rumors.hot),
+# What is bounded, where it is, how large it may be.
+_TABLES: tuple[tuple[str, str, Limit], ...] = (
+    ("links", "dialing._links", lambda core: 2 * _links(core)),
+    ("rumors", "rumors._hot", lambda core: core._settings.rumors.hot),
+    ("records being checked", "admission._checked", lambda core: 20_000),
+    ("askers", "serving._askers", lambda core: 2 * _links(core)),
+    ("books of holders", "receipts._books", lambda core: 8192),
+    ("holders that told through others", "relaying._told", lambda core: 1024),
+    ("numbers of words that were passed on", "relaying._heard", lambda core: 1024),
+    ("senders whose words we pass on", "relaying._budget", lambda core: 2 * _links(core)),
+    ("wanted certificates", "_asked_certificates", lambda core: 4096),
+    ("troubles told", "_troubles._told", lambda core: 256),
+    ("comparisons", "anti_entropy._linked", lambda core: 2 * _links(core)),
+)
+# The same, of what must be counted.
+_COUNTED: tuple[tuple[str, Size, Limit], ...] = (
+    (
+        "members",
+        lambda core: len(core.membership.members()),
+        lambda core: core._settings.membership.most_members,
+    ),
     ("records awaiting a certificate", lambda core: core.admission._awaiting_count, lambda core: 4096),
-    ("records being checked", _table("admission", "_checked"), lambda core: 20_000),
-    ("askers", _table("serving", "_askers"), lambda core: 2 * _links(core)),
     (
         "chunks waiting to be given",
-        lambda core: sum(len(asker.queue) for asker in core.serving._askers.values()),
+        lambda core: sum([len(asker.queue) for asker in core.serving._askers.values()]),
         lambda core: core._settings.serving.total_queue,
     ),
     (
@@ -64,14 +69,12 @@ BOUNDS: tuple[tuple[str, Size, Limit], ...] = (
         lambda core: sum(map(len, core.transfer._queued._heaps.values())),
         lambda core: 3 * (65 + 4 * len(core.transfer._queued)),
     ),
-    ("books of holders", _table("receipts", "_books"), lambda core: 8192),
-    ("holders that told through others", _table("relaying", "_told"), lambda core: 1024),
-    ("numbers of words that were passed on", _table("relaying", "_heard"), lambda core: 1024),
-    ("senders whose words we pass on", _table("relaying", "_budget"), lambda core: 2 * _links(core)),
-    ("wanted certificates", lambda core: len(core._asked_certificates), lambda core: 4096),
-    ("troubles told", _table("_troubles", "_told"), lambda core: 256),
-    ("comparisons", _table("anti_entropy", "_linked"), lambda core: 2 * _links(core)),
 )
+_tables_of = attrgetter(*[path for _, path, _ in _TABLES])
+
+
+def _sizes_of(seen: Any) -> list[int]:
+    return [*map(len, _tables_of(seen)), *[size(seen) for _, size, _ in _COUNTED]]
 
 
 # Tables that what others say may fill, and how far. Paths as `tables` names them.
@@ -96,7 +99,8 @@ class BoundChecks:
         self._looked_at = 0.0
         self._looks = 0
         self._tables = Tables()
-        self._limits: dict[int, tuple[PeerCore, list[float]]] = {}  # settings stay while a peer runs
+        # A core as it is seen, and its limits: settings stay while a peer runs.
+        self._limits: dict[int, tuple[PeerCore, Any, list[float]]] = {}
         checks.watch(SendChunk, self.granted)
         checks.watch(Send, self._asked)
 
@@ -128,16 +132,19 @@ class BoundChecks:
         for node in world.nodes:
             if node.core is None:
                 continue
+            if self._tables.largest(node.index, node.core) <= usual:
+                continue
             for path, size in self._tables.sizes(node.index, node.core):
                 if size > usual and size > MOST.get(path, 0):
                     most = max(usual, MOST.get(path, 0))
                     self._checks.fail("S5", node, f"has {size} entries in {path}, at most {most} are allowed")
 
-    def _limits_of(self, owner: int, core: "PeerCore") -> list[float]:
+    def _limits_of(self, owner: int, core: "PeerCore") -> tuple[Any, list[float]]:
         known = self._limits.get(owner)
         if known is None or known[0] is not core:
-            known = self._limits[owner] = (core, [limit(core) for _, _, limit in BOUNDS])
-        return known[1]
+            limits = [limit(core) for _, _, limit in (*_TABLES, *_COUNTED)]
+            known = self._limits[owner] = (core, beheld(core), limits)
+        return known[1], known[2]
 
     def look(self) -> None:
         """Look at the tables, and at the rates since the last look."""
@@ -150,10 +157,12 @@ class BoundChecks:
         for node in self._world.nodes:
             if node.core is None:
                 continue
-            for (name, size, _), limit in zip(BOUNDS, self._limits_of(node.index, node.core), strict=True):
-                found = size(node.core)
-                if found > limit:
-                    self._checks.fail("S5", node, f"has {found} {name}, at most {limit:g} are allowed")
+            seen, limits = self._limits_of(node.index, node.core)
+            sizes = _sizes_of(seen)
+            if any(map(gt, sizes, limits)):
+                for (name, *_), found, limit in zip((*_TABLES, *_COUNTED), sizes, limits, strict=True):
+                    if found > limit:
+                        self._checks.fail("S5", node, f"has {found} {name}, at most {limit:g} are allowed")
             sent = network.packets_sent[node.index]
             before = self._packets[node.index] if self._packets else 0
             if sent - before > most and node.name not in self._checks.liars:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from ringgossip.frozen import quicken
 from ringgossip.identity import Address
 from ringgossip.identity.certificate import NodeCertificate
 from ringgossip.simulation.bandwidth import Carrier
@@ -38,6 +39,9 @@ class Body:
     index: int
     length: int
     hash: bytes
+
+
+quicken([Body])
 
 
 class Side(Protocol):

@@ -8,10 +8,8 @@ what a socket buffers. What touches the disk is in `storing`.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ringgossip.content.record import Record
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
@@ -38,18 +36,15 @@ from ringgossip.simulation.bodies import Bodies
 from ringgossip.simulation.clock import Clock
 from ringgossip.simulation.dialects import CURRENT
 from ringgossip.simulation.disk import Disk
-from ringgossip.simulation.kernel import ALARM, DISK, OTHER, STREAM, TOLD, Kernel
+from ringgossip.simulation.kernel import ALARM, DISK, OTHER, STREAM, TOLD
 from ringgossip.simulation.kernel import DATAGRAM as DATAGRAM_EVENT
-from ringgossip.simulation.links import Body, End, Links, Presence
-from ringgossip.simulation.network import Network
+from ringgossip.simulation.links import Body, End, Presence
 from ringgossip.simulation.notary import FakeNotary
+from ringgossip.simulation.shared import Shared
 from ringgossip.simulation.storing import STORING
-from ringgossip.simulation.wire import BrokenLimit, Packet, Wire
+from ringgossip.simulation.wire import BrokenLimit, Packet
 from ringgossip.wire.codec import UnknownMessage, decode
 from ringgossip.wire.messages import TAGS, Message
-
-if TYPE_CHECKING:
-    from ringgossip.simulation.checks import Checks
 
 _SOCKET_BUFFER = 256  # datagrams that wait while a process is paused: about 200 KiB, Linux' default
 _MOST_CAUGHT = 64  # packets that a liar keeps
@@ -58,21 +53,6 @@ _SAME_INSTANT = 10_000  # wake-ups without the clock moving before we call it a 
 
 class Restless(AssertionError):
     """A machine that wants to be woken at once, for ever."""
-
-
-@dataclass(slots=True)
-class Shared:
-    """What all nodes of a world have in common."""
-
-    kernel: Kernel
-    network: Network
-    links: Links
-    wire: Wire
-    cluster: str
-    checks: "Checks | None" = None
-    lies: bool = False  # Somebody lies: a broken limit is no bug of ours then.
-    published: Callable[["Node", Published | PublishRefused], None] = lambda node, answer: None
-    look: Callable[["Node", Record, str], str] = lambda node, record, place: "nothing is there"
 
 
 class Node:
@@ -190,10 +170,10 @@ class Node:
             self._step(kind, detail, method, *arguments)
 
     def _step(self, kind: int, detail: int, method: Callable[..., list[Effect]], *arguments: Any) -> None:
-        clock = self.clock
-        effects = method(*arguments, clock() if clock.off else self.kernel.now)
-        if self.kernel.trace is not None:
-            self.kernel.trace_input(self.index, self.name, method.__name__, arguments, effects)
+        clock, kernel = self.clock, self.kernel
+        effects = method(*arguments, clock() if clock.off else kernel.now)
+        if kernel.trace is not None:
+            kernel.trace_input(self.index, self.name, method.__name__, arguments, effects)
         self._perform(kind, detail, effects)
 
     def _perform(self, kind: int, detail: int, effects: list[Effect]) -> None:
@@ -307,10 +287,17 @@ class Node:
     def on_link_message(self, end: End, carried: Any, size: int) -> None:
         if self.core is None or end.peer is None:
             return
-        message = self._open(carried, end.peer.peer_id)
-        if message is not None:
-            tag = TAGS.get(type(message), 0)
-            self.give(STREAM, tag << 16, self._heard, end, end.peer.peer_id, message)
+        peer = end.peer.peer_id
+        message = self._open(carried, peer)
+        if message is None:
+            return
+        kernel, detail = self.kernel, TAGS.get(type(message), 0) << 16
+        must_wait = self.paused or self._inbox or self._free_at > kernel.now
+        if must_wait or kernel.trace is not None or self.clock.off or end not in self._current.get(peer, ()):
+            self.give(STREAM, detail, self._heard, end, peer, message)
+            return
+        # What nearly every message comes to: `_step` without a detour.
+        self._perform(STREAM, detail, self.core.receive(message, peer, LinkId(end.number), kernel.now))
 
     def _heard(self, end: End, peer: PeerId, message: Message, now: float) -> list[Effect]:
         core = self.core

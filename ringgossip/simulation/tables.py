@@ -6,8 +6,11 @@ looked at: it is bounded with its entry.
 """
 
 from collections import deque
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
+
+from ringgossip.protocol.deadlines import beheld
 
 _TABLES = (dict, list, deque, set)
 _DEEPEST = 4
@@ -49,17 +52,29 @@ class Tables:
     """Looks at all tables of many cores; where they are is found once for each core."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[object, list[str], Any]] = {}
+        self._known: dict[int, tuple[object, list[str], Callable[[], list[int]]]] = {}
 
-    def sizes(self, owner: int, core: object) -> list[tuple[str, int]]:
-        """Return the path and the size of every table of the core that runs at `owner` now."""
+    def _found(self, owner: int, core: object) -> tuple[list[str], list[int]]:
         known = self._known.get(owner)
         if known is not None and known[0] is core:
             try:
-                return list(zip(known[1], map(len, known[2](core)), strict=True))
+                return known[1], known[2]()
             except (AttributeError, TypeError):
                 pass  # What held a table is gone, a walk that has ended: look for all of them again.
         paths = find_tables(core)
-        get = attrgetter(*paths)  # all of them in one call
-        self._known[owner] = (core, paths, get)
-        return list(zip(paths, map(len, get(core)), strict=True))
+        # All of them in one call, in which no machine is taken in hand: it would be asked when it is due.
+        get, seen = attrgetter(*paths), beheld(core)
+
+        def sizes() -> list[int]:
+            return list(map(len, get(seen)))
+
+        self._known[owner] = (core, paths, sizes)
+        return paths, sizes()
+
+    def sizes(self, owner: int, core: object) -> list[tuple[str, int]]:
+        """Return the path and the size of every table of the core that runs at `owner` now."""
+        return list(zip(*self._found(owner, core), strict=True))
+
+    def largest(self, owner: int, core: object) -> int:
+        """Return the size of the largest of them."""
+        return max(self._found(owner, core)[1])

@@ -36,9 +36,10 @@ from ringgossip.simulation.fluid import Fluid
 from ringgossip.simulation.kernel import FAULT, NOBODY, VERB, Kernel, TraceLine
 from ringgossip.simulation.links import Links, Presence
 from ringgossip.simulation.network import Network, Weather
-from ringgossip.simulation.node import Node, Shared
+from ringgossip.simulation.node import Node
 from ringgossip.simulation.notary import Authority, FakeNotary
 from ringgossip.simulation.ruling import settings_of
+from ringgossip.simulation.shared import Shared
 from ringgossip.simulation.users import Asked
 from ringgossip.simulation.wire import Wire
 from ringgossip.strategy.candidates import DiskUse

@@ -7,6 +7,7 @@ its card and is believed; so all peers that hold the same cards decide alike.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ringgossip.frozen import quicken
 from ringgossip.identity import PeerId
 
 
@@ -53,3 +54,6 @@ class Candidate:
     def trains(self) -> bool:
         """Counted as a training node."""
         return "training" in self.role or self.priority
+
+
+quicken([Candidate])

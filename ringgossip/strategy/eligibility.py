@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ringgossip.config.blocks import DiskRules
+from ringgossip.frozen import quicken
 from ringgossip.strategy.candidates import Candidate, DiskUse
 
 # What a code means when nothing but the code is known: it came over the wire.
@@ -46,6 +47,9 @@ class No:
 
     def __bool__(self) -> bool:
         return False
+
+
+quicken([No])
 
 
 Verdict = Yes | No

@@ -20,6 +20,7 @@ from functools import lru_cache
 from math import log
 
 from ringgossip.config.words import KINDS
+from ringgossip.frozen import quicken
 from ringgossip.identity import PeerId
 from ringgossip.strategy.candidates import Candidate
 from ringgossip.strategy.eligibility import No, Verdict, may_receive
@@ -46,6 +47,9 @@ class Wanted:
 
     def __bool__(self) -> bool:
         return True
+
+
+quicken([Wanted])
 
 
 def row_of(peer: Candidate) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import fsum
 
 from ringgossip.config.words import PRIORITIES
+from ringgossip.frozen import quicken
 from ringgossip.strategy.candidates import Candidate
 
 AGE_CAP = 10.0
@@ -52,6 +53,9 @@ class Weight:
     def __str__(self) -> str:
         named = " ".join(f"{name} {points:+g}" for name, points in self.parts if points)
         return f"{self.value:g} ({named or 'nothing counts'})"
+
+
+quicken([Weight])
 
 
 def age_factor(seconds: float | None, cap: float = AGE_CAP) -> float:

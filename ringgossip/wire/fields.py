@@ -1,8 +1,7 @@
 """What may a field of a message be? Its limits, which are checked before memory is taken."""
 
-from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +49,3 @@ Indices = Annotated[tuple[Count, ...], Items(1024)]
 @dataclass(frozen=True, slots=True)
 class Message:
     """The root of all messages."""
-
-
-def quicken(kinds: Iterable[type]) -> None:
-    """Let instances of these frozen dataclasses be made in a third of the time, by plain assignments.
-
-    Frozen they stay for mypy, which reads their decorator: it refuses whoever changes a field. At
-    run time nothing stands in the way any more, since that is what makes a frozen object dear.
-    """
-    for kind in kinds:
-        space: dict[str, Any] = {}
-        arguments, body = ["self"], []
-        for field in fields(kind):
-            body.append(f" self.{field.name} = {field.name}")
-            if field.default is not MISSING:
-                space[f"default_{field.name}"] = field.default
-                arguments.append(f"{field.name}=default_{field.name}")
-            else:
-                arguments.append(field.name)
-        exec("\n".join([f"def __init__({', '.join(arguments)}):", *(body or [" pass"])]), space)
-        kind.__init__ = space["__init__"]  # type: ignore[misc]
-        for guard in ("__setattr__", "__delattr__"):
-            if guard in vars(kind):
-                delattr(kind, guard)

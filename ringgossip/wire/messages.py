@@ -14,6 +14,7 @@ know, and ignore fields beyond those they know.
 from dataclasses import dataclass
 from typing import Annotated
 
+from ringgossip.frozen import quicken
 from ringgossip.wire.favours import Offer as Offer
 from ringgossip.wire.favours import OfferAnswered as OfferAnswered
 from ringgossip.wire.favours import Placed as Placed
@@ -37,7 +38,6 @@ from ringgossip.wire.fields import Request as Request
 from ringgossip.wire.fields import Short as Short
 from ringgossip.wire.fields import Text as Text
 from ringgossip.wire.fields import Whole as Whole
-from ringgossip.wire.fields import quicken
 from ringgossip.wire.proof import KeyProven as KeyProven
 from ringgossip.wire.proof import KeysOffered as KeysOffered
 from ringgossip.wire.proof import KeysUnknown as KeysUnknown
