@@ -6,6 +6,7 @@ handshakes fail waits longer and longer for the next (promise S7).
 """
 
 import errno
+import math
 import os
 import socket
 import time
@@ -13,10 +14,11 @@ import time
 import trio
 
 from ringgossip.errors import PeerMisbehaved
+from ringgossip.events import StorageTrouble
 from ringgossip.identity import Address, PeerId
 from ringgossip.identity.certificate import expired
 from ringgossip.identity.credentials import Credentials
-from ringgossip.protocol.core import Dial, LinkId, SendChunk
+from ringgossip.protocol.core import Dial, LinkId, SendChunk, Tell
 from ringgossip.runtime.board import Board
 from ringgossip.runtime.buffers import BufferPool
 from ringgossip.runtime.gate import Gate
@@ -40,6 +42,7 @@ _WHEN_RESTING = 4  # times as long: to wake for nothing is most of what an idle 
 _OFFER_POLL = 0.02
 # Out of descriptors: let some links end before the next is accepted.
 _NO_MORE_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+_STARVED_TOLD_AGAIN = 30.0
 
 
 class Links:
@@ -70,6 +73,7 @@ class Links:
         self._current: dict[PeerId, list[Link]] = {}
         self._gate = Gate()
         self._dials = trio.CapacityLimiter(MOST_DIALS)
+        self._starved_told = -math.inf
         self._framed: tuple[Message, bytes] | None = None
 
     # --- effects ------------------------------------------------------------------------
@@ -127,6 +131,7 @@ class Links:
                 accepted, place = sock.accept()
             except OSError as error:
                 if error.errno in _NO_MORE_FILES:
+                    self._starved(error)
                     await trio.sleep(0.1)
                 continue
             address = plain_address(place)
@@ -135,6 +140,16 @@ class Links:
                 self._board.count("connections_turned_away")
                 continue
             self._nursery.start_soon(self._accept, accepted, address)
+
+    def _starved(self, error: OSError) -> None:
+        """The machine gives us nothing to accept a link with: say so now and then."""
+        self._board.count("links_not_accepted")
+        now = trio.current_time()
+        if now >= self._starved_told + _STARVED_TOLD_AGAIN:
+            self._starved_told = now
+            what = (error.strerror or str(error)).lower()
+            reason = f"no link can be accepted: {what}; raise ulimit -n, or close what else is open"
+            self._board.perform([Tell(StorageTrouble(reason))])
 
     async def _accept(self, sock: socket.socket, address: Address) -> None:
         welcome = False

@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from ringgossip.content.hashing import hash_bytes
+from ringgossip.events import Event
 from ringgossip.identity import Address, PeerId
 from ringgossip.identity.credentials import Credentials
 from ringgossip.protocol.core import (
@@ -22,6 +23,7 @@ from ringgossip.protocol.core import (
     LinkId,
     Send,
     SendChunk,
+    Tell,
 )
 from ringgossip.runtime.buffers import BufferPool
 from ringgossip.runtime.datagrams import Datagrams
@@ -152,6 +154,7 @@ class Node:
         self.credentials = Credentials.load(credentials)
         self.core = RecordingCore()
         self.counters: dict[str, int] = {}
+        self.events: list[Event] = []
         self.chunks = MemoryChunks()
         self.mailbox = Mailbox()
         self.workers = Workers("test", 2, self.mailbox)
@@ -194,6 +197,8 @@ class Node:
                     self.links.send(effect.message, peer)
                 case SendChunk():
                     self.links.send_chunk(effect)
+                case Tell():
+                    self.events.append(effect.event)
                 case CloseLink():
                     self.links.close(effect.link, effect.reason)
                 case _:

@@ -1,5 +1,6 @@
 """Links: who is let in, what goes first, what a misbehaving side costs."""
 
+import errno
 import os
 import shutil
 import socket
@@ -63,6 +64,37 @@ async def test_a_flood_of_short_messages_leaves_everybody_else_their_turn(nodes)
             await bob.core.until("receive", 2000, seconds=20)
             nursery.cancel_scope.cancel()
         assert before < 1000 and turns > 20
+
+
+class Starved:
+    """A listening socket of a process that has no descriptors left for a while."""
+
+    def __init__(self, sock: socket.socket, refusals: int) -> None:
+        self.sock, self.refusals = sock, refusals
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self.sock.accept()
+
+
+async def test_who_has_no_descriptors_left_says_so_once_and_accepts_as_soon_as_it_has(nodes) -> None:
+    async with open_node(nodes.bob) as bob, trio.open_nursery() as nursery:
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        nursery.start_soon(bob.links.listen, Starved(listening, 3))
+        async with open_node(nodes.alice) as alice:
+            alice.perform([Dial(Address(*listening.getsockname()), bob.peer_id)])
+            await bob.core.until("link_opened")
+        [trouble] = bob.events
+        assert "no link can be accepted: too many open files; raise ulimit -n" in trouble.reason
+        assert bob.counters["links_not_accepted"] == 3
+        nursery.cancel_scope.cancel()
+        listening.close()
 
 
 async def test_a_node_of_another_cluster_is_refused_by_both_sides(nodes) -> None:

@@ -18,6 +18,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from threading import RLock
 from typing import Final
 
@@ -28,7 +29,7 @@ from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.errors import StoreError
 from ringgossip.runtime.storage import ledger, manifests
 from ringgossip.runtime.storage.disk import ChunkChanged, ChunkMissing, read_at, remove, trouble
-from ringgossip.runtime.storage.index import Index
+from ringgossip.runtime.storage.index import Index, IndexBroken
 from ringgossip.runtime.storage.layout import Layout
 from ringgossip.runtime.storage.places import OpenFiles, Place, PlaceKind
 
@@ -42,8 +43,9 @@ Lost = Callable[[Record, str], None]
 class ManifestCache:
     """The manifests used lately, 32 MiB of hashes or one manifest. Thread-safe."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, path: Path) -> None:
         self._index = index
+        self._path = path
         self._known: OrderedDict[bytes, Manifest] = OrderedDict()
         self._bytes = 0
         self._lock = RLock()
@@ -56,6 +58,12 @@ class ManifestCache:
                 return manifest
         manifest = self._index.ask(lambda database: manifests.get(database, root))
         if manifest is not None:
+            if manifest.root != root:
+                # Good files would be taken for damaged ones.
+                raise IndexBroken(
+                    f"{self._path} is damaged: the manifest of {root.hex()[:16]} is not what was signed; "
+                    "stop the peer, move that file away and start it again: replicas/ is used as it is"
+                )
             self.put(manifest)
         return manifest
 
@@ -92,7 +100,7 @@ class Holdings:
         self.layout = layout
         self.index = index
         self.files = OpenFiles()
-        self.manifests = ManifestCache(index)
+        self.manifests = ManifestCache(index, layout.index)
         self._on_trouble = on_trouble
         self._on_lost = on_lost
         self._lock = RLock()

@@ -26,11 +26,11 @@ class Scrubbed:
 
 
 class Scrubber:
-    """Goes round all files of ours, ordered by root. One call at a time."""
+    """Goes round all files of ours that were there when the round began. One call at a time."""
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
-        self._root = b""
+        self._ahead: list[Place] = []  # of this round, the next one last
         self._chunk = 0
         self._lock = Lock()
 
@@ -39,18 +39,18 @@ class Scrubber:
         with self._lock:
             length = 0
             damaged: list[str] = []
-            places = [place for place in self._holdings.all_places() if place.kind is not PlaceKind.USER]
-            places.sort(key=lambda place: (place.root, str(place.path)))
-            for place in places:
-                if place.root < self._root:
-                    continue
-                if place.root > self._root:
-                    self._root, self._chunk = place.root, 0
-                length += self._scrub_place(place, budget - length, damaged)
-                if length >= budget:
-                    return Scrubbed(length, tuple(damaged), False)
+            if not self._ahead:
+                self._ahead = [
+                    place for place in self._holdings.all_places() if place.kind is not PlaceKind.USER
+                ]
+            while self._ahead:
+                place = self._ahead[-1]
+                if place in self._holdings.places(place.root):  # else it went, or was moved, meanwhile
+                    length += self._scrub_place(place, budget - length, damaged)
+                    if length >= budget:
+                        return Scrubbed(length, tuple(damaged), False)
+                self._ahead.pop()
                 self._chunk = 0
-            self._root, self._chunk = b"", 0
             return Scrubbed(length, tuple(damaged), True)
 
     def _scrub_place(self, place: Place, budget: int, damaged: list[str]) -> int:

@@ -479,6 +479,28 @@ def test_a_damaged_replica_is_moved_aside_when_it_is_read(tmp_path: Path, told: 
         assert second.finalise(record).read_bytes() == content(2 * MIB)
 
 
+def test_a_damaged_manifest_is_told_and_takes_no_good_file_for_a_damaged_one(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as first:
+        record, path = receive(first, content(3 * MIB))
+        first._index.ask(lambda database: database.execute("UPDATE pages SET data = zeroblob(length(data))"))
+    with Store.open(tmp_path) as second:
+        with pytest.raises(StoreError, match=r"index.db is damaged: the manifest of .* is not what"):
+            second.read_chunk(record.root, 1)
+        assert second.scrub_next(MIB).damaged == ()
+        assert path.read_bytes() == content(3 * MIB) and not list((tmp_path / "damaged").iterdir())
+
+
+def test_a_round_of_scrubbing_passes_over_what_went_meanwhile(store: Store) -> None:
+    records = [receive(store, content(2 * MIB, seed=seed), f"{seed}.bin")[0] for seed in range(4)]
+    store.scrub_next(MIB)
+    for record in records[:3]:
+        assert store.drop(record)
+    read = 0
+    while not (scrubbed := store.scrub_next(MIB)).round_done:
+        read += scrubbed.length
+    assert read + scrubbed.length <= 2 * MIB
+
+
 def test_a_slow_scrub_finds_what_nobody_reads(store: Store) -> None:
     _, good = receive(store, content(3 * MIB))
     _, bad = receive(store, content(3 * MIB, seed=1), "bad.bin")
