@@ -16,6 +16,7 @@ class Crews:
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.post = mailbox.post
+        self._mailbox = mailbox
         cores = os.cpu_count() or 2
         # Reading and proving chunks: hashes release the GIL, so as many as cores, within reason.
         self.readers = Workers("read", max(2, min(4, cores)), mailbox, patient=True)
@@ -31,7 +32,18 @@ class Crews:
         # Reading what others put on a shared disk; that may hang, and nothing else with it.
         self.shared = Workers("shared", 1, mailbox)
         # What concerns one content stays in order; what concerns many shares the index's commits.
+        self._of_folders: list[Workers] = []
         self._lanes = [Workers(f"lane{number}", 1, mailbox) for number in range(_LANES)]
+
+    def for_folder(self) -> tuple[Workers, Workers]:
+        """Return threads that look through one shared folder, and threads that read what lies in it.
+
+        Its own: it may lie on a file server that does not answer, for which no thread can cease to wait.
+        """
+        number = len(self._of_folders)
+        crews = Workers(f"look{number}", 1, self._mailbox), Workers(f"share{number}", 2, self._mailbox)
+        self._of_folders += crews
+        return crews
 
     def lane(self, root: bytes) -> Workers:
         """Return the one thread that does the bookkeeping of this content, in order."""
@@ -51,6 +63,7 @@ class Crews:
             self.folders,
             self.chores,
             self.shared,
+            *self._of_folders,
             *self._lanes,
         ]
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from ringgossip.runtime.shapes import Artifact, Health, Receipt, artifact_of, co
 from ringgossip.runtime.storage.publishing import Prepared, Progress
 from ringgossip.runtime.unshared import warn_of_unshared
 from ringgossip.runtime.verbs import LOOK_AGAIN, PeerVerbs
+from ringgossip.runtime.workers import Workers
 
 _LEAVE_SECONDS = 2.0
 _LAST_WORDS = 0.05  # datagrams have left by then; links say themselves when they are done
@@ -176,11 +178,12 @@ class Peer(PeerVerbs):
         progress: Progress | None = None,
         revive: bool = True,
         inside: Path | None = None,
+        crew: Workers | None = None,
     ) -> Receipt:
         """Publish with any metadata: what `publish` and shared folders do.
 
         Not `revive`: what was withdrawn stays so until its content or metadata change.
-        With `inside`, `source` must lie below that folder, wherever links lead.
+        With `inside`, `source` must lie below that folder, wherever links lead. `crew` reads it.
         """
         self._still_open()
         kind = normalise_kind(kind)
@@ -191,7 +194,7 @@ class Peer(PeerVerbs):
             async with lock:
                 await self._check_name(kind, name, source, replace)
                 store = self._engine.store
-                prepared = await self._engine.crews.publishers.call(
+                prepared = await (crew or self._engine.crews.publishers).call(
                     lambda: store.prepare(kind, source, name, metadata, progress, inside), self._discard
                 )
                 answer = await self._sign(prepared, deadline, revive)
@@ -382,9 +385,9 @@ class Peer(PeerVerbs):
         async with trio.open_nursery() as nursery:
             for share in self.config.share:
                 pause = self.config.min_interval_seconds
-                folder = SharedFolder(
-                    share, self.publish_source, self._engine.crews.folders, self._tell, pause
-                )
+                lookers, readers = self._engine.crews.for_folder()
+                publish = partial(self.publish_source, crew=readers)
+                folder = SharedFolder(share, publish, lookers, self._tell, pause)
                 nursery.start_soon(folder.run)
             if self.config.share:
                 nursery.start_soon(warn_of_unshared, self.config.share, self._engine.crews.folders)

@@ -145,6 +145,44 @@ async def test_what_our_disk_refused_is_published_when_it_takes_it(configs, tmp_
         assert not refusals
 
 
+@pytest.mark.trio
+@pytest.mark.parametrize("hung", ["look_through", "prepare"])
+async def test_a_folder_whose_file_server_does_not_answer_holds_up_no_other(
+    configs, tmp_path, monkeypatch, hung
+) -> None:
+    away, shared = tmp_path / "away", tmp_path / "shared"
+    for folder in (away, shared):
+        folder.mkdir()
+    for number in range(8):
+        (away / f"{number}.pth").write_bytes(os.urandom(1000))
+    answers = threading.Event()
+    owner = folders if hung == "look_through" else Store
+    real, waiting = getattr(owner, hung), []
+
+    def hangs(*given):
+        if any(str(away) in str(each) for each in given):
+            waiting.append(given)
+            answers.wait(30)
+        return real(*given)
+
+    monkeypatch.setattr(owner, hung, hangs)
+    shares = tuple(ShareFolder(kind="models", folder=each, settle_seconds=0.1) for each in (away, shared))
+    async with (
+        open_runtime_peer(configs("bob"), embedded=False) as bob,
+        open_runtime_peer(configs("alice", share=shares, seeds=(bob.address,)), embedded=False) as alice,
+    ):
+        try:
+            with trio.fail_after(15):
+                while not waiting:
+                    await trio.sleep(0.02)
+                await trio.sleep(0.2)
+                (shared / "best.pth").write_bytes(os.urandom(1000))
+                while not alice.artifacts("models", name="best.pth"):
+                    await trio.sleep(0.05)
+        finally:
+            answers.set()
+
+
 def _refuse(reason: str) -> None:
     raise StoreError(reason)
 

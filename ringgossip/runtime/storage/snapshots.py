@@ -5,11 +5,14 @@ started at the first question, restarted when it dies, and ends with the peer,
 however the peer ends. All calls here block: make them from worker threads.
 """
 
+import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +31,9 @@ CHECK_UP_TO = 256 << 20
 # Below, a backup page by page takes no time worth the name.
 BULK_FROM = 16 << 20
 STOP_SECONDS = 2.0
+# Without any work done by the helper: a file server that does not answer. Longer than a disk that is very
+# busy takes for one sync; sources are tried again after ten times as long, as after any snapshot.
+HANGS_AFTER = 300.0
 
 _ERRORS: dict[str, type[OperationFailed]] = {
     error.__name__: error for error in (ArtifactRefused, SnapshotPostponed, StoreError)
@@ -78,12 +84,14 @@ class SnapshotPacer:
 class SnapshotHelper:
     """The helper process, as seen by the peer. Thread-safe; one request at a time."""
 
-    def __init__(self, python: str = sys.executable) -> None:
+    def __init__(self, python: str = sys.executable, hangs_after: float = HANGS_AFTER) -> None:
         self._python = python
+        self._hangs_after = hangs_after
         self._turn = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
         self._closed = False
+        self._hung = False  # so did the helper that was asked last
 
     @property
     def pid(self) -> int | None:
@@ -150,7 +158,6 @@ class SnapshotHelper:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
         with self._turn:
             self._bury()
 
@@ -177,6 +184,11 @@ class SnapshotHelper:
                 if fresh and made is not None:
                     for suffix in ("", "-wal", "-journal", ".changed"):
                         Path(f"{made}{suffix}").unlink(missing_ok=True)
+                if self._hung and not self._closed:
+                    raise StoreError(
+                        f"{request['source']} could not be read in {self._hangs_after:.0f} s: its disk or "
+                        "file server does not answer; other files go on, and it is tried again"
+                    )
         if self._closed:
             raise PeerGone("the snapshot helper was closed")
         raise StoreError("the snapshot helper process died twice: is this machine out of memory?")
@@ -188,6 +200,8 @@ class SnapshotHelper:
         try:
             process.stdin.write(request)
             process.stdin.flush()
+            if not self._stirs(process, process.stdout):
+                return None
             head = process.stdout.readline()
             if not head.endswith(b"\n"):
                 return None
@@ -202,13 +216,31 @@ class SnapshotHelper:
             raise _ERRORS.get(facts["error"], StoreError)(facts["text"])
         return facts, blob
 
+    def _stirs(self, process: subprocess.Popen[bytes], answers: IO[bytes]) -> bool:
+        """Wait until the helper says something, or ends; False if it does no work for too long."""
+        poll = select.poll()
+        poll.register(answers, select.POLLIN)
+        self._hung = False
+        work, since = _work_of(process.pid), time.monotonic()
+        while not poll.poll(500):
+            before, work, now = work, _work_of(process.pid), time.monotonic()
+            if self._closed:
+                return False
+            if work != before:
+                since = now
+            elif now - since >= self._hangs_after:
+                self._hung = True
+                return False
+        return True
+
     def _bury(self) -> None:
         """Collect a helper that broke off, and its pipes."""
         process, self._process = self._process, None
         if process is None:
             return
         process.kill()
-        process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)  # Who waits for a file server may not even die before it answers.
         for pipe in (process.stdin, process.stdout):
             try:
                 if pipe is not None:
@@ -237,6 +269,15 @@ class SnapshotHelper:
             raise StoreError(f"the snapshot helper cannot be started: {problem.strerror}") from None
         self._owner = os.getpid()
         return self._process
+
+
+def _work_of(pid: int) -> bytes:
+    """Return something that differs when a process has computed, read or written since."""
+    try:
+        times = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[11:13]
+        return b" ".join(times) + Path(f"/proc/{pid}/io").read_bytes()
+    except OSError:
+        return b""
 
 
 def _read_exactly(stream: IO[bytes], length: int) -> bytes | None:

@@ -1,6 +1,8 @@
 """Snapshots of databases that real writer processes fill meanwhile, in both journal modes."""
 
+import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -232,6 +235,43 @@ def test_a_helper_that_cannot_start_is_a_clear_error(tmp_path: Path) -> None:
     for python, reason in (("/nonexistent/python", "cannot be started"), ("/bin/false", "died twice")):
         with SnapshotHelper(python) as helper, pytest.raises(StoreError, match=reason):
             helper.fingerprint(tmp_path / "games.db")
+
+
+def test_a_source_that_does_not_answer_is_given_up_and_others_go_on(tmp_path: Path) -> None:
+    source = tmp_path / "games.db"
+    with closing(sqlite3.connect(source)) as database:
+        database.execute("CREATE TABLE games (id)")
+    with SnapshotHelper(hangs_after=0.5) as helper:
+        before = helper.fingerprint(source)
+        hung = helper.pid
+        assert hung is not None
+        os.kill(hung, signal.SIGSTOP)  # as a file server that went away would leave it
+        with pytest.raises(StoreError, match=r"games.db could not be read in .* does not answer"):
+            helper.snapshot(source, tmp_path / "copy", chunk_size=CHUNK)
+        assert not Path(f"/proc/{hung}").exists()
+        assert helper.fingerprint(source) == before and helper.pid != hung
+
+
+def test_a_helper_that_hangs_keeps_no_peer_from_ending(tmp_path: Path) -> None:
+    source = tmp_path / "games.db"
+    with closing(sqlite3.connect(source)) as database:
+        database.execute("CREATE TABLE games (id)")
+    helper, failures = SnapshotHelper(), list[BaseException]()
+    helper.fingerprint(source)
+    assert helper.pid is not None
+    os.kill(helper.pid, signal.SIGSTOP)
+
+    def ask() -> None:
+        try:
+            helper.fingerprint(source)
+        except PeerGone as gone:
+            failures.append(gone)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    helper.close()
+    thread.join(10.0)
+    assert not thread.is_alive() and len(failures) == 1
 
 
 def test_closing_ends_a_copy_under_way_and_leaves_nothing(tmp_path: Path) -> None:
