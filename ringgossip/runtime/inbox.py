@@ -1,4 +1,10 @@
-"""What becomes of a body that arrives? It lies in a pooled buffer until a worker has proven and stored it."""
+"""What becomes of a body that arrives? It lies in a pooled buffer until it is proven and stored.
+
+Of what comes on a link the core is asked at the first byte, and workers write it.
+What comes on a lane is proven and written by the lane's own thread, if it has a
+number under which we asked; only then the core hears of it. What it did not want
+any more is then in its place all the same, where it is right.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +23,26 @@ from ringgossip.runtime.workers import Mailbox, Workers
 class ChunkWriter(Protocol):
     """The part of the store that inboxes use; blocks."""
 
-    def verify_and_write(self, root: bytes, index: int, data: memoryview, hash_: bytes) -> bool:
+    def verify_and_write(self, root: bytes, index: int, data: memoryview, hash_: bytes | None) -> bool:
         """Write a chunk to its partial file and return True, or False if it has another hash.
+
+        Without `hash_` that of the manifest counts.
 
         Raises `StoreError` when the disk is to blame.
         """
         ...
 
 
-class _Spoiled(Exception):
-    """A sealed body was changed on its way."""
+# Far more than are ever under way.
+_MOST_ASKED = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a lane's thread found: `problem` is our disk's; without one a body is either stored or wrong."""
+
+    good: bool
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,7 @@ class Inbox:
         self._workers = workers
         self._pool = pool
         self._fast = fast
+        self._asked: dict[int, bytes] = {}  # request -> root, of the last that we sent
 
     @property
     def mailbox(self) -> Mailbox:
@@ -67,11 +84,11 @@ class Inbox:
         Waits for a free buffer, so that a peer that sends faster than our disk
         writes is slowed down by TCP.
         """
-        accepted = self._ask(peer, request, index, length)
+        accepted = self._ask(peer, request, index, length, trio.current_time())
         return None if accepted is None else Arriving(accepted, await self._pool.take(length), self._pool)
 
-    def _ask(self, peer: PeerId, request: int, index: int, length: int) -> AcceptBody | None:
-        effects = self._board.core.body_arrives(peer, request, index, length, trio.current_time())
+    def _ask(self, peer: PeerId, request: int, index: int, length: int, now: float) -> AcceptBody | None:
+        effects = self._board.core.body_arrives(peer, request, index, length, now)
         accepted = None
         others: list[Effect] = []
         for effect in effects:
@@ -82,6 +99,14 @@ class Inbox:
         if others:
             self._board.perform(others)
         return accepted
+
+    # --- what comes on lanes ----------------------------------------------------------------
+
+    def expect(self, request: int, root: bytes) -> None:
+        """Chunks of this content were asked for under this number."""
+        self._asked[request] = root
+        if len(self._asked) > _MOST_ASKED:
+            del self._asked[next(iter(self._asked))]
 
     def borrow(self, length: int, closed: Callable[[], bool]) -> memoryview | None:
         """Lend a buffer for a body of which only its head is here, or None once `closed`; in a lane's thread.
@@ -94,20 +119,28 @@ class Inbox:
         """A buffer is not needed after all; from any thread."""
         self._fast.give(buffer)
 
-    def arrived(
-        self,
-        peer: PeerId,
-        head: Head,
-        buffer: memoryview,
-        unseal: Callable[[], bool],
-        spoiled: Callable[[], None],
-    ) -> None:
-        """A sealed body is here, in a borrowed buffer: ask the core now whether anybody wants it."""
-        accepted = self._ask(peer, head.request, head.index, head.length)
-        if accepted is None:
-            self._fast.give(buffer)
+    def prove(self, head: Head, buffer: memoryview) -> Verdict | None:
+        """Prove and write a body, in a lane's thread; None if nothing known was asked under its number."""
+        root = self._asked.get(head.request)
+        if root is None:
+            return None
+        try:
+            return Verdict(self._writer.verify_and_write(root, head.index, buffer[: head.length], None))
+        except Exception as error:
+            return Verdict(False, _said(error))
+
+    def arrived(self, peer: PeerId, head: Head, began: float, came: memoryview | Verdict) -> None:
+        """A body is here, in a borrowed buffer or proven: ask the core now whether anybody wants it."""
+        accepted = self._ask(peer, head.request, head.index, head.length, began)
+        if isinstance(came, Verdict):
+            if accepted is not None:
+                self._tell(accepted, came.good, came.problem)
+        elif accepted is None:
+            self._fast.give(came)
         else:
-            self.complete(Arriving(accepted, buffer, self._fast), unseal, spoiled)
+            self.complete(Arriving(accepted, came, self._fast))
+
+    # --- common -------------------------------------------------------------------------------
 
     def rest(self) -> bool:
         """Called now and then: an idle peer is small. Return whether it is."""
@@ -117,43 +150,31 @@ class Inbox:
         """The rest of a body will not come."""
         arriving.pool.give(arriving.buffer)
 
-    def complete(
-        self,
-        arriving: Arriving,
-        unseal: Callable[[], bool] | None = None,
-        spoiled: Callable[[], None] = lambda: None,
-    ) -> None:
-        """A body is whole: have it opened in its buffer, proven and written.
-
-        When `unseal` finds it damaged `spoiled` is called, and the core hears nothing:
-        somebody on the way changed it, and its sender must not be taken for a liar.
-        """
+    def complete(self, arriving: Arriving) -> None:
+        """A body is whole: have it proven and written."""
         body, view = arriving.accepted, arriving.data
 
-        def prove() -> bool:
-            if unseal is not None and not unseal():
-                raise _Spoiled
-            return self._writer.verify_and_write(body.root, body.index, view, body.hash)
-
-        def proven(good: bool) -> None:
+        def settled(good: bool, problem: str | None) -> None:
             arriving.pool.give(arriving.buffer)
-            core, now = self._board.core, trio.current_time()
-            if good:
-                effects = core.chunk_stored(body.peer, body.request, body.root, body.index, body.length, now)
-            else:
-                reason = "its bytes do not have the hash they should"
-                effects = core.chunk_bad(body.peer, body.request, body.root, body.index, reason, now)
-            self._board.perform(effects)
+            self._tell(body, good, problem)
 
-        def failed(error: Exception) -> None:
-            arriving.pool.give(arriving.buffer)
-            if isinstance(error, _Spoiled):
-                spoiled()
-                return
-            reason = str(error) or type(error).__name__
-            now = trio.current_time()
-            self._board.perform(
-                self._board.core.chunk_unstored(body.peer, body.request, body.root, body.index, reason, now)
-            )
+        self._workers.submit(
+            lambda: self._writer.verify_and_write(body.root, body.index, view, body.hash),
+            lambda good: settled(good, None),
+            lambda error: settled(False, _said(error)),
+        )
 
-        self._workers.submit(prove, proven, failed)
+    def _tell(self, body: AcceptBody, good: bool, problem: str | None) -> None:
+        core, now = self._board.core, trio.current_time()
+        if good:
+            effects = core.chunk_stored(body.peer, body.request, body.root, body.index, body.length, now)
+        elif problem is None:
+            reason = "its bytes do not have the hash they should"
+            effects = core.chunk_bad(body.peer, body.request, body.root, body.index, reason, now)
+        else:
+            effects = core.chunk_unstored(body.peer, body.request, body.root, body.index, problem, now)
+        self._board.perform(effects)
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

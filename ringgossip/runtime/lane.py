@@ -5,9 +5,10 @@ side that dialled the link opens the lane and names it by a token that went over
 the link, together with the keys; both then prove that they have them. Where it
 cannot be opened bodies go on over TLS; when it breaks the link ends with it.
 
-Once it is open two threads block in the kernel for whole bodies, one for each
-direction. Why: under trio a body of 1 MiB takes some ten turns of the loop at
-either end, and these cost more than sealing and proving it (measured).
+Once it is open two threads do all of a body's work, one for each direction: read,
+prove, seal and send; receive, open, prove and write. Trio hears of it afterwards.
+Why: its bytes then stay in the cache of one core. Handed from thread to thread they
+cost three times as much, and under trio a body takes ten turns of the loop (measured).
 """
 
 import contextlib
@@ -25,16 +26,17 @@ from typing import TYPE_CHECKING
 import trio
 
 from ringgossip.errors import PeerMisbehaved
+from ringgossip.protocol.core import SendChunk
 from ringgossip.runtime.forking import close_in_children
 from ringgossip.runtime.inbox import Inbox
-from ringgossip.runtime.sealed import HEAD_BYTES, KEY_BYTES, TAG_BYTES, BodyOpener, BodySealer, Head
+from ringgossip.runtime.sealed import HEAD_BYTES, KEY_BYTES, TAG_BYTES, BodyOpener, BodySealer, Cipher
 from ringgossip.runtime.tls import limit_unsent, tune
 
 if TYPE_CHECKING:
     from ringgossip.runtime.link import Link
-    from ringgossip.runtime.outbox import Body
+    from ringgossip.runtime.outbox import Outbox
 
-# What a lane says first; TLS begins with another byte.
+# What a lane says first, then one byte for its cipher, then its name; TLS begins with another byte.
 MAGIC = b"ringlane"
 TOKEN_BYTES = 16
 # Slower links gain nothing: pieces of bodies over TLS are cheap there, and one connection is fairer.
@@ -47,14 +49,14 @@ _LOOK_SECONDS = 5  # So often a thread that waits in the kernel says how far it 
 class Lane:
     """One lane. `greet` it, then `start` it beside its link, and `close` it."""
 
-    def __init__(self, sock: socket.socket, keys: bytes, dialled: bool, inbox: Inbox) -> None:
+    def __init__(self, sock: socket.socket, keys: bytes, cipher: Cipher, dialled: bool, inbox: Inbox) -> None:
         tune(sock)
         limit_unsent(sock, _MOST_UNSENT)
         ours, theirs = keys[:KEY_BYTES], keys[KEY_BYTES:]
         if not dialled:
             ours, theirs = theirs, ours
-        self.sealer = BodySealer(ours)
-        self._opener = BodyOpener(theirs)
+        self.sealer = BodySealer(ours, cipher)
+        self._opener = BodyOpener(theirs, cipher)
         self._socket = sock
         close_in_children(sock)
         self._inbox = inbox
@@ -63,10 +65,9 @@ class Lane:
         self._clock_offset = trio.current_time() - time.perf_counter()
         self._sending_at: float | None = None  # when the body under way moved last
         self._receiving_since: float | None = None  # when the one that comes began to
-        self._bodies: queue.SimpleQueue[Body | None] = queue.SimpleQueue()
+        self._chunks: queue.SimpleQueue[SendChunk | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
-        self._link: Link | None = None
         self._closed = False
 
     # --- its first words ------------------------------------------------------------------
@@ -91,7 +92,6 @@ class Lane:
 
     def start(self, link: "Link") -> None:
         """Move the bodies of a link from now on; raises `OSError` where no more threads may be started."""
-        self._link = link
         trio.lowlevel.notify_closing(self._socket)
         self._socket.setblocking(True)
         patience = struct.pack("@ll", _LOOK_SECONDS, 0)
@@ -118,7 +118,7 @@ class Lane:
         return any(at is not None and now - at > patience for at in (moved, since))
 
     def close(self) -> None:
-        """End both threads; what they have not sent comes back to the outbox."""
+        """End both threads; what they have not sent is for nobody."""
         with self._lock:
             self._closed = True
             if not self._threads:
@@ -127,7 +127,7 @@ class Lane:
         # What blocks in the kernel returns at once.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._bodies.put(None)
+        self._chunks.put(None)
 
     def _run(self, work: Callable[["Link"], str], link: "Link") -> None:
         try:
@@ -148,49 +148,40 @@ class Lane:
 
     # --- sending, in a thread -------------------------------------------------------------------
 
-    def post(self, body: "Body") -> None:
-        """Send a body, or tell its problem, when all before it have left; from any thread."""
-        with self._lock:
-            if not self._closed:
-                self._bodies.put(body)
-                return
-        self._return(body)
-
-    def _return(self, body: "Body") -> None:
-        assert self._link is not None and self._link.outbox is not None
-        self._mailbox.post_later(partial(self._link.outbox.finished, body))
+    def post(self, chunk: SendChunk) -> None:
+        """Read and send a chunk, or tell its problem, when all before it have left."""
+        self._chunks.put(chunk)
 
     def _send(self, link: "Link") -> str:
-        early: dict[int, Body] = {}
-        turn = self.sealer.step
-        body: Body | None
-        try:
-            while (body := self._bodies.get()) is not None:
-                early[body.counter] = body
-                # They were counted in one order, and are read and sealed in another.
-                while (next_ := early.get(turn)) is not None:
-                    self._send_body(link, next_)
-                    del early[turn]
-                    turn += self.sealer.step
-            return "closed"
-        finally:
-            with self._lock:
-                self._closed = True
-            for body in early.values():
-                self._return(body)
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    body = self._bodies.get_nowait()
-                    if body is not None:
-                        self._return(body)
+        assert link.outbox is not None
+        while (chunk := self._chunks.get()) is not None and not self._closed:
+            self._send_body(link, link.outbox, chunk)
+        return "closed"
 
-    def _send_body(self, link: "Link", body: "Body") -> None:
-        if body.problem is not None:
-            self._mailbox.post(partial(link.unreadable, body))
+    def _send_body(self, link: "Link", outbox: "Outbox", chunk: SendChunk) -> None:
+        body = outbox.read(chunk, lambda: self._closed)
+        if body is None:
             return
-        began = moved = self._sending_at = self._now()
-        head = self.sealer.head(body.counter, body.request, body.index, body.length)
-        rest = [memoryview(head), body.data]
+        began = moved = self._now()
+        try:
+            if body.problem is None:
+                assert body.buffer is not None
+                sealed = body.buffer[: body.length + TAG_BYTES]
+                counter = self.sealer.reserve()
+                self.sealer.seal(counter, sealed)
+                began = self._now()
+                moved = self._push(self.sealer.head(counter, body.request, body.index, body.length), sealed)
+        finally:
+            outbox.give_back(body)
+        if body.problem is None:
+            self._mailbox.post_later(partial(link.sent, body, began, moved))
+        else:
+            self._mailbox.post(partial(link.unreadable, body))
+
+    def _push(self, head: bytes, sealed: memoryview) -> float:
+        """Hand all bytes to the kernel; return when it took the last."""
+        moved = self._sending_at = self._now()
+        rest = [memoryview(head), sealed]
         while rest:
             try:
                 count = self._socket.sendmsg(rest)
@@ -202,7 +193,7 @@ class Lane:
             if count:
                 rest[0] = rest[0][count:]
         self._sending_at = None
-        self._mailbox.post_later(partial(link.sent, body, began, moved))
+        return moved
 
     # --- receiving, in a thread -----------------------------------------------------------------
 
@@ -218,21 +209,24 @@ class Lane:
             if buffer is None:
                 return "closed"
             began = self._receiving_since = self._now()
-            sealed = buffer[: head.length + TAG_BYTES]
-            whole = False
+            kept = False
             try:
-                whole = self._fill(sealed)
+                sealed = buffer[: head.length + TAG_BYTES]
+                if not self._fill(sealed):
+                    return "it ended in the middle of a chunk"
+                self._receiving_since = None
+                ended = self._now()
+                if not self._opener.open(head, sealed):
+                    # As with TLS: what was damaged on the way ends the link, and accuses nobody.
+                    return "a chunk was damaged on its way"
+                verdict = self._inbox.prove(head, buffer)
+                kept = verdict is None
             finally:
-                if not whole:
+                if not kept:
                     self._inbox.give_back(buffer)
-            if not whole:
-                return "it ended in the middle of a chunk"
-            self._receiving_since = None
-            unseal = partial(self._open, head, sealed)
-            self._mailbox.post_later(partial(link.received, head, buffer, began, self._now(), unseal))
-
-    def _open(self, head: Head, sealed: memoryview) -> bool:
-        return self._opener.open(head, sealed)
+            self._mailbox.post_later(
+                partial(link.received, head, began, ended, buffer if verdict is None else verdict)
+            )
 
     def _fill(self, buffer: memoryview) -> bool:
         done = 0

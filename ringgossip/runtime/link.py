@@ -8,7 +8,6 @@ At most one body is under way in each direction.
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import trio
 
@@ -18,7 +17,7 @@ from ringgossip.identity.certificate import NodeCertificate
 from ringgossip.identity.credentials import why_refused
 from ringgossip.protocol.core import LinkId, SendChunk
 from ringgossip.runtime.board import Board
-from ringgossip.runtime.inbox import Arriving, Inbox
+from ringgossip.runtime.inbox import Arriving, Inbox, Verdict
 from ringgossip.runtime.lane import LEAST_RATE, Lane
 from ringgossip.runtime.outbox import Body, Outbox
 from ringgossip.runtime.rates import SMALLEST_PIECE, Meter
@@ -39,8 +38,6 @@ _BATCH = 64 * 1024  # control bytes joined for one call of OpenSSL
 _MOST_UNSENT = 256 * 1024
 _FLUSH = 1.0  # seconds that a closed link has to send what is queued
 _TURN = 0.010  # seconds after which what came in one go waits for everybody else's turn
-
-Unseal = Callable[[], bool]
 
 
 class Link:
@@ -272,8 +269,6 @@ class Link:
 
     def sent(self, body: Body, began: float, ended: float) -> None:
         """A body left on the lane."""
-        assert self.outbox is not None
-        self.outbox.finished(body)
         if self.end_reason is not None:
             return
         self.sending.begin(began)
@@ -283,16 +278,15 @@ class Link:
             self._board.core.chunk_sent(self.peer, body.request, body.index, body.length, now)
         )
 
-    def received(self, head: Head, buffer: memoryview, began: float, ended: float, unseal: Unseal) -> None:
-        """A body came on the lane, into a borrowed buffer."""
+    def received(self, head: Head, began: float, ended: float, came: memoryview | Verdict) -> None:
+        """A body came on the lane: it is proven, or lies in a borrowed buffer."""
         if self.end_reason is not None:
-            self._inbox.give_back(buffer)
+            if not isinstance(came, Verdict):
+                self._inbox.give_back(came)
             return
         self.receiving.begin(began)
         self.receiving.moved(head.length, ended)
-        # As with TLS: what was damaged on the way ends the link, and accuses nobody.
-        spoiled = partial(self.break_off, "a chunk was damaged on its way")
-        self._inbox.arrived(self.peer, head, buffer, unseal, spoiled)
+        self._inbox.arrived(self.peer, head, began, came)
 
     async def _send_piece(self, body: Body) -> None:
         size = min(self.sending.piece(), body.length - self._offset)

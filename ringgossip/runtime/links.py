@@ -12,6 +12,7 @@ import socket
 import time
 
 import trio
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import StorageTrouble
@@ -29,11 +30,11 @@ from ringgossip.runtime.link import Link
 from ringgossip.runtime.outbox import ChunkReader, Outbox
 from ringgossip.runtime.ports import plain_address
 from ringgossip.runtime.resolving import Resolver
-from ringgossip.runtime.sealed import KEY_BYTES
+from ringgossip.runtime.sealed import CIPHERS, KEY_BYTES, quickest_cipher
 from ringgossip.runtime.workers import Workers
 from ringgossip.wire.codec import encode
 from ringgossip.wire.frames import pack_frame
-from ringgossip.wire.messages import BodyLane, Message
+from ringgossip.wire.messages import BodyLane, GetChunks, Message
 
 CONNECT_TIMEOUT = 5.0
 MOST_DIALS = 64
@@ -90,6 +91,8 @@ class Links:
         # One message often goes to many peers, one after the other.
         if self._framed is None or self._framed[0] is not message:
             self._framed = (message, pack_frame(encode(message)))
+        if isinstance(message, GetChunks):
+            self._inbox.expect(message.request, message.root)
         link.send(self._framed[1])
 
     def send_chunk(self, effect: SendChunk) -> None:
@@ -191,24 +194,25 @@ class Links:
         attached = False
         try:
             with trio.fail_after(HANDSHAKE_TIMEOUT):
-                words = await _receive_exactly(sock, len(MAGIC) + TOKEN_BYTES)
+                words = await _receive_exactly(sock, len(MAGIC) + 1 + TOKEN_BYTES)
+                cipher = CIPHERS.get(words[len(MAGIC) : -TOKEN_BYTES])
                 link = None
-                while words[: len(MAGIC)] == MAGIC and link is None:
+                while words[: len(MAGIC)] == MAGIC and cipher is not None and link is None:
                     # The token goes over the link, which may take longer than this connection.
-                    token = words[len(MAGIC) :]
+                    token = words[-TOKEN_BYTES:]
                     link = next(
                         (link for link in self.all() if link.offered and link.offered[0] == token), None
                     )
                     if link is None:
                         await trio.sleep(_OFFER_POLL)
-                if link is None or link.offered is None:
+                if link is None or link.offered is None or cipher is None:
                     return Refused("it spoke plain text, not TLS", stranger=True)
-                lane = Lane(sock, link.offered[1], False, self._inbox)
+                lane = Lane(sock, link.offered[1], cipher, False, self._inbox)
                 link.offered = None
                 await lane.greet()
             attached = link.attach(lane)
             return None
-        except (OSError, trio.TooSlowError, PeerMisbehaved):
+        except (OSError, trio.TooSlowError, PeerMisbehaved, UnsupportedAlgorithm):
             return Refused("it asked for a lane that nobody told of", stranger=True)
         finally:
             if not attached:
@@ -228,8 +232,9 @@ class Links:
                 sock = socket.socket(socket.AF_INET6 if ":" in place[0] else socket.AF_INET)
                 await _connect(sock, place)
                 link.send(pack_frame(encode(BodyLane(token, keys[:KEY_BYTES], keys[KEY_BYTES:]))))
-                lane = Lane(sock, keys, True, self._inbox)
-                sock.send(MAGIC + token)
+                cipher = quickest_cipher()
+                lane = Lane(sock, keys, CIPHERS[cipher], True, self._inbox)
+                sock.send(MAGIC + cipher + token)
                 await lane.greet()
             attached = link.attach(lane)
             self._board.perform(core.lane_opened(link.peer, trio.current_time()))

@@ -2,7 +2,7 @@
 
 The core grants few chunks at a time (design, section 3), so this queue is
 short. While some bodies are being sent the next are read; more would only hold
-memory. What is sealed goes from the thread that sealed it straight to the lane.
+memory. Once there is a lane its thread reads for itself, and nothing queues here.
 """
 
 from collections import deque
@@ -12,10 +12,9 @@ from typing import Protocol
 
 from ringgossip.protocol.core import SendChunk
 from ringgossip.runtime.buffers import BufferPool
-from ringgossip.runtime.sealed import TAG_BYTES, BodySealer
 from ringgossip.runtime.workers import Workers
 
-# What is read and sealed while others are sent: each waits for a thread, and threads for each other.
+# What is read while others are sent: each waits for a thread.
 _AHEAD = 4
 _AHEAD_BYTES = 8 * 2**20  # ... and small ones are told of as sent several at a time.
 
@@ -39,23 +38,19 @@ class Body:
     buffer: memoryview | None = None
     ready: bool = False
     problem: str | None = None
-    counter: int = -1  # its place among the sealed bodies of a lane
 
     @property
     def data(self) -> memoryview:
         """The bytes to send."""
         assert self.buffer is not None
-        return self.buffer[: self.length + (TAG_BYTES if self.counter >= 0 else 0)]
+        return self.buffer[: self.length]
 
 
-class SealedWay(Protocol):
+class Way(Protocol):
     """A lane, as its outbox sees it."""
 
-    @property
-    def sealer(self) -> BodySealer: ...
-
-    def post(self, body: Body) -> None:
-        """Send a body, or tell its problem, when all before it have left; from any thread."""
+    def post(self, chunk: SendChunk) -> None:
+        """Read and send a chunk, or tell its problem, when all before it have left."""
         ...
 
 
@@ -74,14 +69,17 @@ class Outbox:
         self._ahead: deque[Body] = deque()  # those for the link itself
         self._under_way = self._bytes_under_way = 0
         self._closed = False
-        # Once there is a lane, what is read from then on is sealed for it.
-        self.lane: SealedWay | None = None
+        # Once there is a lane, what is granted from then on leaves on it.
+        self.lane: Way | None = None
 
     def __bool__(self) -> bool:
         return bool(self._under_way or self._waiting)
 
     def add(self, chunk: SendChunk) -> None:
         """Queue a granted chunk."""
+        if self.lane is not None:
+            self.lane.post(chunk)
+            return
         self._waiting.append(chunk)
         self._read_ahead()
 
@@ -102,13 +100,35 @@ class Outbox:
         self._read_ahead()
 
     def close(self) -> None:
-        """Let go of everything; reads under way, and the lane, return their buffers when they end."""
+        """Let go of everything; reads under way return their buffers when they end."""
         self._closed = True
         self._waiting.clear()
         for body in self._ahead:
             if body.ready:
                 self.finished(body)
         self._ahead.clear()
+
+    # --- in the thread of a lane ----------------------------------------------------------
+
+    def read(self, chunk: SendChunk, closed: Callable[[], bool]) -> Body | None:
+        """Read a chunk here and now, waiting for a buffer; None once `closed`. `give_back` must follow."""
+        buffer = self._pool.take_blocking(chunk.length, closed)
+        if buffer is None:
+            return None
+        body = Body(chunk.request, chunk.root, chunk.index, chunk.length, buffer)
+        try:
+            body.problem = _shortage(self._reader.read_chunk(body.root, body.index, body.data), body)
+        except Exception as error:
+            body.problem = _said(error)
+        return body
+
+    def give_back(self, body: Body) -> None:
+        """The bytes of a body that `read` returned are not needed any more."""
+        assert body.buffer is not None
+        self._pool.give(body.buffer)
+        body.buffer = None
+
+    # --- in trio's thread -----------------------------------------------------------------
 
     def _read_ahead(self) -> None:
         while (
@@ -120,36 +140,19 @@ class Outbox:
             body = Body(chunk.request, chunk.root, chunk.index, chunk.length)
             self._under_way += 1
             self._bytes_under_way += chunk.length
-            if self.lane is None:
-                self._ahead.append(body)
-            else:
-                # In this order they leave, so in this order they are counted.
-                body.counter = self.lane.sealer.reserve()
+            self._ahead.append(body)
             self._pool.take_later(chunk.length, lambda buffer, body=body: self._read(body, buffer))  # type: ignore[misc]
 
     def _read(self, body: Body, buffer: memoryview) -> bool:
         if self._closed:
             return False
         body.buffer = buffer
-        view, lane = body.data, self.lane
-        if body.counter < 0 or lane is None:
-            self._workers.submit(
-                lambda: self._reader.read_chunk(body.root, body.index, view),
-                lambda chunk: self._was_read(body, _shortage(chunk, body)),
-                lambda error: self._was_read(body, _said(error)),
-            )
-            return True
-
-        def read_and_seal() -> None:
-            try:
-                body.problem = _shortage(self._reader.read_chunk(body.root, body.index, view), body)
-                if body.problem is None:
-                    lane.sealer.seal(body.counter, body.data)
-            except Exception as error:
-                body.problem = _said(error)
-            lane.post(body)
-
-        self._workers.run(read_and_seal)
+        view = body.data
+        self._workers.submit(
+            lambda: self._reader.read_chunk(body.root, body.index, view),
+            lambda chunk: self._was_read(body, _shortage(chunk, body)),
+            lambda error: self._was_read(body, _said(error)),
+        )
         return True
 
     def _was_read(self, body: Body, problem: str | None) -> None:

@@ -124,15 +124,6 @@ class Workers:
 
         self._jobs.put(work)
 
-    def run(self, job: Call) -> None:
-        """Run `job`, which must not raise, in a thread; it tells itself what came of it."""
-        if self._closed:
-            return
-        if len(self._threads) < self._most and not self._start_thread():
-            job()  # Slowly and here, rather than never.
-            return
-        self._jobs.put(job)
-
     async def call(self, job: Callable[[], T], unwanted: Callable[[T], None] | None = None) -> T:
         """Run `job` in a thread and return its result or raise its error.
 

@@ -4,18 +4,21 @@ import contextlib
 import os
 import socket
 import threading
+from typing import Any
 
 import pytest
 import trio
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESOCB3
 from recording import Node, open_node
 
 from ringgossip.errors import PeerMisbehaved
-from ringgossip.protocol.core import SendChunk
+from ringgossip.protocol.core import LINK, Send, SendChunk
 from ringgossip.runtime import link as link_module
 from ringgossip.runtime import links as links_module
 from ringgossip.runtime.lane import MAGIC
 from ringgossip.runtime.outbox import Outbox
-from ringgossip.runtime.sealed import TAG_BYTES, BodyOpener, BodySealer
+from ringgossip.runtime.sealed import CIPHERS, TAG_BYTES, BodyOpener, BodySealer, Cipher, quickest_cipher
+from ringgossip.wire.messages import GetChunks
 
 KEY = bytes(range(32))
 MEGABYTE = 1 << 20
@@ -28,11 +31,12 @@ def sealed(sealer: BodySealer, data: bytes) -> tuple[bytes, bytearray]:
     return sealer.head(counter, 1, 2, len(data)), body
 
 
+@pytest.mark.parametrize("cipher", CIPHERS.values())
 @pytest.mark.parametrize("length", [1, 65536, 2**20 + 7, 16 * 2**20])
-def test_a_body_is_opened_in_place_as_it_was(length: int) -> None:
+def test_a_body_is_opened_in_place_as_it_was(length: int, cipher: Cipher) -> None:
     data = os.urandom(length)
-    opener = BodyOpener(KEY)
-    head, body = sealed(BodySealer(KEY), data)
+    opener = BodyOpener(KEY, cipher)
+    head, body = sealed(BodySealer(KEY, cipher), data)
     assert length < 16 or data[:16] not in body
     told = opener.read_head(head)
     assert (told.request, told.index, told.length) == (1, 2, length)
@@ -40,8 +44,9 @@ def test_a_body_is_opened_in_place_as_it_was(length: int) -> None:
     assert body[:length] == data
 
 
-def test_one_changed_bit_and_swapped_bodies_are_seen() -> None:
-    sealer, opener = BodySealer(KEY), BodyOpener(KEY)
+@pytest.mark.parametrize("cipher", CIPHERS.values())
+def test_one_changed_bit_and_swapped_bodies_are_seen(cipher: Cipher) -> None:
+    sealer, opener = BodySealer(KEY, cipher), BodyOpener(KEY, cipher)
     first, body = sealed(sealer, bytes(1000))
     _, other = sealed(sealer, bytes(1000))
     told = opener.read_head(first)
@@ -51,13 +56,13 @@ def test_one_changed_bit_and_swapped_bodies_are_seen() -> None:
 
 
 def test_a_head_is_heard_once_and_only_with_the_right_key() -> None:
-    sealer, opener = BodySealer(KEY), BodyOpener(KEY)
+    sealer, opener = BodySealer(KEY, AESGCM), BodyOpener(KEY, AESGCM)
     first, _ = sealed(sealer, b"one")
     opener.read_head(first)
     with pytest.raises(PeerMisbehaved, match="heard before"):
         opener.read_head(first)
     with pytest.raises(PeerMisbehaved, match="damaged"):
-        BodyOpener(bytes(32)).read_head(first)
+        BodyOpener(bytes(32), AESGCM).read_head(first)
 
 
 async def link_with_lane(monkeypatch, alice: Node, bob: Node) -> None:
@@ -93,11 +98,10 @@ class Way:
     """A lane that only writes down what it is to send."""
 
     def __init__(self) -> None:
-        self.sealer = BodySealer(KEY)
         self.posted = []
 
-    def post(self, body) -> None:
-        self.posted.append(body)
+    def post(self, chunk) -> None:
+        self.posted.append(chunk)
 
 
 @pytest.mark.trio
@@ -112,17 +116,73 @@ async def test_bodies_before_a_lane_go_over_the_link_and_later_ones_over_the_lan
             outbox.add(SendChunk(alice.peer_id, 1, bytes(32), index, 6))
         with trio.fail_after(5):
             await ready.wait()
-            while len(way.posted) < 2:
-                await trio.sleep(0.001)
         plain = outbox.take()
         assert (plain.index, outbox.take()) == (0, None)
-        sealed, absent = sorted(way.posted, key=lambda body: body.counter)
-        assert (sealed.index, sealed.problem, len(sealed.data)) == (1, None, 6 + TAG_BYTES)
+        there, absent = (outbox.read(chunk, lambda: False) for chunk in way.posted)
+        assert (there.index, there.problem, bytes(there.data)) == (1, None, b"sealed")
         assert (absent.index, absent.problem) == (2, "chunk 2 is not here")
+        outbox.give_back(there)
+        outbox.give_back(absent)
+        outbox.finished(plain)
         outbox.close()
-        for body in (plain, sealed, absent):
-            outbox.finished(body)
         assert alice.sending.used == 0 and not outbox
+
+
+@pytest.mark.trio
+async def test_what_was_asked_for_is_proven_and_written_by_the_thread_of_its_lane(nodes, monkeypatch) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await link_with_lane(monkeypatch, alice, bob)
+        writers = []
+        write = bob.chunks.verify_and_write
+
+        def noted(*chunk: Any) -> bool:
+            writers.append(threading.current_thread().name)
+            return write(*chunk)
+
+        monkeypatch.setattr(bob.chunks, "verify_and_write", noted)
+        for index in (4000, 4001, 4002, 4003):
+            chunk = alice.give(bob, 8, index, os.urandom(100_000))
+            bob.chunks.hashes[index] = bob.core.wanted[8, index]
+            bob.perform([Send(alice.peer_id, GetChunks(8, chunk.root, (index,)), LINK)])
+            if index == 4001:
+                alice.chunks.chunks[index] = os.urandom(100_000)  # its disk lies
+            if index == 4002:
+                del bob.core.wanted[8, index]  # others brought it meanwhile
+            alice.perform([chunk])
+        await bob.core.until("chunk_bad")
+        bob.chunks.full = True
+        alice.perform([alice.give(bob, 8, 4004, bytes(100_000))])
+        assert await bob.core.until("chunk_unstored") == [(8, 4004, "the disk is full")]
+        assert writers == ["ringgossip-lane-receive"] * 5
+        assert bob.core.told("chunk_bad") == [(8, 4001)]
+        assert bob.core.told("discarded") == [(8, 4002)]
+        assert {4000, 4002, 4003} <= bob.chunks.written.keys() and 4001 not in bob.chunks.written
+        assert [place for _, place, _ in bob.core.told("chunk_stored") if place >= 4000] == [4000, 4003]
+        assert bob.receiving.used == alice.sending.used == 0
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("cipher", CIPHERS)
+async def test_a_lane_has_the_cipher_that_is_quickest_where_it_was_dialled(
+    nodes, monkeypatch, cipher: bytes
+) -> None:
+    monkeypatch.setattr(links_module, "quickest_cipher", lambda: cipher)
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await link_with_lane(monkeypatch, alice, bob)
+        alice.perform([alice.give(bob, 9, 5000, b"a body")])
+        await bob.core.until("chunk_stored", len(bob.core.told("chunk_stored")) + 1)
+        lanes = [node.links.all()[0]._lane for node in (alice, bob)]
+        assert {type(lane.sealer._aead) for lane in lanes} == {CIPHERS[cipher]}
+
+
+def test_of_the_ciphers_the_quicker_is_chosen(monkeypatch) -> None:
+    for slow, quick in ((AESGCM, b"o"), (AESOCB3, b"g")):
+        monkeypatch.setattr(
+            "ringgossip.runtime.sealed._seconds", lambda aead, _, slow=slow: float(isinstance(aead, slow))
+        )
+        quickest_cipher.cache_clear()
+        assert quickest_cipher() == quick
+    quickest_cipher.cache_clear()
 
 
 @pytest.mark.trio
@@ -156,7 +216,7 @@ async def test_a_lane_that_nobody_told_of_is_refused(nodes, monkeypatch) -> None
     monkeypatch.setattr("ringgossip.runtime.links.HANDSHAKE_TIMEOUT", 0.2)
     async with open_node(nodes.alice) as alice:
         stream = await trio.open_tcp_stream("127.0.0.1", alice.address.port)
-        await stream.send_all(MAGIC + bytes(16))
+        await stream.send_all(MAGIC + b"g" + bytes(16))
         assert await alice.core.until("packet_refused") == [("it asked for a lane that nobody told of",)]
         await stream.aclose()
 

@@ -16,6 +16,9 @@ from ringgossip.errors import StoreError
 from ringgossip.strategy.candidates import DiskUse
 
 _FICLONE: Final = 0x40049409
+# At once: for more Linux takes pages of 1 MiB and more, which a virtual machine often has to ask
+# of its host first. Measured: 0.45 CPU seconds a GiB in such pieces, 0.4 to 1.5 in larger ones.
+_WRITE_BYTES: Final = 256 * 1024
 
 
 class ChunkMissing(StoreError):
@@ -119,7 +122,7 @@ def read_at(fd: int, view: memoryview, offset: int) -> int:
 def write_at(fd: int, view: memoryview, offset: int) -> None:
     """Write all of `view` at `offset`."""
     while view:
-        written = os.pwrite(fd, view, offset)
+        written = os.pwrite(fd, view[:_WRITE_BYTES], offset)
         view = view[written:]
         offset += written
 

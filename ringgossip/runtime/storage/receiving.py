@@ -156,20 +156,20 @@ class Receiving:
         if partial is not None:
             partial.orphan_inode = plan.orphan_inode
 
-    def write(self, root: bytes, index: int, data: memoryview, hash_: bytes) -> bool:
+    def write(self, root: bytes, index: int, data: memoryview, hash_: bytes | None) -> bool:
         """Write a chunk if it has this hash, which is that of the manifest; False: it is a wrong one.
+
+        Without `hash_` that of the manifest counts.
 
         Raises `ChunkMissing` when the version is no longer received, `StoreError` when the disk refuses.
         """
         partial = self._open.get(root)
         if partial is None:
             raise ChunkMissing("it is no longer received")
-        if (
-            index >= partial.manifest.chunk_count
-            or len(data) != partial.length(index)
-            or hash_ != partial.manifest.chunk_hash(index)
-            or hash_bytes(data) != hash_
-        ):
+        if index >= partial.manifest.chunk_count or len(data) != partial.length(index):
+            return False
+        right = partial.manifest.chunk_hash(index)
+        if hash_ not in (None, right) or hash_bytes(data) != right:
             return False
         partial.write(index, data)
         return True

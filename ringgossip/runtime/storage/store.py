@@ -251,8 +251,10 @@ class Store:
         """Copy what lies elsewhere in our store; yield (copied, failed) bit sets as it goes."""
         return self._receiving.copy(root)
 
-    def verify_and_write(self, root: bytes, index: int, data: memoryview, hash_: bytes) -> bool:
+    def verify_and_write(self, root: bytes, index: int, data: memoryview, hash_: bytes | None) -> bool:
         """Write a chunk that has this hash, which the manifest says too; False: its sender is to blame.
+
+        Without `hash_` the manifest alone says it.
 
         Raises `ChunkMissing` when this version is no longer received, `StoreError` when the disk refuses.
         """
