@@ -85,11 +85,16 @@ class RunningPeer:
 
 @contextlib.contextmanager
 def cluster(
-    folder: Path, count: int, extra: str = "", only_first: str = "", again: bool = False
+    folder: Path,
+    count: int,
+    extra: str = "",
+    only_first: str = "",
+    again: bool = False,
+    statuses: Sequence[str] = (),
 ) -> Iterator[list[RunningPeer]]:
     """Run `count` peers that know each other; `extra` is added to every node.yaml, `only_first` to one.
 
-    `again`: those that ran in this folder before, on what they left.
+    `again`: those that ran in this folder before, on what they left. `statuses`: `status:` of each.
     """
     command = [sys.executable, "-m", "ringgossip"]
     ca = folder / "authority"
@@ -112,7 +117,9 @@ def cluster(
             config.write_text(
                 f"cluster: bench\nnode: {name}\ndata: {folder / name}\ncredentials: {credentials}\n"
                 f"listen: 127.0.0.1:{port}\nseeds: ['127.0.0.1:{ports[0]}']\n"
-                f"want: [games, models, npz]\n{extra}" + (only_first if number == 0 else "")
+                f"want: [games, models, npz]\n{extra}"
+                + (only_first if number == 0 else "")
+                + (f"status: {statuses[number]}\n" if statuses else "")
             )
             log = (folder / f"{name}.log").open("wb")
             processes.append(subprocess.Popen([*command, "peer", "--config", config], stdout=log, stderr=log))

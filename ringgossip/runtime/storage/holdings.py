@@ -370,7 +370,9 @@ class Holdings:
                     reason = f"{reason}; moved to {moved}, and pulled again from whoever has it"
                 except OSError as problem:
                     reason = f"{reason}; {trouble(problem, 'it could not be moved aside')}"
-            self._on_trouble(reason)
+            if place.kind is not PlaceKind.USER:
+                # What a user did to a file of theirs is no trouble of the disk; `_on_lost` tells of it.
+                self._on_trouble(reason)
             for gone, records in lost:
                 if gone is not place:
                     self._delete(gone)

@@ -192,8 +192,13 @@ def test_a_file_that_is_renamed_over_is_served_to_the_end(store: Store, tmp_path
 
 def test_a_file_changed_in_place_is_withdrawn_before_a_wrong_byte_leaves(tmp_path: Path) -> None:
     path, lost = tmp_path / "net.bin", []
+    trouble: list[str] = []
     path.write_bytes(content(2 * MIB))
-    with Store.open(tmp_path / "data", on_lost=lambda record, reason: lost.append((record, reason))) as store:
+    with Store.open(
+        tmp_path / "data",
+        on_trouble=trouble.append,
+        on_lost=lambda record, reason: lost.append((record, reason)),
+    ) as store:
         record = publish(store, path)
         with path.open("r+b") as file:
             file.seek(MIB + 3)
@@ -202,6 +207,7 @@ def test_a_file_changed_in_place_is_withdrawn_before_a_wrong_byte_leaves(tmp_pat
         with pytest.raises(ChunkChanged):
             store.read_chunk(record.root, 1)
         assert lost[0][0] == record and "chunk 1" in lost[0][1]
+        assert not trouble, "a user changed their file: no disk is ill for that"
         with pytest.raises(ChunkMissing):
             store.read_chunk(record.root, 0)
         assert path.stat().st_size == 2 * MIB
