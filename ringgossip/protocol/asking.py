@@ -70,6 +70,11 @@ class Asking:
         if own is not None:
             own.refund(unused)
 
+    def _charge(self, source: Source, came: int, now: float) -> None:
+        """Bytes that were given back to the limits came all the same: they were under way."""
+        self._bucket.take(came, now)
+        source.bucket.take(came, now)
+
     def outstanding(self) -> int:
         """Return the bytes asked for and not yet stored."""
         return sum(source.outstanding for source in self._sources.values())
@@ -390,6 +395,7 @@ class Asking:
                 if length is not None and other.answered(theirs, index):
                     pull.give_back([index])
                     self._refund(other, ask.root, length)
+                    other.cancel(theirs, index, length)
                     out.append(Send(other.peer, CancelChunks(theirs.request, (index,)), LINK))
         return out
 

@@ -10,6 +10,7 @@ from ringgossip.protocol.pacing import TokenBucket
 RATE_SAMPLE = 0.1  # seconds; shorter samples measure the scheduler, not the link
 FIRST_DOUBT = 5.0  # seconds; doubles with each wrong chunk
 LONGEST_DOUBT = 300.0
+_MOST_CANCELLED = 64  # more than are ever under way on one link
 FORGIVEN_AFTER = 256  # good chunks that make up for a wrong one: a disk may err once
 
 
@@ -46,6 +47,7 @@ class Source:
     heard_at: float = -NEVER  # anything at all on its link
     doubted_until: float = -NEVER  # what it is said to have in whole is not believed until then
     bucket: TokenBucket = field(default_factory=lambda: TokenBucket(None, 0.0))  # what it may send us
+    cancelled: dict[tuple[int, int], int] = field(default_factory=dict)  # given back to the limits; may come
     looked_at: float = -NEVER  # when it was last considered for a second ask
     taken: float = 0.0  # of our line, when it is too thin for all: see `downlink`
     _good: int = 0
@@ -125,6 +127,12 @@ class Source:
         self.chunks -= len(items)
         self.asks.pop(ask.request, None)
         return items
+
+    def cancel(self, ask: Ask, item: int, length: int) -> None:
+        """Note what was given back to the limits although it may be under way already."""
+        self.cancelled[ask.request, item] = length
+        if len(self.cancelled) > _MOST_CANCELLED:
+            del self.cancelled[next(iter(self.cancelled))]
 
     def forget_late(self, ask: Ask) -> None:
         """Give up on late answers too."""

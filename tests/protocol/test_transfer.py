@@ -6,6 +6,7 @@ from artifacts import Origin, manifest_of, peer
 from hypothesis import given
 from hypothesis import strategies as st
 from puller import Puller, pulling
+from pytest import approx
 
 from ringgossip.content.record import Record
 from ringgossip.events import ArtifactRejected, BadChunk, TransferStalled
@@ -329,6 +330,22 @@ def test_the_last_chunks_are_asked_twice_and_the_slower_answer_is_cancelled() ->
     assert puller.finished == [record]
     assert [s.message for s in puller.sent(CancelChunks)] == [CancelChunks(request, (0,))]
     assert not puller.transfer._sources[slow].asks
+
+
+def test_a_second_answer_that_was_under_way_when_it_was_cancelled_counts_against_the_limit() -> None:
+    puller, _ = pulling(manifest_of(1), A, B, receive_bytes_per_second=65536.0)
+    while len(puller.asked()) < 2:
+        puller.wake(puller.now + 0.1)
+    (first, request, _), (second, other, _) = puller.asked()
+    bucket = puller.transfer._bucket
+    asked_for = bucket.ready_at(puller.now)
+    puller.transfer.body_arrives(second, other, 0, 65536, puller.now)
+    assert bucket.ready_at(puller.now) < asked_for, "what was cancelled is given back"
+    late = puller.transfer.body_arrives(first, request, 0, 65536, puller.now)
+    assert late == [DiscardBody(first, request, 0, 65536)]
+    assert bucket.ready_at(puller.now) == approx(asked_for)
+    puller.transfer.body_arrives(first, request, 0, 65536, puller.now)
+    assert bucket.ready_at(puller.now) == approx(asked_for), "what nobody asked for is no debt"
 
 
 def test_what_a_broken_link_owed_goes_to_others() -> None:
