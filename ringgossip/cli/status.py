@@ -38,10 +38,19 @@ def _flat(status: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if name in ("verdict", "healthy"):
             continue
         if isinstance(value, Mapping):
+            plans = value.get("plans", {})
+            found += [(f"plan for {kind}", _plan(plan)) for kind, plan in plans.items()]
             found += [(f"{name} {inner}", entry) for inner, entry in value.items() if _is_plain(entry)]
         elif _is_plain(value):
             found.append((name, value))
     return found
+
+
+def _plan(plan: Mapping[str, Any]) -> str:
+    if "interval_seconds" not in plan:
+        return str(plan["plan"])
+    urgent = f", {plan['copies_at_once']} copies at once" if plan["copies_at_once"] else ""
+    return f"{plan['plan']}: {plan['told_at_once']} told at once{urgent}, each {plan['interval_seconds']:g} s"
 
 
 def _is_plain(value: Any) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import trio
 
 from ringgossip.config import PeerConfig
+from ringgossip.config.words import KINDS
 from ringgossip.content.kinds import normalise_kind
 from ringgossip.content.kinds.metadata import describe
 from ringgossip.content.names import require_artifact_name
@@ -33,7 +34,15 @@ from ringgossip.runtime.engine import Engine
 from ringgossip.runtime.folders import SharedFolder
 from ringgossip.runtime.listening import Audience, Listener
 from ringgossip.runtime.own_names import OwnNames
-from ringgossip.runtime.shapes import Artifact, Health, Receipt, artifact_of, copies_shape, link_shape
+from ringgossip.runtime.shapes import (
+    Artifact,
+    Health,
+    Receipt,
+    artifact_of,
+    copies_shape,
+    link_shape,
+    plan_shape,
+)
 from ringgossip.runtime.storage.publishing import Prepared, Progress
 from ringgossip.runtime.unshared import warn_of_unshared
 from ringgossip.runtime.verbs import LOOK_AGAIN, PeerVerbs
@@ -321,6 +330,7 @@ class Peer(PeerVerbs):
             "sync": {
                 "strategy": self.config.strategy,
                 "interval_seconds": self.config.interval_seconds,
+                "plans": {kind: plan_shape(core.rules.plan(kind)) for kind in KINDS},
                 "artifacts": len(core.catalog),
                 "held": len(core.shelf.versions()),
                 "missing": self._missing(),

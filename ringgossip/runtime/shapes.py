@@ -9,6 +9,7 @@ from ringgossip.content.record import Scalar
 from ringgossip.protocol.answers import Short
 from ringgossip.protocol.breakers import BreakerView
 from ringgossip.protocol.views import ArtifactView
+from ringgossip.strategy.plans import Plan
 
 if TYPE_CHECKING:
     from ringgossip.runtime.link import Link
@@ -145,6 +146,18 @@ def link_shape(link: "Link") -> dict[str, Any]:
         "dialled": link.dialled,
         "send_bytes_per_second": link.sending.rate,
         "receive_bytes_per_second": link.receiving.rate,
+    }
+
+
+def plan_shape(plan: Plan) -> dict[str, Any]:
+    """Return how one kind is spread: each so many seconds, to how many peers, how many copies are urgent."""
+    if not plan.fanout:
+        return {"plan": plan.name}
+    return {
+        "plan": plan.name,
+        "interval_seconds": plan.interval,
+        "told_at_once": "all" if plan.everyone else plan.fanout,
+        "copies_at_once": plan.copies,
     }
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from peers import PeerProcess, make_cluster, until
 
+from ringgossip.cli.demo_matter import write_npz
+
 HOSTS = """\
 auto_sync: {{min_games_to_sync: 25, votes: 3}}
 sync_routing:
@@ -62,3 +64,38 @@ def test_a_mistake_in_the_file_is_one_line_and_changes_nothing(peer: PeerProcess
     [line] = [line for line in peer.err.read_text().splitlines() if line.startswith("not reloaded")]
     assert "bandwidth_mbps" in line
     assert "alice.yaml:5" in line
+
+
+def test_plans_are_chosen_anew_when_the_role_changes_while_it_runs(peer: PeerProcess, tmp_path: Path) -> None:
+    model = tmp_path / "best.pth"
+    model.write_bytes(bytes(1000))
+    arrays = tmp_path / "data.npz"
+    write_npz(arrays, 10)
+    peer.client.publish("models", model)
+    peer.client.publish("npz", arrays)
+
+    published = (("models", "best.pth"), ("npz", "data.npz"))
+
+    def plans() -> tuple[dict[str, object], list[str]]:
+        shown = peer.client.status()["sync"]["plans"]
+        told = [peer.client.explain(f"{kind}/alice/{name}", "alice")["plan"] for kind, name in published]
+        return {kind: (plan["plan"], plan.get("interval_seconds")) for kind, plan in shown.items()}, told
+
+    hybrid, broadcast, ephemeral = ("hybrid", 60), ("broadcast", 60), ("ephemeral", 30)
+    assert plans() == ({"games": hybrid, "models": broadcast, "npz": hybrid}, ["broadcast", "hybrid"])
+    for times, (role, shown, told) in enumerate(
+        [
+            (
+                "gpu_selfplay, is_ephemeral: true",
+                {"games": ephemeral, "models": broadcast, "npz": ephemeral},
+                ["broadcast", "ephemeral"],
+            ),
+            ("coordinator", dict.fromkeys(("games", "models", "npz"), ("skip", None)), ["skip", "skip"]),
+            ("gpu_training", {"games": hybrid, "models": broadcast, "npz": hybrid}, ["broadcast", "hybrid"]),
+        ],
+        1,
+    ):
+        write(tmp_path, role=role)
+        peer.send(signal.SIGHUP)
+        until(lambda times=times: peer.err.read_text().count("reloaded") == times)  # type: ignore[misc]
+        assert plans() == (shown, told)
