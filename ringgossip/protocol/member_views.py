@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from ringgossip.frozen import quicken
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.evidence import ALIVE, DEAD, LEFT, STATE_NAMES, SUSPECT, Standing
@@ -20,9 +19,6 @@ class Member:
     boot: int
     incarnation: int
     facts: MemberFacts
-
-
-quicken([Member])
 
 
 class MemberViews:
