@@ -248,10 +248,17 @@ class Leave(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Move(Fault):
-    """A peer's machine gets another address; its process is started again there."""
+    """A peer's machine gets another address; its process is started again there, or goes on and is not told.
+
+    Who goes on loses its links; their other ends do not know that until they say something.
+    """
 
     peer: int
+    restart: bool = True
 
     def begin(self, world: "World") -> End:
-        world.move(self.peer)
+        world.move(self.peer, restart=self.restart)
+        if not self.restart:
+            for end in list(world.links.ends[self.peer].values()):
+                world.links.break_end(end, "the address is gone")
         return None

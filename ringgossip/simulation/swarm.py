@@ -84,7 +84,7 @@ MAKERS: dict[str, Maker] = {
     "disk": lambda g, at, n: DiskTrouble(at, whole(g, n), "input/output error", between(g, 1.0, 30.0)),
     "rot": lambda g, at, n: BitRot(at, whole(g, n), g.random()),
     # Seeds keep their addresses: that is what makes them seeds. They are the first two.
-    "move": lambda g, at, n: Move(at, min(2, n - 1) + whole(g, max(1, n - 2))),
+    "move": lambda g, at, n: Move(at, min(2, n - 1) + whole(g, max(1, n - 2)), g.random() < 0.5),
     "churn": lambda g, at, n: Churn(
         at, between(g, 1.0, 8.0), between(g, 2.0, 10.0), seconds=between(g, 5.0, 30.0)
     ),

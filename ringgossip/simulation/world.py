@@ -267,16 +267,17 @@ class World:
             facts = replace(self.facts_of(index), training=training)
             node.give(VERB, 0, node.core.change_facts, facts)
 
-    def move(self, index: int) -> None:
-        """Give a peer's machine a new address and start its process there."""
+    def move(self, index: int, *, restart: bool = True) -> None:
+        """Give a peer's machine a new address; its process is started again there, or goes on."""
         if index in self.gone:
             return
         self._verb(index, "move")
-        if self.nodes[index].running:
+        if restart and self.nodes[index].running:
             self.crash(index)
         self._names += 1
         self.network.move(index, Address(f"10.250.{index & 255}.{self._names & 255}", 7946))
-        self._boot(index)
+        if restart:
+            self._boot(index)
 
     def _verb(self, index: int, name: str) -> None:
         self.kernel.note(index, VERB, 0, name)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ringgossip.events import ArtifactCompleted, BadChunk, Event, PeerLeft, PeerProtocolError
+from ringgossip.events import ArtifactCompleted, BadChunk, Event, PeerLeft, PeerLost, PeerProtocolError
 from ringgossip.simulation.disk import DiskTimes
 from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.faults_network import Swizzle
@@ -226,6 +226,22 @@ def test_who_moves_is_found_at_its_new_address() -> None:
     assert core is not None
     [member] = [member for member in core.members() if member.name == "peer-3"]
     assert member.facts.addresses[0] == world.network.addresses[3]
+
+
+def test_who_gets_another_address_and_is_not_told_is_found_there_all_the_same() -> None:
+    world = running(5)
+    old, boot = world.network.addresses[3], world.kernel.boot(3)
+    begin(world, "move", peer=3, restart=False)
+    assert world.network.owner_at.get(old) is None and world.kernel.boot(3) == boot
+    assert not ends_of(world.links, 3, 0), "its own ends are gone at once"
+    world.publish(3, "models", "best.pth", size=1_000_000)
+    assert world.run_until(lambda: all(node.disk.holdings for node in world.nodes), 20.0) is not None
+    world.run(20.0)
+    assert not world.problems()
+    assert not [event for node in world.nodes for _, event in node.told if isinstance(event, PeerLost)]
+    world.crash(1)
+    world.restart(1)
+    assert world.run_until(lambda: not world.problems(), 20.0) is not None
 
 
 def test_bad_weather_adds_to_the_weather_that_is_and_goes_away() -> None:

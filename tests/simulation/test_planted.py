@@ -97,8 +97,18 @@ workload:
 safety: 6
 liveness: {within: 30}
 """
+GONE = """
+peers: 8
+network: {loss: 0.1}
+faults:
+  - crash: {at: 5, peer: 3, seconds: 60, machine: true}
+  - partition: {at: 6, group: [0, 1], seconds: 20}
+safety: 45
+liveness: {within: 60}
+"""
 STORIES = {
     "plain": PLAIN, "lying": LYING, "power": POWER, "large": LARGE, "strangers": STRANGERS, "roles": ROLES,
+    "gone": GONE,
 }  # fmt: skip
 
 
@@ -284,6 +294,16 @@ def last_word_wins(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Standing, "is_overridden_by", lambda *_: True)
 
 
+def the_dead_come_back(patch: pytest.MonkeyPatch) -> None:
+    """Of one incarnation not the gravest word counts, but the last one."""
+
+    def is_overridden_by(standing: Standing, boot: int, incarnation: int, state: int) -> bool:
+        here = (standing.card.boot, standing.incarnation)
+        return (boot, incarnation) > here or ((boot, incarnation) == here and state != standing.state)
+
+    patch.setattr(Standing, "is_overridden_by", is_overridden_by)
+
+
 @dataclass(frozen=True)
 class Bug:
     """A bug, the promises any of which it may break first, and the first seed of its story that shows it."""
@@ -311,6 +331,7 @@ BUGS = [
     Bug(never_refuted, ("L2",), "plain"),
     Bug(copies_not_heard, ("L3",), "plain"),
     Bug(last_word_wins, ("monotone_incarnations", "no_resurrection"), "plain"),
+    Bug(the_dead_come_back, ("no_resurrection",), "gone"),
 ]
 
 
