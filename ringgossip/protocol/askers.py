@@ -10,6 +10,8 @@ from ringgossip.strategy.weights import share_of
 NORMAL = PRIORITIES.index("normal")
 CRITICAL = PRIORITIES.index("critical")
 
+_WORDS = 1000  # more than there are ranks and words
+
 
 @dataclass(slots=True)
 class Wanted:
@@ -22,11 +24,12 @@ class Wanted:
     rank: int  # of the kind
     priority: int = NORMAL
     asked_at: float = 0.0
+    first: int = 0  # below 0: what a drain brings to safety, the smallest first
 
     @property
     def order(self) -> int:
         """Where it stands in its asker's queue: kinds go before words."""
-        return self.rank * len(PRIORITIES) + CRITICAL - self.priority
+        return self.first * _WORDS + self.rank * len(PRIORITIES) + CRITICAL - self.priority
 
     @property
     def share(self) -> float:

@@ -149,6 +149,10 @@ class Keeping(Verbs):
         """Tell whether anybody pulls it from us just now."""
         return self.serving.is_pulled(record.root)
 
+    def give_first(self, roots: list[bytes], now: float) -> Out:
+        """Give what is asked for as critical of these contents before all else, in this order."""
+        return self.serving.give_first(roots, now)
+
     def offer(
         self, record: Record, count: int, tried: dict[PeerId, None], insist: bool, linked: bool = False
     ) -> Out:

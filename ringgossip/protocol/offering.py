@@ -18,7 +18,7 @@ Source: reference, "Sync Strategies" (write-through, ephemeral); field notes,
 incidents 13 and 15.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,6 +74,10 @@ class Scene(Protocol):
 
     def is_pulled(self, record: Record) -> bool:
         """Tell whether anybody pulls it from us just now."""
+        ...
+
+    def give_first(self, roots: list[bytes], now: float) -> Out:
+        """Give what is asked for as critical of these contents before all else, in this order."""
         ...
 
     def offer(
@@ -238,13 +242,13 @@ class Offering:
         patience = plan.interval * (_OUT_OF_REACH if item.copies else _OUT_OF_REACH_ALONE)
         return now >= item.since + patience and not self._scene.is_pulled(item.record)
 
-    def _in_order(self, now: float) -> list[_Item]:
-        """Return what is missing copies, the most endangered first."""
+    def _in_order(self, now: float, items: Iterable[_Item] | None = None) -> list[_Item]:
+        """Return what is missing copies (or `items` of that), the most endangered first."""
 
         def danger(item: _Item) -> tuple[int, float, float]:
             return endangerment(item.copies, item.quality, now - item.since)
 
-        return sorted(self._items.values(), key=danger)
+        return sorted(self._items.values() if items is None else items, key=danger)
 
     # --- the alarm -------------------------------------------------------------------------------------
 
@@ -316,9 +320,10 @@ class Offering:
             self._refill(drain)
             if not drain.window:
                 return self._end_drain(now)
-        out: Out = []
         drain.look_at = NEVER
-        for item in drain.window.values():
+        window = self._in_order(drain.began, drain.window.values())
+        out = self._scene.give_first([item.record.root for item in window], now)
+        for item in window:
             if now >= item.offered_at + _DRAIN_PATIENCE:
                 out += self._press(item)
                 item.offered_at = now
@@ -326,13 +331,14 @@ class Offering:
         return out
 
     def _refill(self, drain: _Drain) -> None:
-        size = sum(item.record.size for item in drain.window.values())
+        # What has one copy spreads from there: it keeps nothing waiting that has none.
+        size = sum(item.record.size for item in drain.window.values() if not item.copies)
         for item in self._in_order(drain.began):
             if len(drain.window) >= _DRAIN_ITEMS or (size >= _DRAIN_BYTES and drain.window):
                 return
             if item.record.key not in drain.window and item.copies < self._scene.attainable(item.record):
                 drain.window[item.record.key] = item
-                size += item.record.size
+                size += 0 if item.copies else item.record.size
 
     def _press(self, item: _Item) -> Out:
         """Ask one more peer to hold it; when all were asked, begin again: somebody may have room by now."""
@@ -346,10 +352,11 @@ class Offering:
         drain = self._drain
         assert drain is not None
         self._drain = None
+        over = self._scene.give_first([], now)
         below = tuple(self.below(now))
         report = DrainReport(drain.copied, below, now - drain.began)
         names = tuple(short.artifact for short in below)
-        return [DrainAnswered(drain.ticket, report), Tell(DrainCompleted(drain.copied, names))]
+        return [*over, DrainAnswered(drain.ticket, report), Tell(DrainCompleted(drain.copied, names))]
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""

@@ -70,6 +70,15 @@ class Precedence:
         self._given_first = 0
         return [(asker, place)]
 
+    def allows(self, rank: int, now: float) -> bool:
+        """Tell whether one more chunk of this rank may be under way, whatever else waits."""
+        width = self._width(rank)
+        if width.allows(now):
+            return True
+        width.held_back()
+        self.again_at = width.next_at(now)
+        return False
+
     def granted(self, key: _Key, rank: int, length: int, now: float) -> None:
         """A chunk goes out."""
         self._ranks[key] = rank

@@ -8,7 +8,7 @@ the choice stays open and control messages never wait behind a queue of bodies.
 """
 
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ringgossip.config.blocks import Budget
@@ -101,6 +101,8 @@ class Serving:
         self._askers: dict[PeerId, Asker] = {}
         self._interested: dict[bytes, dict[PeerId, None]] = {}
         self._news: dict[bytes, list[int]] = {}
+        self._draining: dict[bytes, int] = {}  # root -> its place, below 0
+        self._draining_to: dict[bytes, PeerId] = {}  # who has begun to take it
         self._tell_at = NEVER
         self._told_at = -NEVER
         self._grant_at = NEVER
@@ -214,6 +216,7 @@ class Serving:
                 continue
             length = chunk_length(index, record.size, record.chunk_size)
             wanted = Wanted(message.request, message.root, index, length, rank, message.priority, now)
+            wanted.first = self._place_in_drain(wanted)
             if asker.queue and asker.queue[-1].order > wanted.order:
                 insort(asker.queue, wanted, key=order_of)
             else:
@@ -256,7 +259,9 @@ class Serving:
             if not self._bucket.may_take(now):
                 self._grant_at = min(self._grant_at, self._bucket.ready_at(now))
                 return out
-            candidates = self._precedence.choose(ready, now)
+            candidates = self._drained(ready, now)
+            if candidates is None:
+                candidates = self._precedence.choose(ready, now)
             if not candidates:
                 self._grant_at = min(self._grant_at, self._precedence.again_at)
                 return out
@@ -281,6 +286,44 @@ class Serving:
             out += self.account.take(wanted.length)
             if self.account.left() == 0:
                 out += self._turn_away()
+
+    def give_first(self, roots: Sequence[bytes], now: float) -> Out:
+        """In a drain: what of these is asked for as critical goes before everything else, in this order.
+
+        Each to one peer at a time: half of two artifacts is none. No roots: the drain is over.
+        """
+        places = {root: place - len(roots) for place, root in enumerate(roots)}
+        if places == self._draining:
+            return []
+        self._draining = places
+        self._draining_to = {root: peer for root, peer in self._draining_to.items() if root in places}
+        for asker in self._askers.values():
+            for wanted in asker.queue:
+                wanted.first = self._place_in_drain(wanted)
+            asker.queue.sort(key=order_of)
+        return self._grant(now)
+
+    def _place_in_drain(self, wanted: Wanted) -> int:
+        return self._draining.get(wanted.root, 0) if wanted.priority == CRITICAL else 0
+
+    def _drained(self, ready: list[Asker], now: float) -> list[tuple[Asker, int]] | None:
+        """Return who is next of those whom a drain serves first; None: nobody asks for anything of that."""
+        first = min((asker.queue[0].first for asker in self._askers.values() if asker.queue), default=0)
+        if not first:
+            return None
+        self._precedence.again_at = NEVER
+        places = [asker for asker in ready if asker.queue[0].first < 0]
+        if not places:
+            # Whoever takes it has its share under way; nobody else's may make it late.
+            return []
+        asker = min(places, key=lambda one: (one.queue[0].first, not self._takes(one)))
+        if not self._precedence.allows(asker.queue[0].rank, now):
+            return []
+        self._draining_to.setdefault(asker.queue[0].root, asker.peer)
+        return [(asker, 0)]
+
+    def _takes(self, asker: Asker) -> bool:
+        return self._draining_to.get(asker.queue[0].root) == asker.peer
 
     def _turn_away(self) -> Out:
         """The byte budget has left: what is not critical is to be had elsewhere, or later."""

@@ -242,6 +242,9 @@ class Refusers:
     def plan(self, kind: str) -> Plan:
         return PLANS["ephemeral"]
 
+    def give_first(self, roots: list[bytes], now: float) -> list[object]:
+        return []
+
     def is_pulled(self, record: Record) -> bool:
         return False
 

@@ -3,6 +3,7 @@
 import pytest
 from cores import KB, core, drain, holders, told, world_of
 
+from ringgossip.config.blocks import Bandwidth
 from ringgossip.events import DrainCompleted
 from ringgossip.protocol.rules import RuleSettings
 from ringgossip.simulation.world import PeerSpec, World
@@ -57,3 +58,19 @@ def test_with_notice_nothing_is_lost_though_much_was_published_at_once(seed: int
     assert told(world, 0, DrainCompleted)
     assert all(short.copies for short in report.below)
     assert core(world, 1).below_copies(world.nodes[1].clock()) == []
+
+
+def test_a_drain_that_is_too_short_saves_the_most_valuable_whole_and_names_the_others() -> None:
+    limit = RuleSettings(bandwidth=Bandwidth(send_bytes_per_second=2000.0 * KB))
+    rented = PeerSpec("vast-1", ephemeral=True, rules=limit)
+    world = world_of(rented, *(PeerSpec(f"lambda-{number}") for number in range(3)), carrier="pieces")
+    for number in range(8):  # everybody pulls all of them when the notice comes
+        quality = {"quality": (number + 1) / 10}
+        world.publish(0, "models", f"{number}", size=4000 * KB, chunk_size=2**20, metadata=quality)
+    world.run(1.0)
+    report = drain(world, 0, 8.0)
+    kept = [number for number in range(8) if holders(world, "models", "vast-1", f"{number}") - {"vast-1"}]
+    # 16 MB could leave in 8 s, a part of which had begun to be something else.
+    assert len(kept) >= 3 and kept == list(range(8))[-len(kept) :]
+    short = {entry.artifact for entry in report.below if not entry.copies}
+    assert short == {f"models/vast-1/{number}" for number in range(8) if number not in kept}
