@@ -3,7 +3,7 @@
 Grants and requests are looked at in every step that makes one; tables and
 rates once in a while. Of every table that `tables` finds in a peer, those that
 may hold more than there are peers and versions are named here with their
-limit; all others must not.
+limit; all others must not. The same holds of tables in the entries of tables.
 """
 
 from collections.abc import Callable
@@ -83,6 +83,11 @@ MOST = {
     "_troubles._told": 256, "admission._checked": 20_000, "transfer._hopeless": 10_000,
     "transfer._strikes": 4096, "retention._pledges": 100_000,
 }  # fmt: skip
+# The same of tables in the entries of others: chunks that are asked for or waited for, by number.
+MOST_INSIDE = {
+    "transfer._pulls[].asked": 4096, "transfer._keys[].asked": 4096, "transfer._sources[].asks": 1024,
+    "serving._askers[].queue": 8192, "serving._askers[].granted": 1024, "transfer._sources[].cancelled": 64,
+}  # fmt: skip
 # What follows from who is there and what exists: so much for each, and a few besides.
 _FOR_EACH = 4
 _BESIDES = 64
@@ -138,6 +143,18 @@ class BoundChecks:
                 if size > usual and size > MOST.get(path, 0):
                     most = max(usual, MOST.get(path, 0))
                     self._checks.fail("S5", node, f"has {size} entries in {path}, at most {most} are allowed")
+
+        # Slower, so one peer at a time.
+        node = world.nodes[self._looks // _SELDOM % len(world.nodes)]
+        if node.core is not None:
+            self.look_inside(node, node.core, usual)
+
+    def look_inside(self, node: "Node", core: "PeerCore", usual: int) -> None:
+        """Look at the tables that lie in the entries of others."""
+        for path, size in self._tables.inside(node.index, core).items():
+            most = max(usual, MOST_INSIDE.get(path, 0))
+            if size > most:
+                self._checks.fail("S5", node, f"has {size} entries in {path}, at most {most} are allowed")
 
     def _limits_of(self, owner: int, core: "PeerCore") -> tuple[Any, list[float]]:
         known = self._limits.get(owner)

@@ -1,12 +1,14 @@
 """Which tables has a peer, and how large are they? Found by looking, so that a new one cannot be forgotten.
 
 Whatever a machine keeps in a dict, list, deque or set is a table, if it can be
-reached from the core by attributes. What lies in the entries of a table is not
-looked at: it is bounded with its entry.
+reached from the core by attributes. Tables in the entries of a table, or in the
+objects that are its entries, have the path of that table with `[]` behind it.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import is_dataclass
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -48,6 +50,37 @@ def find_tables(core: object) -> list[str]:
     return found
 
 
+_ENTRIES = 100  # of one table that are looked into: bugs do not choose theirs
+_inner_names: dict[type, tuple[str, ...]] = {}  # the attributes of a class whose objects may have tables
+
+
+def _names_inside(kind: type) -> tuple[str, ...]:
+    """Return the attributes in which an entry may have tables: none of what never changes."""
+    names = _inner_names.get(kind)
+    if names is None:
+        ours = kind.__module__.startswith("ringgossip.") and not issubclass(kind, tuple)
+        frozen = is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        slots = [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())]
+        names = _inner_names[kind] = tuple(sorted(slots)) if ours and not frozen else ()
+    return names
+
+
+def _largest_inside(table: Any, path: str, found: dict[str, int]) -> None:
+    """Note the largest tables in the entries of a table, by path."""
+    entries: Iterable[Any] = table.values() if isinstance(table, dict) else table
+    for entry in islice(entries, _ENTRIES):
+        if isinstance(entry, _TABLES):
+            inside = f"{path}[]"
+            found[inside] = max(found.get(inside, 0), len(entry))
+            _largest_inside(entry, inside, found)
+        else:
+            for name in _names_inside(type(entry)):
+                value = getattr(entry, name, None)
+                if isinstance(value, _TABLES):
+                    inside = f"{path}[].{name}"
+                    found[inside] = max(found.get(inside, 0), len(value))
+
+
 class Tables:
     """Looks at all tables of many cores; where they are is found once for each core."""
 
@@ -74,6 +107,15 @@ class Tables:
     def sizes(self, owner: int, core: object) -> list[tuple[str, int]]:
         """Return the path and the size of every table of the core that runs at `owner` now."""
         return list(zip(*self._found(owner, core), strict=True))
+
+    def inside(self, owner: int, core: object) -> dict[str, int]:
+        """Return the size of the largest table of each kind that lies in the entries of another."""
+        found: dict[str, int] = {}
+        seen = beheld(core)
+        for path in self._found(owner, core)[0]:
+            if not path.startswith("dues."):  # the machines themselves, by name
+                _largest_inside(attrgetter(path)(seen), path, found)
+        return found
 
     def largest(self, owner: int, core: object) -> int:
         """Return the size of the largest of them."""

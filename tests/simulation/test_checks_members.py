@@ -122,3 +122,14 @@ def test_a_table_whose_holder_is_gone_is_no_table_any_more(world: World) -> None
     assert path in dict(tables.sizes(0, core))
     core.anti_entropy._walking = None
     assert path not in dict(tables.sizes(0, core))
+
+
+def test_s5_a_table_in_the_entries_of_another_may_not_grow_without_reason_either(world: World) -> None:
+    checks, node = BoundChecks(world, world.checks), world.nodes[0]
+    assert node.core is not None
+    [one, *_] = node.core.serving._askers.values()
+    one.interests |= dict.fromkeys((bytes([number]) for number in range(100)), None)
+    broken("S5", lambda: checks.look_inside(node, node.core, 64))
+    checks.look_inside(node, node.core, 128)
+    node.core.marks._tables["asked"] |= dict.fromkeys(range(1000), 1)  # type: ignore[arg-type]
+    broken("S5", lambda: checks.look_inside(node, node.core, 128))
