@@ -44,6 +44,7 @@ class Asking:
         self._looked_at = self._look_at = -NEVER  # when idle sources were looked at; when they are again
         self._ask_at = NEVER  # when a bucket or an overdue chunk allows the next request
         self._short = False  # budget or bucket ended the last round: somebody may have been left out
+        self._owed = 0  # `outstanding`, kept while one round of asking lasts
 
     # --- asking ---------------------------------------------------------------------------
 
@@ -98,6 +99,7 @@ class Asking:
         thin, self._short = self._is_thin(), False
         if not self._pulls:
             return out
+        self._owed = self.outstanding()
         pulls = self._in_turn(now)
         ready = [source for source in self._sources.values() if self._is_ready(source, now)]
         # Random order, or the first link of every peer would do most of the work.
@@ -144,6 +146,7 @@ class Asking:
         out: Out = []
         if not self._pulls or not self._is_ready(source, now):
             return out
+        self._owed = self.outstanding()
         pulls = self._in_turn(now)
         while self._may_ask(now):
             asked = self._ask(source, pulls, now)
@@ -213,11 +216,13 @@ class Asking:
         if not limit:
             self._short = True
             return []
+        candidates = pull.needed if holding == ALL else pull.needed & holding
+        if not candidates and source.outstanding:
+            return []
         if source.bucket.rate is not None:
             limit = min(limit, max(1, int(source.bucket.level(now)) // chunk_size))
         if own is not None and own.rate is not None:
             limit = min(limit, max(1, int(own.level(now)) // chunk_size))
-        candidates = pull.needed if holding == ALL else pull.needed & holding
         candidates = self._leave_to_better(candidates, pull, source, now)
         rarest = pull.availability.rarest(candidates)
         if holding == ALL:
@@ -237,11 +242,10 @@ class Asking:
 
     def _limit(self, chunk_size: int, window: int, now: float) -> int:
         """Return how many chunks the next request may name."""
-        outstanding = self.outstanding()
-        room = self._settings.in_flight - outstanding
+        room = self._settings.in_flight - self._owed
         if room < chunk_size:
             # A chunk larger than the whole budget must pass too, alone.
-            return 0 if outstanding else 1
+            return 0 if self._owed else 1
         most = min(self._settings.batch, window // 2, self._bucket.level(now))
         return min(self._settings.request_chunks, max(1, int(most) // chunk_size), room // chunk_size)
 
@@ -268,50 +272,54 @@ class Asking:
         that trains has its copy after 0.87 s, as all have (0.75 s is the least); without this after 1.7 s,
         and the others after 2.1 s.
         """
-        settings = self._settings
-        pause = min(1.0, max(settings.look_again, 0.25 * pull.usual))
+        settings, pause = self._settings, self._pause(pull)
         if now >= self._look_at:
             # All idle sources are looked at together, now and then: it goes through everything asked for.
-            self._looked_at, self._look_at = now, now + pause
+            self._looked_at, self._look_at = now, now + max(pause, settings.look_at_least)
         if not pull.asked:
             return []
-        self._ask_at = min(self._ask_at, self._look_at)
         if source.looked_at == self._looked_at:
+            self._ask_at = min(self._ask_at, self._look_at)
             return []
         source.looked_at = self._looked_at
         patience = self._patience(pull, settings.second_ask)
-        begun: dict[int, float] = {}
-        queued: dict[int, float] = {}
+        begun, queued = dict[int, float](), dict[int, float]()
         for other in self._sources.values():
             for ask in other.asks.values():
                 if ask.root == pull.root and not ask.pages:
                     for index in ask.waiting:
-                        if index in ask.begun:
-                            begun[index] = ask.begun[index]
-                        else:
-                            queued[index] = ask.asked_at
-        few = [
-            (pull.asked.get(index, 0), self._rng.getrandbits(16), index)
+                        if holding == ALL or holding >> index & 1:
+                            at = ask.begun.get(index)
+                            (queued if at is None else begun)[index] = ask.asked_at if at is None else at
+        overdue = {
+            index: asked_at + pause
             for index, asked_at in queued.items()
-            if index not in begun
-            and now >= asked_at + pause
-            and pull.asked.get(index, 0) < settings.asked_of
-            and (holding == ALL or holding >> index & 1)
-        ]
+            if index not in begun and pull.asked.get(index, 0) < settings.asked_of
+        }
+        slow = {index: at + patience for index, at in begun.items() if pull.asked.get(index) == 1}
+        # Nothing else becomes late before then, but what is asked for or heard of from now on (`_look_by`).
+        self._look_at = min(self._look_at, max(now + pause, min((*overdue.values(), *slow.values(), NEVER))))
+        self._ask_at = min(self._ask_at, self._look_at)
+        few = [index for index, due in overdue.items() if now >= due]
         if few:
-            return [index for _, _, index in sorted(few)[:limit]]
-        late = [
-            index
-            for index, asked_at in begun.items()
-            if now >= asked_at + patience
-            and pull.asked.get(index) == 1
-            and (holding == ALL or holding >> index & 1)
-        ]
+            order = sorted((pull.asked.get(index, 0), self._rng.getrandbits(16), index) for index in few)
+            return [index for _, _, index in order[:limit]]
+        late = [index for index, due in slow.items() if now >= due]
         if not late:
             return []
         start = self._rng.getrandbits(16) * len(late) >> 16
         many = now >= min(begun[index] for index in late) + self._patience(pull, settings.very_late)
         return (late[start:] + late[:start])[: limit if many else 1]
+
+    def _pause(self, pull: Pull) -> float:
+        """Return how many seconds lie between two looks at idle sources."""
+        return min(1.0, max(self._settings.look_again, 0.25 * pull.usual))
+
+    def _look_by(self, when: float) -> None:
+        """Something changed for idle sources: look at them by then, if one waits for it."""
+        if when < self._look_at:
+            self._ask_at = when if self._ask_at == self._look_at else self._ask_at
+            self._look_at = when
 
     def _patience(self, pull: Pull, least: float) -> float:
         """Return how many seconds a chunk may be on its way before it is late.
@@ -326,19 +334,19 @@ class Asking:
         waiting = {index: pull.length(index) for index in indices}
         source.asked(Ask(self._request, pull.root, waiting, now), now)
         self._note_asked(source, now)
-        self._downlink.asked(source, pull, sum(waiting.values()))
+        amount = sum(waiting.values())
+        self._owed += amount
+        self._look_by(now + self._pause(pull))
+        self._downlink.asked(source, pull, amount)
         pull.take(indices)
         pull.asked_last = now
-        self._bucket.take(sum(waiting.values()), now)
-        source.bucket.take(sum(waiting.values()), now)
+        self._bucket.take(amount, now)
+        source.bucket.take(amount, now)
         own = self._limits.get(pull.record.key)
         if own is not None:
-            own.take(sum(waiting.values()), now)
-        return [Send(source.peer, self._question(pull, indices), LINK)]
-
-    def _question(self, pull: Pull, indices: list[int]) -> GetChunks:
+            own.take(amount, now)
         word = PRIORITIES.index(self._guide.priority(pull.record))
-        return GetChunks(self._request, pull.root, tuple(indices), word)
+        return [Send(source.peer, GetChunks(self._request, pull.root, tuple(indices), word), LINK)]
 
     def _ask_pages(self, source: Source, pull: Pull, holding: int, now: float) -> Out:
         if pull.builder is None or len(pull.pages_asked) >= 64:

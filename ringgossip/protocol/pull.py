@@ -25,6 +25,9 @@ class Phase(Enum):
     FINISHING = "checking and renaming"
 
 
+ASKING = (Phase.MANIFEST, Phase.PULLING)  # something is asked of holders
+
+
 @dataclass(slots=True)
 class Pull:
     """The state of one transfer. `needed` are chunks that nobody was asked for yet.

@@ -34,7 +34,7 @@ from ringgossip.protocol.core import (
 from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.pacing import TokenBucket
 from ringgossip.protocol.parking import Parking
-from ringgossip.protocol.pull import ALL, Phase, Pull
+from ringgossip.protocol.pull import ALL, ASKING, Phase, Pull
 from ringgossip.protocol.shelf import Shelf
 from ringgossip.protocol.waitlist import Entry, Waitlist
 from ringgossip.strategy.eligibility import No
@@ -153,7 +153,7 @@ class Pulling(Asking):
 
     def _leave_unserved(self, pull: Pull, now: float, patience: float) -> Out:
         """Go on to a newer version that waits, if nobody serves what is missing of this one."""
-        if pull.newer is None or pull.phase not in (Phase.MANIFEST, Phase.PULLING) or pull.copying:
+        if pull.newer is None or pull.phase not in ASKING or pull.copying:
             return []
         waited = now - pull.last_progress
         # Nobody has it; or somebody says so and yet nothing comes.
@@ -375,7 +375,7 @@ class Pulling(Asking):
 
     def _look_for_holders(self, pull: Pull, now: float) -> Out:
         """Make linked holders known to the pull; ask for links to some others."""
-        if pull.phase not in (Phase.MANIFEST, Phase.PULLING) or now < pull.look_at:
+        if pull.phase not in ASKING or now < pull.look_at:
             return []
         pull.look_at = now + self._settings.look_interval
         out: Out = []

@@ -30,7 +30,7 @@ from ringgossip.protocol.core import (
 )
 from ringgossip.protocol.notices import BY_ASKING
 from ringgossip.protocol.pacing import LATE, TokenBucket
-from ringgossip.protocol.pull import ALL, Phase, Pull
+from ringgossip.protocol.pull import ALL, ASKING, Phase, Pull
 from ringgossip.protocol.pulling import Pulling
 from ringgossip.protocol.sources import Source
 from ringgossip.strategy.order import full_set
@@ -100,6 +100,7 @@ class Transfer(Pulling):
             return []
         if peer in self._sources:
             pull.set_holder(peer, ALL)
+            self._look_by(max(now, self._looked_at + self._pause(pull)))
             return self._fill(now)
         pull.look_at = now
         return self._look_for_holders(pull, now)
@@ -118,6 +119,7 @@ class Transfer(Pulling):
                 pull = self._pulls.get(message.root)
                 if pull is not None:
                     pull.add_to_holder(sender, message.indices)
+                    self._look_by(max(now, self._looked_at + self._pause(pull)))
                     return self._refill(giver, now)
             case Page():
                 return self._heard_page(giver, message, now)
@@ -163,6 +165,7 @@ class Transfer(Pulling):
         elif message.offset % 8 == 0 and message.offset < pull.count:
             chunks = int.from_bytes(message.bitmap, "little") << message.offset
             pull.hear_some(giver.peer, chunks & full_set(pull.count))
+        self._look_by(max(now, self._looked_at + self._pause(pull)))
         return self._fill(now)
 
     def _heard_page(self, giver: Source, message: Page, now: float) -> Out:
@@ -309,7 +312,7 @@ class Transfer(Pulling):
                 continue
             out += self._look_for_holders(pull, now)
             waited = now - pull.last_progress
-            if not pull.stall_told and pull.phase in (Phase.MANIFEST, Phase.PULLING) and waited > 30.0:
+            if not pull.stall_told and pull.phase in ASKING and waited > 30.0:
                 pull.stall_told = True
                 why = self._why_stalled(pull)
                 out.append(Tell(TransferStalled(pull.record.key.text, pull.record.sequence, why)))
@@ -327,7 +330,7 @@ class Transfer(Pulling):
             if -NEVER < source.busy_until < due:
                 due = source.busy_until
         for pull in self._pulls.values():
-            if pull.look_at < due and pull.phase in (Phase.MANIFEST, Phase.PULLING):
+            if pull.look_at < due and pull.phase in ASKING:
                 due = pull.look_at
         return due
 

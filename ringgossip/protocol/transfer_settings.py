@@ -17,6 +17,7 @@ class TransferSettings:
     slow: float = 30.0  # and is asked last for so long
     second_ask: float = 0.25  # how long a chunk must be overdue before an idle holder is asked for it too
     look_again: float = 0.02  # an idle holder is considered for what others owe us no more often than this
+    look_at_least: float = 0.25  # and so often, though nothing we know makes it worth while
     asked_of: int = 8  # holders asked for one chunk that nobody begins to send
     very_late: float = 2.0  # and how long until it is asked for many
     swarm_chunks: int = 4  # below this size looking for partial holders costs more than it brings
