@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Final
 
 from ringgossip.content.chunking import hash_stream
@@ -74,6 +74,7 @@ class Publishing:
     holdings: Holdings
     live: LiveDatabases
     _waiting: OrderedDict[tuple[str, str, bytes], _Waiting] = field(default_factory=OrderedDict)
+    _in_hand: dict[int, Place] = field(default_factory=dict)  # what a thread found, and will wait with
     _lock: Lock = field(default_factory=Lock)
 
     def prepare(
@@ -103,13 +104,16 @@ class Publishing:
             else:
                 place, row, known = self._steady(rules, path, progress, inside)
                 taken = (0.0, 0.0)
+            key = (kind, name, place.root)
+            with self._lock:
+                before = self._waiting.pop(key, None)
+                self._waiting[key] = _Waiting(place, str(path), 1 + (0 if before is None else before.users))
+                stale = [self._waiting.popitem(last=False)[1] for _ in range(len(self._waiting) - _PENDING)]
         except OSError as problem:
             raise trouble(problem, f"{path} cannot be prepared") from None
-        key = (kind, name, place.root)
-        with self._lock:
-            before = self._waiting.pop(key, None)
-            self._waiting[key] = _Waiting(place, str(path), 1 + (0 if before is None else before.users))
-            stale = [self._waiting.popitem(last=False)[1] for _ in range(len(self._waiting) - _PENDING)]
+        finally:
+            with self._lock:
+                self._in_hand.pop(get_ident(), None)
         for waiting in stale if before is None else [before, *stale]:
             self._let_go(waiting.place)
         return Prepared(
@@ -139,7 +143,8 @@ class Publishing:
     def _let_go(self, place: Place) -> None:
         """Delete our copy unless a version or another preparation uses it."""
         with self._lock:
-            if any(waiting.place is place for waiting in self._waiting.values()):
+            used = [*(waiting.place for waiting in self._waiting.values()), *self._in_hand.values()]
+            if any(other is place for other in used):
                 return
         if place in self.holdings.places(place.root):
             return
@@ -220,11 +225,13 @@ class Publishing:
         """Return the place of a source's content, which is in the store or waits to be signed."""
         with self._lock:
             waiting = [entry.place for entry in self._waiting.values() if entry.place.root == root]
-        for place in self.holdings.places(root) + waiting:
-            whole = place.kind in (PlaceKind.CLONE, PlaceKind.SNAPSHOT) and place.own is None
-            ours = whole or place.kind is PlaceKind.CHANGES
-            if ours or (place.kind is PlaceKind.USER and place.path == path and place.signature == signature):
-                return place
+            for place in self.holdings.places(root) + waiting:
+                whole = place.kind in (PlaceKind.CLONE, PlaceKind.SNAPSHOT) and place.own is None
+                ours = whole or place.kind is PlaceKind.CHANGES
+                same = place.path == path and place.signature == signature
+                if ours or (place.kind is PlaceKind.USER and same):
+                    self._in_hand[get_ident()] = place
+                    return place
         return None
 
     def _read(

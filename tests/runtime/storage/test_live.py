@@ -4,10 +4,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stores import fill, publish, read_all, record_of
 
+from ringgossip.runtime.storage.publishing import Publishing
 from ringgossip.runtime.storage.store import Store
 from ringgossip.runtime.storage.thinning import thin_superseded
 
@@ -105,3 +107,21 @@ def test_another_peer_fetches_only_what_changed(store: Store, source: Path, tmp_
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert record_of(manifest, kind="games").root == record.root
+
+
+def test_a_snapshot_that_is_let_go_while_another_publication_takes_it_stays(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store.prepare("games", source, "games.db")
+    held = Publishing._held
+
+    def meanwhile(*given: Any) -> Any:
+        place = held(*given)
+        store.discard(first)  # in another thread, between the look and the moment it is written down
+        return place
+
+    monkeypatch.setattr(Publishing, "_held", meanwhile)
+    second = store.prepare("games", source, "again.db")
+    assert not second.read and len(list((store.data / "snapshots").iterdir())) == 1
+    store.discard(second)
+    assert not list((store.data / "snapshots").iterdir())
