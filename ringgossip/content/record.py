@@ -22,6 +22,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
@@ -176,6 +177,7 @@ def record_signed_bytes(cluster: str, body: bytes) -> bytes:
     return b"".join((_DOMAIN, len(encoded).to_bytes(2), encoded, body))
 
 
+@lru_cache(maxsize=1024)  # News of a record comes from several peers, the same bytes each time.
 def unpack_record(packed: bytes) -> Record:
     """Read what a stranger sent; raise `PeerMisbehaved` with the reason for whatever breaks a rule.
 

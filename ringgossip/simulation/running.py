@@ -9,6 +9,7 @@ random core is healed, and what must come true eventually has so many seconds.
 Source of the two phases: TigerBeetle's simulator (VOPR).
 """
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ringgossip.simulation.report.timeline import Timeline
 
 _LEAST_QUIET = 3.0  # seconds over which quiet is measured
+_SELDOM = (50_000, 20, 20)  # collections of garbage: a world lives until its end, and has few cycles
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,12 @@ def run_story(
 ) -> Run:
     """Tell a story once. `plan` replaces the faults, as shrinking needs it; reports need a `timeline`."""
     faults = plan_of(story, seed) if plan is None else list(plan)
-    return _Telling(story, seed, faults, trace, progress, timeline).tell()
+    usual = gc.get_threshold()
+    gc.set_threshold(*_SELDOM)
+    try:
+        return _Telling(story, seed, faults, trace, progress, timeline).tell()
+    finally:
+        gc.set_threshold(*usual)
 
 
 class Progress:
