@@ -67,7 +67,7 @@ def assert_whole(store: Store, record: Record, tmp_path: Path) -> None:
     with closing(sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert database.execute("SELECT count(*) FROM games").fetchone() == (record.metadata["games_total"],)
-    manifest = store.manifest(record.root)
+    manifest = store._holdings.manifests.get(record.root)
     assert manifest is not None and manifest.root == record.root
 
 
