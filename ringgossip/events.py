@@ -307,7 +307,7 @@ class DataSyncFailed(DataSync):
 
 @dataclass(frozen=True, slots=True)
 class OrphanGamesRegistered(Event):
-    """`ORPHAN_GAMES_REGISTERED`: games that only `node_id` had were pulled from it."""
+    """`ORPHAN_GAMES_REGISTERED`: so many files of games of `node_id` are here, pulled now or before."""
 
     node_id: str
     config_key: str = ""

@@ -121,7 +121,8 @@ def _sentence(event: Event) -> str:
         case events.DataSync():
             return _sync_sentence(event)
         case events.OrphanGamesRegistered():
-            return f"orphans: {event.file_count} databases of {event.node_id} are safe now"
+            wanted = f" of {event.config_key}" if event.config_key else ""
+            return f"orphans: {event.file_count} databases{wanted} that {event.node_id} has are safe here"
         case events.ReceivingChanged():
             return f"receiving {event.kind}: {f'no, {event.reason}' if event.code else 'yes, again'}"
         case events.PushRefused():

@@ -63,7 +63,9 @@ def events_of(node: str, asked: SyncRequest, report: SyncReport) -> Out:
     target = report.nodes[0] if len(report.nodes) == 1 else ""
     out: Out = [Tell(DataSyncCompleted(*common, target, report.duration, len(moved), size))]
     if asked.reason == ORPHANS:
-        out.append(Tell(OrphanGamesRegistered(source, config_key_of(asked), len(moved), size)))
+        # What was here already is as safe as what came now.
+        safe = len({row.artifact for row in report.rows if row.good})
+        out.append(Tell(OrphanGamesRegistered(source, config_key_of(asked), safe, size)))
     return out
 
 

@@ -121,6 +121,9 @@ def test_priority_sync_pulls_from_the_source_and_registers_orphans() -> None:
     (event,) = told(world, 1, OrphanGamesRegistered)
     assert (event.node_id, event.file_count, event.bytes_transferred) == ("n0", 2, 600 * KB)
     assert not world.nodes[2].disk.holds(ArtifactKey("games", "n0", "one.db"), 1)
+    sync(world, 1, data_type="games", source_node="n0", priority="critical", reason="orphan_games_recovery")
+    again = told(world, 1, OrphanGamesRegistered)[-1]
+    assert (again.file_count, again.bytes_transferred) == (2, 0), "what is here already is as safe"
 
 
 def test_orphan_games_detected_pulls_from_that_node() -> None:
