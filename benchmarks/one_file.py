@@ -7,13 +7,19 @@ turn in one run, because the machine is shared; compare ratios, not seconds.
 What a tool wrote leaves memory before the next one starts: a virtual machine
 whose page cache grows pays 2.4 s/GiB to its host, whoever writes (measured).
 
-Where our CPU seconds go, for 1 GiB on 2 cores of an EPYC without AVX-512, by `perf`
-and the threads' clocks (load 3; rsync + fsync took 2.5 there): publication 0.55 (hash
-0.43); reading, hashing and sealing again at A 1.3; receiving, opening, proving and
-writing at B 2.6, of which the page cache 1.2; the two loops 1.5, half of it user time
-that stayed when most of their turns were taken away. BLAKE3 and AES-GCM both run there
-at 3.4 GB/s, not at 5.3 and 6.7 as where the target was set: three hashes, seal and open
-alone are 1.6 s.
+Where our CPU seconds go, for 1 GiB on 2 cores of an EPYC without AVX-512, by `perf` and
+the threads' clocks (load 2-3; 4.9 in all then, 3.9 at best, beside 2.4 to 2.5 of rsync + fsync):
+
+    publication                  0.55  hash 0.42, read 0.13
+    A, the thread that sends     1.4   hash 0.4, seal 0.3, to the socket 0.35, read 0.15, Python 0.2
+    B, the thread that receives  2.0   hash 0.4, open 0.3, from the socket 0.3, write 0.5, Python 0.2
+    the two loops                0.9   some 240 calls of Python for each chunk at either end, from cold caches
+    B, fdatasync and index       0.1
+
+Bytes are cheap while one core has them: handed from thread to thread all this took 5.7 to 7.8.
+Chunks of 2 and 4 MiB have less Python and took more (4.2 and 4.5 beside 3.9). What would still
+help: room for the whole file at its beginning (`fallocate`: 0.1, measured alone), and fewer
+turns of the loops. Three hashes, seal and open alone are 1.8 s here.
 
     python benchmarks/one_file.py               2 GiB, 3 rounds
     python benchmarks/one_file.py --quick       64 MiB, 1 round: a self-check
