@@ -8,8 +8,9 @@ from ringgossip.protocol.voice import Voice
 
 Out = list[Effect | Notice]
 
-_CARDS_PER_PACKET = 8  # so many cards waiting are worth one more packet for each partner
-_MORE_PACKETS = 2
+# So many cards never told yet are of members that came at once: lists bring them for a third of the work.
+_CROWD = 8
+_CROWD_PAUSE = 2.5  # intervals between two rounds then
 
 
 class Gossiper:
@@ -43,7 +44,7 @@ class Gossiper:
         settings = self._settings
         if settings.forward:
             self._rounds = 0
-            at = max(now, self._last + settings.forward_gap)
+            at = max(now, self._last + (self._pause() if self._crowded() else settings.forward_gap))
         else:
             # Rounds run all the time; only those with news are held.
             at = now + settings.interval - (now - self._started) % settings.interval
@@ -56,16 +57,21 @@ class Gossiper:
         self._rounds += 1
         out: Out = []
         for key in self._roster.sample(self._rng, settings.fanout):
-            for _ in range(1 + min(_MORE_PACKETS, self._voice.backlog // _CARDS_PER_PACKET)):
-                message = self._voice.gossip()
-                if message is not None:
-                    out += self._routes.send(self._roster.table[key], message)
+            message = self._voice.gossip()
+            if message is not None:
+                out += self._routes.send(self._roster.table[key], message)
         if not self._voice.has_news:
             self.due = NEVER
         elif not settings.forward:
             self.due = now + settings.interval
         else:
-            # The second round soon after the first: it reaches those whom the first missed by chance.
-            pause = settings.interval * (0.3 if self._rounds == 1 else 1.0)
+            # The next two soon after the first: they reach those whom the first missed by chance.
+            pause = self._pause() * (0.3 if self._rounds <= 2 else 1.0)
             self.due = now + pause * (0.9 + 0.2 * self._rng.random())
         return out
+
+    def _crowded(self) -> bool:
+        return self._settings.forward and self._voice.untold >= _CROWD
+
+    def _pause(self) -> float:
+        return self._settings.interval * (_CROWD_PAUSE if self._crowded() else 1.0)

@@ -32,7 +32,10 @@ _MAX_ASKED = 512
 _ASK_AGAIN = 0.3  # seconds after which the same card is asked for again
 _ASK_AT_ONCE = 60  # cards in one question by datagram
 _MOST_PAGES = 24  # datagrams that one list may take; longer ones wait for a link
+# While many join, so many cards answer a list that came by datagram; from another place for each who asks.
+_A_START = 8
 _YOUNG = 5.0  # seconds after the start in which all we hear is known elsewhere
+_NO_NEWS = 4  # pulses that show our digest; cards that we would still tell are no news then
 _FEW_CARDS = 16  # so many new cards in a list may be news elsewhere; more are not
 
 
@@ -55,6 +58,7 @@ class Hearsay:
         self._exchanged_at = -NEVER
         self._waiting: dict[bytes, None] = {}  # with whom to compare as soon as there is a link
         self._started_at = -NEVER
+        self._agreed_on, self._agreed = 0, 0  # a digest, and how many pulses have shown the same
 
     def start(self, now: float) -> None:
         """Begin as one who knows little."""
@@ -70,7 +74,9 @@ class Hearsay:
         """Take in a datagram of news."""
         out: Out = []
         if message.cards:
-            out += self._hear_packed(message.cards, message.certificates, {}, Origin(sender), now)
+            # Whom one meets who begins, and has a link, most others know: lists bring it to the rest.
+            spread = not (self._routes.linked and self.is_young(now))
+            out += self._hear_packed(message.cards, message.certificates, {}, Origin(sender, spread), now)
         if message.updates:
             out += self.hear_updates(message.updates, sender, source, now)
         return out
@@ -195,8 +201,9 @@ class Hearsay:
             if card.key == self._roster.me:
                 out += self._myself.meet(card, None, now)
             else:
-                # What one says of itself is news, whatever it came with.
-                told = Origin(origin.peer) if card.peer == origin.peer else origin
+                # What one says of itself is news, whatever it came with; so is what changes by gossip.
+                news = card.peer == origin.peer or (card.key in self._table and not stated)
+                told = Origin(origin.peer) if news else origin
                 out += self._beliefs.admit(card, stated.get(card.key), told, now)
         return out
 
@@ -230,14 +237,26 @@ class Hearsay:
         """Compare somebody's list with ours."""
         difference = compare(message, self._roster)
         out = self._hear_states(difference.heard, sender, source, now)
-        out += self._send_cards(difference.better, sender, source)
+        better = difference.better
+        crowded = self._voice.untold >= _A_START
+        if isinstance(source, Address) and crowded and len(better) > _A_START:
+            # Enough to begin with; a link is being opened, and brings the rest at a third of the price.
+            first = next((at for at, (mine, *_) in enumerate(better) if mine.card.key > sender[:8]), 0)
+            better = (better[first:] + better[:first])[:_A_START]
+        out += self._send_cards(better, sender, source)
         if difference.wanted or difference.strangers:
             out += self.want(difference.wanted, difference.strangers, sender, source, now)
         return out
 
     def agree(self) -> None:
-        """Another's digest is ours."""
+        """Another's digest is ours: it has every card that we tell."""
         self._differs_since = NEVER
+        if self._voice.backlog:
+            if self._agreed_on != self._roster.digest:
+                self._agreed_on, self._agreed = self._roster.digest, 0
+            self._agreed += 1
+            if self._agreed >= _NO_NEWS:
+                self._voice.cards_known()
 
     def differ(self, standing: Standing, now: float) -> Out:
         """Another's digest is not ours: if that lasts longer than news takes, compare."""

@@ -4,8 +4,9 @@ News of holdings, progress and roots travels on links, so a small cluster is
 fully meshed and a large one is a random graph of bounded degree, the same at
 both ends: a pair keeps a link if its hash is among the smallest of either.
 
-They are asked for one after the other. When fifty peers begin at once, their
-twelve hundred handshakes would otherwise keep each other from ever ending.
+They are asked for one after the other, and not before a crowd that comes at once
+has come. When fifty peers begin together, their twelve hundred handshakes would
+otherwise keep each other from ever ending, and the fifty from seeing each other.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +18,12 @@ from ringgossip.protocol.core import NEVER, Draw, Effect, NeedLink, Notice
 FULL_MESH = 64  # members; 63 idle TLS connections cost about 3 MB and 4 messages a second
 AT_ONCE = 1  # links asked for and not open yet: where all begin together, a handshake ends before the next
 PATIENCE = 1.0  # seconds; after that it is somebody who does not answer, and the next is asked for
-PACE = 0.2  # seconds until we look whether it is open
+PACE = 0.2  # seconds until we look whether it is open,
+MANY = 16  # and more in proportion where so many links or more are missing
 AGAIN = 30.0  # seconds until the same is asked for again; a need is remembered longer, and tried again
+FEW = 4  # members that come together; when more do, links wait until no more come:
+QUIET = 1.0  # for so many seconds,
+LONGEST_HOLD = 6.0  # but not longer than that where somebody always comes
 DEGREE = 12  # links each member of a larger cluster asks for; a random 12-regular graph does not fall apart
 
 
@@ -42,6 +47,8 @@ class Neighbours:
         self._next = now + interval * rng.random()
         self._seen: dict[PeerId, float] = {}  # since when there is no link
         self._asked: dict[PeerId, float] = {}  # when we asked for one last
+        self._crowd = 0  # members that came one soon after the other
+        self._crowd_began = self._crowd_grew = -NEVER
 
     def chosen(self) -> list[PeerId]:
         """Return the members to which a link is kept from our side."""
@@ -56,7 +63,13 @@ class Neighbours:
     def member_up(self, peer: PeerId, now: float) -> None:
         """Somebody came: link soon, but not everybody in the same instant."""
         self._asked.pop(peer, None)
+        if now > self._crowd_grew + QUIET:
+            self._crowd, self._crowd_began = 0, now
+        self._crowd, self._crowd_grew = self._crowd + 1, now
         self._next = min(self._next, now + 0.2 + 0.8 * self._rng.random())
+        if self._crowd > FEW:
+            hold = min(now + QUIET, self._crowd_began + LONGEST_HOLD)
+            self._next = max(self._next, hold + QUIET * self._rng.random())
 
     def wake(self, now: float) -> list[Effect | Notice]:
         """Ask for the links that are missing."""
@@ -76,7 +89,7 @@ class Neighbours:
         under_way = sum(now < at + PATIENCE for at in self._asked.values())
         begun = due[: max(0, AT_ONCE - under_way)]
         self._asked.update(dict.fromkeys(begun, now))
-        wait = PACE if len(begun) < len(due) else self._interval
+        wait = PACE * max(1.0, len(due) / MANY) if len(begun) < len(due) else self._interval
         self._next = now + wait * (0.75 + 0.5 * self._rng.random())
         return [NeedLink(peer) for peer in begun]
 

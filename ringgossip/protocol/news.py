@@ -21,6 +21,11 @@ class News(Generic[Item]):
     def __len__(self) -> int:
         return len(self._times)
 
+    @property
+    def untold(self) -> int:
+        """How many pieces were never taken."""
+        return len(self._told[0]) if self._told else 0
+
     def put(self, key: bytes, size: int, item: Item) -> None:
         """Add news about a member, `size` bytes long, in place of what was said before."""
         self.discard(key)

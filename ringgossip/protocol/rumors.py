@@ -50,6 +50,38 @@ class _Rumor:
     known: int = 0  # answers that it was known there, in this round
 
 
+class _Words:
+    """Some records in messages, put into words once for all who are told."""
+
+    __slots__ = ("_datagrams", "_links", "_packed")
+
+    def __init__(self, records: list[Record]) -> None:
+        self._packed = [record.packed for record in records]
+        self._links: list[News] | None = None
+        self._datagrams: list[News] | None = None
+
+    def for_links(self) -> list[News]:
+        if self._links is None:
+            packed = self._packed
+            self._links = [News(tuple(packed[at : at + 64])) for at in range(0, len(packed), 64)]
+        return self._links
+
+    def for_datagrams(self) -> list[News]:
+        if self._datagrams is None:
+            self._datagrams = []
+            batch: list[bytes] = []
+            size = 0
+            for packed in self._packed:
+                length = len(packed) + 8
+                if batch and size + length > MAX_DATAGRAM_PLAINTEXT - 16:
+                    self._datagrams.append(News(tuple(batch)))
+                    batch, size = [], 0
+                batch.append(packed)
+                size += length
+            self._datagrams.append(News(tuple(batch)))
+        return self._datagrams
+
+
 class Rumors:
     """The machine that tells news.
 
@@ -92,32 +124,19 @@ class Rumors:
         rumor.rounds += 1
         partners = [peer for peer in self._partners(self._settings.fanout + 1) if peer != but]
         out: Out = []
+        words = _Words([record])
         for peer in partners[: self._settings.fanout]:
-            out += self._send(peer, [record])
+            out += self._send(peer, words)
         return out
 
-    def _send(self, peer: PeerId, records: list[Record]) -> Out:
+    def _send(self, peer: PeerId, words: "_Words") -> Out:
         route = self._route(peer)
         if route is None:
             return []
         if route is True:
-            return [
-                Send(peer, News(tuple(record.packed for record in records[start : start + 64])), LINK)
-                for start in range(0, len(records), 64)
-            ]
+            return [Send(peer, news, LINK) for news in words.for_links()]
         assert isinstance(route, Address)
-        out: Out = []
-        batch: list[bytes] = []
-        size = 0
-        for record in records:
-            length = len(record.packed) + 8
-            if batch and size + length > MAX_DATAGRAM_PLAINTEXT - 16:
-                out.append(Send(route, News(tuple(batch)), DATAGRAM))
-                batch, size = [], 0
-            batch.append(record.packed)
-            size += length
-        out.append(Send(route, News(tuple(batch)), DATAGRAM))
-        return out
+        return [Send(route, news, DATAGRAM) for news in words.for_datagrams()]
 
     def heard(self, hashes: list[bytes], sender: PeerId, source: Address | LinkId) -> Out:
         """Answer news of which these (8-byte prefixes) were known here already."""
@@ -148,7 +167,7 @@ class Rumors:
             return []
         for rumor in self._hot.values():
             rumor.told += 1
-        return self._send(peer, [rumor.record for rumor in self._hot.values()])
+        return self._send(peer, _Words([rumor.record for rumor in self._hot.values()]))
 
     def _judge_round(self) -> None:
         """A round in which somebody was served makes the rumor news again; one in which nobody was counts."""
@@ -181,9 +200,9 @@ class Rumors:
         if not self._hot:
             return []
         out: Out = []
-        records = [rumor.record for rumor in self._hot.values()]
+        words = _Words([rumor.record for rumor in self._hot.values()])
         for peer in self._partners(self._settings.fanout):
-            sends = self._send(peer, records)
+            sends = self._send(peer, words)
             out += sends
             if sends:
                 for rumor in self._hot.values():

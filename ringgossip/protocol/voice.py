@@ -77,6 +77,10 @@ class Voice:
         self._updates.discard(key)
         self._cards.discard(key)
 
+    def cards_known(self) -> None:
+        """Say no card again that waits: others have them."""
+        self._cards = News()
+
     @property
     def has_news(self) -> bool:
         """Tell whether anything waits to be told."""
@@ -86,6 +90,11 @@ class Voice:
     def backlog(self) -> int:
         """How many cards wait; they are large."""
         return len(self._cards)
+
+    @property
+    def untold(self) -> int:
+        """How many of them were never told."""
+        return self._cards.untold
 
     @property
     def _limit(self) -> int:

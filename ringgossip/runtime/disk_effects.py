@@ -44,7 +44,8 @@ from ringgossip.runtime.storage.store import ChunkMissing, Store
 from ringgossip.wire.messages import Busy, NoChunks, Page, Placed
 
 _MOST_PAGE_READS = 16  # questions for pages that one peer may have waiting
-_MOST_PERSISTED = 256  # records written in one transaction
+_MOST_PERSISTED = 256  # records, and certificates, written in one transaction
+_VERIFIED_HERE = 2  # so many signatures are no more work than to ask a thread
 
 
 class DiskBoard(Protocol):
@@ -74,18 +75,24 @@ class DiskEffects:
         self._crews = crews
         self._cluster = cluster
         self._unwritten: list[Record] = []
+        self._unkept: list[bytes] = []  # certificates
         self._writing = False
         self._page_reads: dict[PeerId, int] = {}
 
     # --- records ------------------------------------------------------------------------
 
     def verify(self, effect: VerifyRecords) -> None:
-        """Check signatures, about 150 us each."""
+        """Check signatures, about 150 us each: a few right here, since a thread answers later than that."""
         cluster, records = self._cluster, effect.records
 
         def check() -> tuple[str | None, ...]:
             return tuple(_fault(record, cluster, der) for record, der in records)
 
+        if len(records) <= _VERIFIED_HERE and not self._crews.signatures.waiting:
+            reasons = check()
+            core, batch = self._board.core, effect.batch
+            self._crews.post(lambda: self._told(core.records_verified(batch, reasons, _now())))
+            return
         self._crews.signatures.submit(
             check,
             lambda reasons: self._told(self._board.core.records_verified(effect.batch, reasons, _now())),
@@ -110,10 +117,11 @@ class DiskEffects:
         )
 
     def _write_more(self) -> None:
-        if self._writing or not self._unwritten:
+        if self._writing or not (self._unwritten or self._unkept):
             return
         self._writing = True
         batch, self._unwritten = self._unwritten[:_MOST_PERSISTED], self._unwritten[_MOST_PERSISTED:]
+        certificates, self._unkept = self._unkept[:_MOST_PERSISTED], self._unkept[_MOST_PERSISTED:]
 
         def written(_: None) -> None:
             self._writing = False
@@ -123,18 +131,18 @@ class DiskEffects:
 
         def failed(error: Exception) -> None:
             self._writing = False
-            self._trouble(f"{len(batch)} records are not on disk: {explain(error)}")
+            what = f"{len(batch)} records" if batch else f"{len(certificates)} certificates"
+            self._trouble(f"{what} are not on disk: {explain(error)}")
             for record in batch:
                 self._told(self._board.core.persist_failed(record, explain(error), _now()))
             self._write_more()
 
-        self._crews.index.submit(lambda: self._store.persist_batch(batch), written, failed)
+        self._crews.index.submit(lambda: self._store.persist_batch(batch, certificates), written, failed)
 
     def persist_certificate(self, effect: PersistCertificate) -> None:
-        """Keep a certificate; nothing comes back."""
-        self._crews.index.submit(
-            lambda: self._store.persist_certificate(effect.certificate), _nothing, self._failed
-        )
+        """Keep a certificate; nothing comes back. Many come at once when we join, and share a sync."""
+        self._unkept.append(effect.certificate)
+        self._write_more()
 
     def remember(self, effect: Remember) -> None:
         """Keep what a user decided; nothing comes back."""

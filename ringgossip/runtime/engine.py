@@ -194,7 +194,7 @@ class Engine:
         self._batching = True
         deliver()
         self._batching = False
-        self._set_alarm()
+        self._settle()
 
     def _set_alarm(self) -> None:
         due, asleep_until = self._core.next_wakeup(), self._alarm.deadline
@@ -221,7 +221,12 @@ class Engine:
         for effect in effects:
             self._perform[type(effect)](effect)
         if not self._batching:
-            self._set_alarm()
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._links is not None:
+            self._links.flush()
+        self._set_alarm()
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter."""

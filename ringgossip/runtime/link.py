@@ -75,6 +75,7 @@ class Link:
         self._arriving: Arriving | None = None
         self._header: ChunkPiece | None = None  # the last piece of the body under way
         self._bell = trio.Event()
+        self._resting = False  # nothing is being sent, and the bell has not rung
         self._closing = False
         self._sent_at = trio.current_time()
         self._body_at = trio.current_time()
@@ -99,7 +100,12 @@ class Link:
         return self._control_bytes > 0
 
     def send(self, frame: bytes) -> None:
-        """Queue a control message."""
+        """Queue a control message, and wake who sends."""
+        self.queue(frame)
+        self._bell.set()
+
+    def queue(self, frame: bytes) -> None:
+        """Queue a control message; `flush` must follow."""
         if self.ended:
             return
         if not self._control and self._body is None:
@@ -108,7 +114,20 @@ class Link:
         self._control_bytes += len(frame)
         if self._control_bytes > MOST_CONTROL_BYTES:
             self.break_off("it does not read what we send")
-        self._bell.set()
+
+    def flush(self) -> None:
+        """Send what is queued, if nothing is in its way: to wake a task for it costs more than to send."""
+        if self._control and self._resting and not self._bell.is_set() and self._control_bytes <= _BATCH:
+            batch = b"".join(self._control)
+            sent = self._stream.send_some(batch)
+            self._control.clear()
+            if sent < len(batch):
+                # In one piece: OpenSSL wants to be given again at least what it did not take.
+                self._control.append(batch[sent:])
+            self._control_bytes -= sent
+            self._sent_at = trio.current_time()
+        if self._control:
+            self._bell.set()
 
     def send_chunk(self, chunk: SendChunk) -> None:
         """Queue a body."""
@@ -231,7 +250,9 @@ class Link:
             elif not self._next_body():
                 self.sending.pause()
                 self._bell = trio.Event()
+                self._resting = True
                 await self._bell.wait()
+                self._resting = False
 
     async def _send_control(self) -> None:
         batch = [self._control.popleft()]

@@ -70,6 +70,7 @@ class Links:
         self._nursery = nursery
         self._last = 0
         self._links: dict[LinkId, Link] = {}
+        self._unflushed: dict[LinkId, Link] = {}
         # Of each peer the links in the order of opening; the last is current.
         self._current: dict[PeerId, list[Link]] = {}
         self._gate = Gate()
@@ -84,7 +85,7 @@ class Links:
         self._nursery.start_soon(self._dial, effect.address, effect.peer)
 
     def send(self, message: Message, peer: PeerId) -> None:
-        """Queue a message on the peer's current link; dropped without one."""
+        """Queue a message on the peer's current link until `flush`; dropped without one."""
         link = self.current(peer)
         if link is None:
             return
@@ -93,7 +94,15 @@ class Links:
             self._framed = (message, pack_frame(encode(message)))
         if isinstance(message, GetChunks):
             self._inbox.expect(message.request, message.root)
-        link.send(self._framed[1])
+        link.queue(self._framed[1])
+        self._unflushed[link.number] = link
+
+    def flush(self) -> None:
+        """Send what was queued since the last time."""
+        if self._unflushed:
+            unflushed, self._unflushed = self._unflushed, {}
+            for link in unflushed.values():
+                link.flush()
 
     def send_chunk(self, effect: SendChunk) -> None:
         """Queue a body on the peer's current link."""
@@ -128,19 +137,23 @@ class Links:
     async def listen(self, sock: socket.socket) -> None:
         """Accept links for ever."""
         while True:
-            await trio.lowlevel.wait_readable(sock)
             await self._gate.wait_for_room()
             try:
                 accepted, place = sock.accept()
+            except BlockingIOError:
+                # Only now: where many knock at once, a turn of the loop for each would be long for the last.
+                await trio.lowlevel.wait_readable(sock)
+                continue
             except OSError as error:
                 if error.errno in _NO_MORE_FILES:
                     self._starved(error)
-                    await trio.sleep(0.1)
+                await trio.sleep(0.1 if error.errno in _NO_MORE_FILES else 0.0)
                 continue
             address = plain_address(place)
             if not self._gate.enter(address.host, trio.current_time()):
                 accepted.close()
                 self._board.count("connections_turned_away")
+                await trio.lowlevel.checkpoint()
                 continue
             self._nursery.start_soon(self._accept, accepted, address)
 

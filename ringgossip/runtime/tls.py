@@ -130,6 +130,13 @@ class TlsStream:
                     self._sent = 0
                     await trio.lowlevel.checkpoint()
 
+    def send_some(self, data: bytes) -> int:
+        """Hand over what the kernel takes at once, and return how much that is; errors are for `send_all`."""
+        try:
+            return self.socket.send(data)
+        except OSError:
+            return 0
+
     def say_goodbye(self) -> None:
         """Send the closing alert if the kernel takes it at once: then the end is no accident."""
         try:

@@ -196,6 +196,7 @@ class Node:
                 case Send(to=peer):
                     assert not isinstance(peer, Address)
                     self.links.send(effect.message, peer)
+                    self.links.flush()
                 case SendChunk():
                     self.links.send_chunk(effect)
                 case Tell():

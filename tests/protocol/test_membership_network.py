@@ -72,6 +72,14 @@ def test_fifty_that_join_one_seed_at_once_all_see_all() -> None:
     assert sorted(took)[2] <= 1.5
 
 
+def test_fifty_that_join_at_once_say_little_and_nothing_once_all_know() -> None:
+    net = world(50, joined=False, watched=False)
+    net.run_until(net.agreed, 5.0)
+    assert sum(node.datagrams for node in net.nodes) <= 18 * 50
+    net.run(net.now + 4.0)
+    assert not any(node.machine._voice.has_news for node in net.nodes)
+
+
 def test_fifty_that_join_under_loss_all_see_all() -> None:
     net = MemberNetwork(3)
     net.loss = 0.2

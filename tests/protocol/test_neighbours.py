@@ -5,7 +5,7 @@ from random import Random
 from ringgossip.content.hashing import hash_bytes
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NeedLink
-from ringgossip.protocol.neighbours import DEGREE, PATIENCE, Neighbours
+from ringgossip.protocol.neighbours import DEGREE, LONGEST_HOLD, PATIENCE, QUIET, Neighbours
 
 MANY = [PeerId(hash_bytes(str(number).encode())[:16]) for number in range(200)]
 
@@ -71,3 +71,21 @@ def test_links_are_asked_for_one_after_the_other_and_one_that_hangs_keeps_nobody
         asked += hangs in begun
         linked.update(peer for peer in begun if peer != hangs)
     assert asked == 1
+
+
+def test_where_a_crowd_comes_links_wait_until_nobody_new_comes() -> None:
+    machine = neighbours(MANY[0], MANY[:21], set())
+    for number in range(1, 21):
+        machine.member_up(MANY[number], 10.0 + number * 0.05)
+    last = 11.0
+    assert last + QUIET <= machine.next_wakeup() <= last + 2 * QUIET
+    assert machine.wake(last + QUIET - 0.01) == []
+
+
+def test_where_somebody_always_comes_links_do_not_wait_for_ever() -> None:
+    machine = neighbours(MANY[0], MANY, set())
+    for number in range(1, 200):
+        machine.member_up(MANY[number], number * 0.1)
+        if machine.wake(number * 0.1):
+            break
+    assert LONGEST_HOLD <= number * 0.1 <= LONGEST_HOLD + 2 * QUIET

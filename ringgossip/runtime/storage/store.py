@@ -147,19 +147,17 @@ class Store:
         self._index.ask(lambda database: ledger.put_record(database, record))
         return None
 
-    def persist_batch(self, records: Iterable[Record]) -> None:
-        """Write records of others in one transaction."""
-        batch = list(records)
+    def persist_batch(self, records: Iterable[Record], certificates: Iterable[bytes] = ()) -> None:
+        """Write records of others, and certificates, in one transaction."""
+        batch, ders = list(records), list(certificates)
 
         def work(database: sqlite3.Connection) -> None:
+            for der in ders:
+                ledger.put_certificate(database, der)
             for record in batch:
                 ledger.put_record(database, record)
 
         self._index.ask(work)
-
-    def persist_certificate(self, der: bytes) -> None:
-        """Keep a certificate."""
-        self._index.ask(lambda database: ledger.put_certificate(database, der))
 
     def remember(self, key: ArtifactKey, mark: str, sequence: int) -> None:
         """Keep what a user decided about an artifact; sequence 0 forgets it."""

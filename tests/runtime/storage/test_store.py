@@ -66,7 +66,7 @@ def test_records_and_certificates_come_back(tmp_path: Path) -> None:
     with Store.open(tmp_path) as first:
         first.persist(records[0])
         first.persist_batch(records[1:])
-        first.persist_certificate(b"der")
+        first.persist_batch((), (b"der",))
         first.persist(record_of(manifest_of(b"y"), "n0", 2))
     with Store.open(tmp_path) as second:
         assert sorted((record.name, record.sequence) for record in second.restored.records) == [
