@@ -82,7 +82,7 @@ class Node:
         """Wait for its first line, which names its address. Raises `OperationFailed` with what it said."""
         if not wait_until(lambda: bool(self._first_line()) or not self.running, _READY_SECONDS):
             raise OperationFailed(
-                f"{self.name} was not ready after {_READY_SECONDS:g} s: see {self.folder / 'log'}"
+                f"{self.name} was not ready after {_READY_SECONDS:g} s: see its log with --keep DIR"
             )
         line = self._first_line()
         if not line:

@@ -179,15 +179,8 @@ class Story:
             before = victim.received()
             began = time.monotonic()
             # Only after this one is on everybody: the killed peer's return included.
-            publishing = threading.Thread(
-                target=lambda: answer.append(
-                    author.client.publish(
-                        "models", self.matter / CHECKPOINT, copies=len(self.nodes) - 1, timeout=40.0
-                    )
-                ),
-                daemon=True,
-            )
-            answer.clear()
+            answer = []
+            publishing = threading.Thread(target=self._publish_again, args=(author, answer), daemon=True)
             publishing.start()
             seen = self._catch_in_the_middle(victim, publishing)
             if seen is not None:
@@ -206,11 +199,22 @@ class Story:
         self.say(f"{victim.name} runs again after {self.measures.restart_seconds:.1f} s")
         publishing.join(45.0)
         if not answer:
-            return Check("a peer is killed while it pulls, and comes back", False, "no receipt came")
+            why = (self._failures or ["no receipt came"])[-1]
+            return Check("a peer is killed while it pulls, and comes back", False, why)
         check = _received(
             "a peer is killed while it pulls, and comes back", answer[0], time.monotonic() - began
         )
         return Check(check.name, check.passed, f"SIGKILL at {at}; then {check.detail}")
+
+    def _publish_again(self, author: Node, answer: list[Receipt]) -> None:
+        """In a thread: publish the checkpoint; without an answer the check says what went wrong."""
+        try:
+            receipt = author.client.publish(
+                "models", self.matter / CHECKPOINT, copies=len(self.nodes) - 1, timeout=40.0
+            )
+            answer.append(receipt)
+        except RinggossipError as error:
+            self._failures.append(f"publishing {CHECKPOINT}: {error}")
 
     def _catch_in_the_middle(self, victim: Node, publishing: threading.Thread) -> tuple[int, int] | None:
         """Return (done, total) once the victim has a part of the checkpoint; None if it was too quick."""

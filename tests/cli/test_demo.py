@@ -14,11 +14,13 @@ import pytest
 from peers import until
 
 import ringgossip
+from ringgossip.cli import demo_cluster
 from ringgossip.cli.demo_checks import Check, same_bytes, same_records, whole_databases
 from ringgossip.cli.demo_games import add_games, count_committed, create_games_db
 from ringgossip.cli.demo_matter import write_checkpoint, write_npz
 from ringgossip.client import Artifact
 from ringgossip.content.kinds import KINDS
+from ringgossip.errors import OperationFailed
 
 GAMES = "games/node-1/g.db"
 
@@ -152,6 +154,20 @@ def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, number: sign
     assert "Traceback" not in err
     assert err.splitlines()[-1] == "error: stopped"
     until(lambda: processes_of(folder) == [], 5)
+
+
+def test_whoever_is_slow_to_start_is_told_with_a_log_that_will_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_cluster, "_READY_SECONDS", 0.05)
+    node = demo_cluster.Node("node-1", tmp_path)
+    (tmp_path / "events-0.jsonl").touch()
+    node.process = subprocess.Popen(["sleep", "60"])
+    try:
+        with pytest.raises(OperationFailed, match="see its log with --keep DIR"):
+            node.wait_ready()
+    finally:
+        node.kill()
 
 
 def test_a_folder_that_is_in_use_is_not_touched(tmp_path: Path) -> None:
