@@ -6,15 +6,12 @@ self-play worker. "Ours" is from the call of `publish` (snapshot included) to th
 new version verified, synced and visible at the other peer. Beside it `cp` and
 fsync of the same file, and rsync in its cheapest safe form for a file at rest.
 
-Where the time goes at 1 GiB, by the threads' clocks, beside cp + fsync of 2.2-2.5 s
-(of which the disk 1.5): the snapshot 2.7-3.0 s, all of it disk (CPU 1.3: the kernel
-copies 0.6, hashes 0.6); signing and telling 0.1; the receiver's partial file, index and
-plan 0.1-0.4; its copying and proving of what it has, beside the chunks that come, 2.5-3.8 s,
-and the last fsync 0.5-0.8 (CPU 2.7). Before, pages went through `Connection.backup` (4.0 s,
-all CPU), then to the disk (2.0 s), and the receiver copied through its memory (3.4 s).
-The floor: two files of 1 GiB are written and synced one after the other, since nothing
-can be told before the root is known, nor told while it is not on disk; that alone is 2.0
-of cp + fsync. Less needs a snapshot of which only the changed chunks are written.
+Where the time goes at 1 GiB, by the threads' clocks, on a machine that others used too, beside
+cp + fsync of 2.6-3.5 s: 1.1-1.5 s until `publish` returns (CPU 1.4-1.7: SQLite's pages are read,
+0.8, and hashed, and 150 MB of changed chunks written and synced; 2.7-3.0 s before, when all of
+the snapshot was). Then the receiver, 4.4-4.8 s (CPU 4.1-5.1): its thread that has the kernel copy
+what is there takes 1.9-2.2 of it alone, in the kernel; proving and the last fsync come beside and
+behind that. The floor there is cp + fsync: a visible file is a whole one.
 
     python benchmarks/database_update.py           1 GiB, 3 rounds
     python benchmarks/database_update.py --quick   64 MiB, 1 round: a self-check

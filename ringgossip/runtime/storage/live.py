@@ -127,6 +127,6 @@ class LiveDatabases:
 
 def _own(manifest: Manifest, base: bytes) -> BitSet:
     own = BitSet(manifest.chunk_count)
-    for index in changed_chunks(manifest.hashes, base) or ():
+    for index in changed_chunks(manifest.hashes, base):
         own.add(index)
     return own

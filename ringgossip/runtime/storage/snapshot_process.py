@@ -28,9 +28,15 @@ from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 from ringgossip.content.chunking import hash_stream
+from ringgossip.content.hashing import HASH_BYTES
 from ringgossip.content.kinds.games import GameCounts, count_games, uri_of
 from ringgossip.errors import ArtifactRefused, RinggossipError, StoreError
-from ringgossip.runtime.storage.snapshot_changes import changed_chunks, copy_changed
+from ringgossip.runtime.storage.snapshot_changes import (
+    LARGEST_SHARE,
+    Gathering,
+    changed_chunks,
+    copy_changed,
+)
 from ringgossip.runtime.storage.snapshot_source import copy_database, fingerprint
 
 # A forked child of the peer may keep our input open after the peer died; so look at our parent too.
@@ -40,6 +46,7 @@ HASHERS = 2
 SYNC_SECONDS = 0.05  # So often what was copied meanwhile is brought to the disk.
 
 CHANGED_SUFFIX = ".changed"
+TOO_LARGE = "not checked: it is large"
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -63,20 +70,32 @@ def take_snapshot(
     signature = fingerprint(Path(source))
     target = Path(destination)
     _reserve(Path(source), target)
+    seen: list[GameCounts] = []
+    gathering = None
+    # What SQLite checks must be a whole file.
+    if blob and Path(source).stat().st_size > check_up_to:
+        gathering = Gathering(blob, chunk_size, lambda reader: seen.append(_count(Path(source), reader)))
     # What is made whole to be looked at, and goes again, need not reach the disk.
-    early = nullcontext() if blob else _synced(target)
-    only_changes = False
+    early = nullcontext() if blob and gathering is None else _synced(target)
     try:
         with early, ThreadPoolExecutor(HASHERS) as hashers:
-            copied = copy_database(Path(source), target, max_stall, lock_timeout, bulk_from)
+            copied = copy_database(Path(source), target, max_stall, lock_timeout, bulk_from, gathering)
             size = _stand_alone(target)
-            # Hashes and the disk use other cores, and other seconds, than SQLite's own check.
-            hashing = [hashers.submit(_hash, target, *part, chunk_size) for part in _parts(size, chunk_size)]
-            note = _check(Path(source), target) if size <= check_up_to else "not checked: it is large"
-            counts = _count(Path(source), target)
-            hashes = b"".join(part.result() for part in hashing)
-        if blob:
-            only_changes = _keep_changed(target, size, chunk_size, hashes, blob)
+            if gathering is not None and copied.gathered:
+                gathering.settle(target, size)
+                hashes, counts, note = bytes(gathering.hashes), seen[-1], TOO_LARGE
+            else:
+                # Hashes and the disk use other cores, and other seconds, than SQLite's own check.
+                parts = _parts(size, chunk_size)
+                hashing = [hashers.submit(_hash, target, *part, chunk_size) for part in parts]
+                note = _check(Path(source), target) if size <= check_up_to else TOO_LARGE
+                with _open(target) as database:
+                    counts = _count(Path(source), database)
+                hashes = b"".join(part.result() for part in hashing)
+        if gathering is not None and copied.gathered:
+            only_changes = not gathering.whole
+        else:
+            only_changes = blob != b"" and _keep_changed(target, size, chunk_size, hashes, blob)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -98,7 +117,7 @@ def take_snapshot(
 def _keep_changed(target: Path, size: int, chunk_size: int, hashes: bytes, base: bytes) -> bool:
     """Keep of a whole snapshot only what differs from its base, or all if that is much; synced."""
     changed = changed_chunks(hashes, base)
-    if changed is None:
+    if len(changed) > LARGEST_SHARE * len(hashes) / HASH_BYTES:
         with _synced(target):
             return False
     sparse = Path(f"{target}{CHANGED_SUFFIX}")
@@ -168,10 +187,9 @@ def _check(source: Path, target: Path) -> str:
     return "ok"
 
 
-def _count(source: Path, target: Path) -> GameCounts:
+def _count(source: Path, database: sqlite3.Connection) -> GameCounts:
     try:
-        with _open(target) as database:
-            return count_games(database)
+        return count_games(database)
     except sqlite3.Error as problem:
         _refuse_damaged(source, problem)
         return GameCounts(None, None, f"its games are not counted: {problem}")

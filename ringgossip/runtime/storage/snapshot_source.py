@@ -31,7 +31,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -40,6 +40,7 @@ from ringgossip.content.hashing import hash_bytes
 from ringgossip.content.kinds.games import HEADER_BYTES, LIVE_READING, uri_of
 from ringgossip.errors import ArtifactRefused, SnapshotPostponed, StoreError
 from ringgossip.runtime.storage.snapshot_bulk import WAL_HEADER_BYTES, copy_main, copy_wal, worth_bulk
+from ringgossip.runtime.storage.snapshot_changes import WAL_INDEX_HEADER_BYTES, Commit, Gathering, bring_in
 
 STILL_SECONDS = 0.05
 ATTEMPTS = 10
@@ -48,8 +49,6 @@ STEP_PAGES = 512
 # SQLite's lock bytes (os_unix.c): all readers share this range, also beside a WAL.
 SHARED_FIRST = 0x40000002
 SHARED_SIZE = 510
-# The start of the wal-index that changes with every commit (SQLite's WAL format, section 2.1).
-WAL_INDEX_HEADER_BYTES = 48
 
 _DISK_PROBLEMS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
@@ -60,6 +59,7 @@ class Copied:
 
     journal_mode: str
     writer_stall: float
+    gathered: bool = False  # only what changed
 
 
 class _Again(Exception):
@@ -99,11 +99,17 @@ def fingerprint(source: Path) -> bytes:
 
 
 def copy_database(
-    source: Path, destination: Path, max_stall: float, lock_timeout: float, bulk_from: int
+    source: Path,
+    destination: Path,
+    max_stall: float,
+    lock_timeout: float,
+    bulk_from: int,
+    gathering: Gathering | None = None,
 ) -> Copied:
     """Fill the empty file `destination` with one committed state of `source`.
 
-    From `bulk_from` bytes on the kernel copies, below it SQLite.
+    From `bulk_from` bytes on the kernel copies, below it SQLite; or what changed is gathered, where
+    the database is in WAL mode and in use.
 
     Raises `ArtifactRefused` when it is no whole database, `SnapshotPostponed`
     when a writer would be blocked beyond `max_stall` seconds or holds it locked
@@ -114,7 +120,9 @@ def copy_database(
         wal_mode = _journal_mode(source) == "wal"
         try:
             if not wal_mode or Path(f"{source}-shm").exists():
-                return _copy_live(source, destination, wal_mode, max_stall, lock_timeout, bulk_from)
+                return _copy_live(
+                    source, destination, wal_mode, max_stall, lock_timeout, bulk_from, gathering
+                )
             _refuse_if_exclusive(source, lock_timeout)
             return _copy_at_rest(source, destination, "wal")
         except _Again as again:
@@ -137,12 +145,21 @@ def _journal_mode(source: Path) -> str:
 
 
 def _copy_live(
-    source: Path, destination: Path, wal_mode: bool, max_stall: float, lock_timeout: float, bulk_from: int
+    source: Path,
+    destination: Path,
+    wal_mode: bool,
+    max_stall: float,
+    lock_timeout: float,
+    bulk_from: int,
+    gathering: Gathering | None,
 ) -> Copied:
     beside = Path(f"{destination}-wal")
     try:
         # Our own descriptor outlives SQLite's: closing it drops the locks of this process.
-        with _sidecars_kept(source, lock_timeout) if wal_mode else source.open("rb", buffering=0) as file:
+        with (
+            _sidecars_kept(source, lock_timeout) if wal_mode else source.open("rb", buffering=0) as file,
+            _shm(source) if wal_mode else nullcontext() as shm,
+        ):
             uri = f"{uri_of(source)}?mode=ro&{LIVE_READING}"
             with closing(
                 sqlite3.connect(uri, uri=True, timeout=lock_timeout, isolation_level=None)
@@ -153,7 +170,14 @@ def _copy_live(
                 mode = "wal" if reader.execute("PRAGMA journal_mode").fetchone()[0] == "wal" else "rollback"
                 watch = _watch(source, locked_since, None if mode == "wal" else max_stall)
                 bulk = worth_bulk(source, bulk_from)
-                if bulk:
+                commit = _same_commit(source, reader, shm) if bulk and gathering is not None else None
+                if commit is not None and gathering is not None:
+                    _refuse_if_replaced(source, file)
+                    gathering.gather(
+                        file.fileno(), Path(f"{source}-wal"), beside, commit, reader, destination
+                    )
+                    _refuse_if_replaced(source, file)
+                elif bulk:
                     _refuse_if_replaced(source, file)
                     with_wal = mode == "wal" and copy_wal(Path(f"{source}-wal"), beside)
                     copy_main(file.fileno(), destination, watch)
@@ -161,13 +185,33 @@ def _copy_live(
                 else:
                     _backup(source, reader, destination, watch)
         stall = 0.0 if mode == "wal" else time.monotonic() - locked_since
-        if bulk and with_wal:
+        if commit is not None:
+            if beside.exists():
+                bring_in(destination, beside)
+        elif bulk and with_wal:
             _recover(source, destination)
     except sqlite3.Error as problem:
         return _explain(source, destination, problem, lock_timeout)
     finally:
         beside.unlink(missing_ok=True)
-    return Copied(mode, stall)
+    return Copied(mode, stall, commit is not None)
+
+
+def _same_commit(source: Path, reader: sqlite3.Connection, shm: BinaryIO | None) -> Commit | None:
+    """Return the very commit that the reader sees, in a new transaction; None if that cannot be told."""
+    if shm is None:
+        return None
+    for _attempt in range(ATTEMPTS):
+        reader.execute("COMMIT")
+        before = Commit.read(shm.fileno())
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        after = Commit.read(shm.fileno())
+        if before is not None and before == after:
+            if not os.path.samestat(Path(f"{source}-shm").stat(), os.fstat(shm.fileno())):
+                raise _Again("another program opened it anew")
+            return after
+    return None
 
 
 def _refuse_if_replaced(source: Path, file: BinaryIO) -> None:
@@ -286,6 +330,17 @@ def _parts(source: Path) -> dict[str, tuple[int, ...] | None]:
 def _refuse_if_moved(source: Path, before: dict[str, tuple[int, ...] | None], mode: str) -> None:
     if _parts(source) != before or (mode == "wal" and Path(f"{source}-shm").exists()):
         raise _Again("another program writes it")
+
+
+@contextmanager
+def _shm(source: Path) -> Iterator[BinaryIO | None]:
+    """Open the `-shm`, if we may, until SQLite has closed it: closing it before would drop SQLite's locks."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(f"{source}-shm").open("rb", buffering=0))
+        except OSError:
+            file = None
+        yield file
 
 
 @contextmanager
