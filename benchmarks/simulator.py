@@ -6,9 +6,14 @@ python benchmarks/simulator.py --quick    small ones, for a look whether everyth
 python benchmarks/simulator.py --only stories
 
 Measured in full size on 2 shared cores. Load 3 to 6: sized wire 16.0 and 17.5 CPU s, 345 MB (before
-views of members shared their names); self-play 142 CPU s, 1,067,000 events, where a filling peer looks
-at every linked one. Load 1: real codec 7.7 CPU s, 100 MB; small stories 2.2 a second; the suite of 208
-seeds 234 s.
+views of members shared their names); self-play 142 CPU s, 1,067,000 events. Load 1: real codec 7.7 CPU s,
+100 MB; small stories 2.2 a second. The suite took 234 s when 38 stories had 13 seeds each, which are 494
+and not the 208 it was named after; 222 seeds take 193 s at load 2.5 (where stories are 1.8 a second).
+
+Where the time goes is flat: 50 to 80 us and 100 calls an event, no function above 4 %. Of small stories:
+deadlines 8 %, the network's and kernel's own work 20 %, looks of the promises 5 %, garbage 4 %; setting a
+story up 2 %. Of self-play a half is one copy told to 49 others: News, NewsKnown, Interest, Holding. The
+Python is one built without profiles; Debian's own took 0.84 of the time for the same stories.
 """
 
 import argparse
