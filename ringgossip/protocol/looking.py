@@ -24,6 +24,15 @@ class Looking(Sharing):
         records = self.catalog.records(kind) if unlisted else self.catalog.listed(kind)
         return [self.artifact_view(record) for record in records]
 
+    def listed_here(self) -> tuple[int, int]:
+        """Return how many artifacts are listed, and the newest version of how many can be read here."""
+        listed = here = 0
+        for record in self.catalog.listed():
+            listed += 1
+            shown = self.showing.shown(record.key)
+            here += self.shelf.holds(record) or (shown is not None and shown.record == record)
+        return listed, here
+
     def artifact_view(self, record: Record) -> ArtifactView:
         """Return one artifact with its holders."""
         complete, shown = self.shelf.holds(record), self.showing.shown(record.key)

@@ -89,9 +89,9 @@ class Peer(PeerVerbs):
         return self._closed
 
     @property
-    def known(self) -> int:
-        """How many artifacts the catalog names."""
-        return len(self._engine.core.catalog)
+    def listed_here(self) -> tuple[int, int]:
+        """How many artifacts are listed, and the newest version of how many can be read here."""
+        return self._engine.core.listed_here()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -331,7 +331,7 @@ class Peer(PeerVerbs):
                 "strategy": self.config.strategy,
                 "interval_seconds": self.config.interval_seconds,
                 "plans": {kind: plan_shape(core.rules.plan(kind)) for kind in KINDS},
-                "artifacts": len(core.catalog),
+                "artifacts": core.listed_here()[0],
                 "held": len(core.shelf.versions()),
                 "missing": self._missing(),
                 "transfers": len(core.transfer.pulls()),

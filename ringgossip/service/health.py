@@ -23,7 +23,8 @@ class Facts:
     members_alive: int  # ourselves included
     members_lost: tuple[str, ...]
     seeds: int
-    artifacts: int
+    artifacts: int  # that are listed
+    here: int  # of these, readable here in their newest version
     missing: int  # wanted, and not complete here
     moving: bool  # chunks are coming in
     last_completed: float | None
@@ -137,7 +138,7 @@ def _good(facts: Facts) -> str:
     if facts.members_lost:
         names = ", ".join(facts.members_lost[:3]) + (", ..." if len(facts.members_lost) > 3 else "")
         parts.append(f"{len(facts.members_lost)} lost ({names})")
-    parts.append(_coming(facts) if facts.missing else _held(facts.artifacts))
+    parts.append(_coming(facts) if facts.missing else _held(facts.artifacts, facts.here))
     return f"{facts.node} is well: " + ", ".join(parts)
 
 
@@ -146,9 +147,11 @@ def _coming(facts: Facts) -> str:
     return f"{_things(facts.missing)} on the way{why}"
 
 
-def _held(count: int) -> str:
+def _held(count: int, here: int) -> str:
     if count == 0:
         return "no artifacts yet"
+    if here < count:
+        return f"{here} of {count} artifacts here, no other is wanted"
     return "the only artifact here" if count == 1 else f"all {count} artifacts here"
 
 

@@ -41,6 +41,7 @@ class Watch:
         peer, tally = self._peer, self.tally
         members = peer.members()
         stalled = next(iter(tally.stalled.items()), None)
+        listed, here = peer.listed_here
         facts = Facts(
             node=peer.name,
             now=trio.current_time(),
@@ -49,7 +50,8 @@ class Watch:
             members_alive=sum(member.state == "alive" for member in members),
             members_lost=tuple(member.name for member in members if member.state == "dead"),
             seeds=len(peer.config.seeds),
-            artifacts=peer.known,
+            artifacts=listed,
+            here=here,
             missing=peer.missing,
             moving=self._moving(),
             last_completed=tally.last_completed,
@@ -114,7 +116,7 @@ class Watch:
             "breakers_half_open": ("Routes that may be tried once", float(breakers["half_open"])),
             "healthy": ("1 unless this peer cannot do its work", float(healthy.healthy)),
             "degraded": ("1 if somebody should look at it", float(healthy.status != "healthy")),
-            "artifacts": ("Artifacts in the catalog", float(peer.known)),
+            "artifacts": ("Artifacts that are listed", float(healthy.details["artifacts"])),
             "artifacts_missing": ("Artifacts wanted here and not complete", float(peer.missing)),
             "transfer_bytes_per_second": (
                 "Rate of all transfers under way",

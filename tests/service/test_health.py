@@ -15,6 +15,7 @@ WELL = Facts(
     members_lost=(),
     seeds=2,
     artifacts=12,
+    here=12,
     missing=0,
     moving=False,
     last_completed=990.0,
@@ -39,6 +40,11 @@ def test_a_peer_with_everything_is_well() -> None:
     judgement = judge(WELL)
     assert (judgement.status, judgement.healthy) == (HEALTHY, True)
     assert judgement.message == "gpu-1 is well: 5 members alive, all 12 artifacts here"
+
+
+def test_a_peer_that_wants_no_more_does_not_say_that_all_is_here() -> None:
+    judgement = judge(replace(WELL, here=3))
+    assert judgement.message == "gpu-1 is well: 5 members alive, 3 of 12 artifacts here, no other is wanted"
 
 
 def test_a_spent_byte_budget_is_said_by_who_has_it_and_by_who_waits_for_it() -> None:
