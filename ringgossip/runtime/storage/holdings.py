@@ -107,6 +107,7 @@ class Holdings:
         self._contents: dict[bytes, list[Place]] = {}
         self._versions: dict[ArtifactKey, dict[Record, Place]] = {}
         self._awaited: list[Place] = []  # bases on which something is about to lean
+        self._leaners: list[Place] = []  # few of very many places; some may have gone meanwhile
 
     # --- looking --------------------------------------------------------------------------
 
@@ -146,6 +147,7 @@ class Holdings:
                 # A user's file is hashed at every read, so it is asked last.
                 known.append(place)
                 known.sort(key=lambda candidate: candidate.kind is PlaceKind.USER)
+                self._note_leaner(place)
             if record not in place.records:
                 place.records.append(record)
             versions = self._versions.setdefault(record.key, {})
@@ -181,7 +183,12 @@ class Holdings:
         return bool(self._leaning(root)) or any(base.root == root for base in self._awaited)
 
     def _leaning(self, root: bytes) -> list[Place]:
-        return [place for places in self._contents.values() for place in places if place.base == root]
+        self._leaners = [place for place in self._leaners if place in self._contents.get(place.root, ())]
+        return [place for place in self._leaners if place.base == root]
+
+    def _note_leaner(self, place: Place) -> None:
+        if place.base is not None and place not in self._leaners:
+            self._leaners.append(place)
 
     def replace(self, old: Place, new: Place) -> bool:
         """In memory: the same bytes are now elsewhere; False if `old` went or must stay as it is."""
@@ -193,6 +200,7 @@ class Holdings:
             if any(place.kind is PlaceKind.CHANGES for place in self._leaning(old.root)):
                 return False
             known[known.index(old)] = new
+            self._note_leaner(new)
             new.records = list(old.records)
             for record in new.records:
                 self._versions[record.key][record] = new

@@ -123,7 +123,9 @@ def _place(holdings: Holdings, row: ledger.HoldingRow) -> Place | None:
         kind, found, pinned = PlaceKind.KEPT, _look(path), True
     if found is None or not found.same_file(row.signature):
         return None
-    return Place(kind, path, found, record.root, record.chunk_size, pinned=pinned).unproven()
+    place = Place(kind, path, found, record.root, record.chunk_size, pinned=pinned).unproven()
+    # Another name's changes may lean on it, and have been here before.
+    return holdings.restore_base(place) if kind is PlaceKind.SNAPSHOT else place
 
 
 def _leaning(holdings: Holdings, place: Place, row: ledger.ChangesRow | None) -> Place | None:

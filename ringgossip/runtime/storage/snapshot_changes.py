@@ -60,7 +60,10 @@ def copy_changed(whole: Path, sparse: Path, size: int, chunk_size: int, changed:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The last commit in a WAL: how many frames and database pages there are then; sizes in bytes."""
+    """The last commit in a WAL: how many frames and database pages there are then; sizes in bytes.
+
+    All are 0 beside an empty WAL: SQLite then goes by the database file.
+    """
 
     frames: int
     pages: int
@@ -103,8 +106,11 @@ class Gathering:
         self, source: int, wal: Path, beside: Path, commit: Commit, reader: sqlite3.Connection, target: Path
     ) -> None:
         """Fill the empty file `target`, and `beside` with its WAL, under the read transaction of `reader`."""
-        # A checkpoint may be about to cut off what this commit has no more.
-        size = min(os.fstat(source).st_size, commit.pages * commit.page_size)
+        size = os.fstat(source).st_size
+        # Without pages nothing was committed since somebody opened it first: all is in the file.
+        if commit.pages:
+            # A checkpoint may be about to cut off what this commit has no more.
+            size = min(size, commit.pages * commit.page_size)
         self.hashes = bytearray(chunk_count(size, self.chunk_size) * HASH_BYTES)
         self._written.clear()
         # The first page tells whose WAL it is; where the file ends, or ended, a chunk is cut or filled up.

@@ -272,9 +272,12 @@ class SnapshotHelper:
 
 
 def _work_of(pid: int) -> bytes:
-    """Return something that differs when a process has computed, read or written since."""
+    """Return something that differs when a process has read or written, or its first thread has computed.
+
+    The others wake all the while, also beside a source that does not answer: to sync, and to look at us.
+    """
     try:
-        times = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[11:13]
+        times = Path(f"/proc/{pid}/task/{pid}/stat").read_bytes().rpartition(b")")[2].split()[11:13]
         return b" ".join(times) + Path(f"/proc/{pid}/io").read_bytes()
     except OSError:
         return b""

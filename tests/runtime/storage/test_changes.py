@@ -174,6 +174,22 @@ def test_changes_and_what_they_lean_on_survive_restarts(
             assert_whole(store, record, tmp_path)
 
 
+def test_a_base_that_is_the_copy_of_another_name_outlives_what_leaned_on_it(
+    opened: Callable[[], Store], source: Path, tmp_path: Path
+) -> None:
+    with opened() as store:
+        base = publish(store, source, "games", "whole", sequence=5)
+        commit(source, 7)
+        changes = publish(store, source, "games", "changes", sequence=1)
+        assert store.path_of(changes) is None
+    # Its row comes after that of what leans on it.
+    with opened() as store:
+        assert store.drop(changes)
+        assert_whole(store, base, tmp_path)
+    with opened() as store:
+        assert store.restored.holdings == (base,)
+
+
 def test_a_damaged_base_withdraws_what_leans_on_it(
     opened: Callable[[], Store], source: Path, tmp_path: Path
 ) -> None:

@@ -170,6 +170,21 @@ def test_a_database_that_grew_shrank_or_changed_much_is_taken_too(
         assert_one_state(composed(tmp_path / "copy", tmp_path / "base", one, under), one)
 
 
+def test_a_database_that_was_only_read_since_it_was_opened_is_taken_as_it_is(
+    helper: SnapshotHelper, source: Path, tmp_path: Path
+) -> None:
+    under = take(helper, source, tmp_path / "base")
+    with closing(sqlite3.connect(source, isolation_level=None)) as database:
+        database.execute("UPDATE games SET body = randomblob(3000) WHERE id = 7")
+    with closing(sqlite3.connect(source, isolation_level=None)) as database:
+        # Its WAL is empty, and so its index says nothing of pages yet.
+        database.execute("SELECT count(*) FROM games").fetchone()
+        assert Path(f"{source}-shm").exists() and not Path(f"{source}-wal").stat().st_size
+        one = take(helper, source, tmp_path / "copy", under.hashes)
+        assert one.only_changes and one.size == source.stat().st_size
+        assert_one_state(composed(tmp_path / "copy", tmp_path / "base", one, under), one)
+
+
 @pytest.mark.parametrize("how", ["rollback mode", "closed"])
 def test_where_it_cannot_be_gathered_a_whole_copy_is_made_and_only_changes_are_kept(
     helper: SnapshotHelper, source: Path, tmp_path: Path, how: str

@@ -252,6 +252,29 @@ def test_a_source_that_does_not_answer_is_given_up_and_others_go_on(tmp_path: Pa
         assert helper.fingerprint(source) == before and helper.pid != hung
 
 
+def test_a_source_that_does_not_answer_any_more_is_given_up_in_the_middle_of_a_copy(tmp_path: Path) -> None:
+    source, hanging = tmp_path / "games.db", tmp_path / "hanging"
+    with closing(sqlite3.connect(source)) as database:
+        database.execute("CREATE TABLE games (id)")
+    # What was copied is brought to the disk all the while: that is no sign of the source.
+    hanging.write_text(
+        f"""#!{sys.executable}
+import time
+from ringgossip.runtime.storage import snapshot_process
+snapshot_process.SYNC_SECONDS = 1e-4
+snapshot_process.copy_database = lambda *_: time.sleep(5)
+snapshot_process.main()
+"""
+    )
+    hanging.chmod(0o755)
+    with (
+        SnapshotHelper(str(hanging), hangs_after=1.0) as helper,
+        pytest.raises(StoreError, match="does not answer"),
+    ):
+        helper.snapshot(source, tmp_path / "copy", chunk_size=CHUNK)
+    assert not (tmp_path / "copy").exists()
+
+
 def test_a_helper_that_hangs_keeps_no_peer_from_ending(tmp_path: Path) -> None:
     source = tmp_path / "games.db"
     with closing(sqlite3.connect(source)) as database:
