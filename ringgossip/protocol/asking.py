@@ -64,17 +64,18 @@ class Asking:
 
     def _refund(self, source: Source, root: bytes, unused: int) -> None:
         """Bytes asked of `source` will not come: every limit against which they counted has them back."""
-        self._bucket.refund(unused)
-        source.bucket.refund(unused)
+        for bucket in self._limits_on(source, root):
+            bucket.refund(unused)
+
+    def _charge(self, source: Source, root: bytes, came: int, now: float) -> None:
+        """Bytes are asked for, or come although they were given back: they were under way."""
+        for bucket in self._limits_on(source, root):
+            bucket.take(came, now)
+
+    def _limits_on(self, source: Source, root: bytes) -> list[TokenBucket]:
         pull = self._pulls.get(root)
         own = self._limits.get(pull.record.key) if pull is not None else None
-        if own is not None:
-            own.refund(unused)
-
-    def _charge(self, source: Source, came: int, now: float) -> None:
-        """Bytes that were given back to the limits came all the same: they were under way."""
-        self._bucket.take(came, now)
-        source.bucket.take(came, now)
+        return [self._bucket, source.bucket, *([] if own is None else [own])]
 
     def outstanding(self) -> int:
         """Return the bytes asked for and not yet stored."""
@@ -340,11 +341,7 @@ class Asking:
         self._downlink.asked(source, pull, amount)
         pull.take(indices)
         pull.asked_last = now
-        self._bucket.take(amount, now)
-        source.bucket.take(amount, now)
-        own = self._limits.get(pull.record.key)
-        if own is not None:
-            own.take(amount, now)
+        self._charge(source, pull.root, amount, now)
         word = PRIORITIES.index(self._guide.priority(pull.record))
         return [Send(source.peer, GetChunks(self._request, pull.root, tuple(indices), word), LINK)]
 

@@ -35,7 +35,7 @@ _MOST_PAGES = 24  # datagrams that one list may take; longer ones wait for a lin
 # While many join, so many cards answer a list that came by datagram; from another place for each who asks.
 _A_START = 8
 _YOUNG = 5.0  # seconds after the start in which all we hear is known elsewhere
-_NO_NEWS = 4  # pulses that show our digest; cards that we would still tell are no news then
+_NO_NEWS = 4  # members that show our digest; cards that we would still tell are no news then
 _FEW_CARDS = 16  # so many new cards in a list may be news elsewhere; more are not
 
 
@@ -58,7 +58,8 @@ class Hearsay:
         self._exchanged_at = -NEVER
         self._waiting: dict[bytes, None] = {}  # with whom to compare as soon as there is a link
         self._started_at = -NEVER
-        self._agreed_on, self._agreed = 0, 0  # a digest, and how many pulses have shown the same
+        self._agreed_on = 0  # a digest,
+        self._agreed: dict[bytes, None] = {}  # and who has shown the same
 
     def start(self, now: float) -> None:
         """Begin as one who knows little."""
@@ -248,14 +249,14 @@ class Hearsay:
             out += self.want(difference.wanted, difference.strangers, sender, source, now)
         return out
 
-    def agree(self) -> None:
-        """Another's digest is ours: it has every card that we tell."""
+    def agree(self, key: bytes) -> None:
+        """A member's digest is ours: it has every card that we tell, or says so."""
         self._differs_since = NEVER
         if self._voice.backlog:
             if self._agreed_on != self._roster.digest:
-                self._agreed_on, self._agreed = self._roster.digest, 0
-            self._agreed += 1
-            if self._agreed >= _NO_NEWS:
+                self._agreed_on, self._agreed = self._roster.digest, {}
+            self._agreed[key] = None
+            if len(self._agreed) >= _NO_NEWS:
                 self._voice.cards_known()
 
     def differ(self, standing: Standing, now: float) -> Out:

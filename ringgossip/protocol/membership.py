@@ -360,7 +360,7 @@ class Membership(MemberViews):
             out += self._beliefs.hear(standing, (boot, incarnation, ALIVE), NOBODY, now)
             standing = self._table[key]
         if digest == self._roster.digest:
-            self._hearsay.agree()
+            self._hearsay.agree(key)
         else:
             out += self._hearsay.differ(standing, now)
         if root != NO_ROOT:

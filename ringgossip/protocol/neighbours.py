@@ -23,7 +23,7 @@ MANY = 16  # and more in proportion where so many links or more are missing
 AGAIN = 30.0  # seconds until the same is asked for again; a need is remembered longer, and tried again
 FEW = 4  # members that come together; when more do, links wait until no more come:
 QUIET = 1.0  # for so many seconds,
-LONGEST_HOLD = 6.0  # but not longer than that where somebody always comes
+LONGEST_HOLD = 6.0  # but not longer than that where somebody always comes, and then not for as long again
 DEGREE = 12  # links each member of a larger cluster asks for; a random 12-regular graph does not fall apart
 
 
@@ -47,7 +47,7 @@ class Neighbours:
         self._next = now + interval * rng.random()
         self._seen: dict[PeerId, float] = {}  # since when there is no link
         self._asked: dict[PeerId, float] = {}  # when we asked for one last
-        self._crowd = 0  # members that came one soon after the other
+        self._crowd: dict[PeerId, None] = {}  # members that came one soon after the other
         self._crowd_began = self._crowd_grew = -NEVER
 
     def chosen(self) -> list[PeerId]:
@@ -63,11 +63,12 @@ class Neighbours:
     def member_up(self, peer: PeerId, now: float) -> None:
         """Somebody came: link soon, but not everybody in the same instant."""
         self._asked.pop(peer, None)
-        if now > self._crowd_grew + QUIET:
-            self._crowd, self._crowd_began = 0, now
-        self._crowd, self._crowd_grew = self._crowd + 1, now
+        # Who comes again and again is no crowd, and crowds that come again and again are one.
+        if now > self._crowd_grew + QUIET and now > self._crowd_began + 2 * LONGEST_HOLD:
+            self._crowd, self._crowd_began = {}, now
+        self._crowd[peer], self._crowd_grew = None, now
         self._next = min(self._next, now + 0.2 + 0.8 * self._rng.random())
-        if self._crowd > FEW:
+        if len(self._crowd) > FEW:
             hold = min(now + QUIET, self._crowd_began + LONGEST_HOLD)
             self._next = max(self._next, hold + QUIET * self._rng.random())
 

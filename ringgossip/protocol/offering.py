@@ -116,6 +116,7 @@ class _Drain:
     deadline: float
     copied: int = 0
     window: dict[ArtifactKey, _Item] = field(default_factory=dict)
+    bare_left: bool = False  # something without any copy has not found room in the window
     look_at: float = NEVER
 
 
@@ -316,7 +317,8 @@ class Offering:
         if now >= drain.deadline:
             return self._end_drain(now)
         # Sorting costs; what is under way is worth little less than what would come next.
-        if len(drain.window) < _DRAIN_ITEMS // 2:
+        bare = sum(not item.copies for item in drain.window.values()) if drain.bare_left else _DRAIN_ITEMS
+        if min(len(drain.window), bare) < _DRAIN_ITEMS // 2:
             self._refill(drain)
             if not drain.window:
                 return self._end_drain(now)
@@ -331,14 +333,18 @@ class Offering:
         return out
 
     def _refill(self, drain: _Drain) -> None:
-        # What has one copy spreads from there: it keeps nothing waiting that has none.
-        size = sum(item.record.size for item in drain.window.values() if not item.copies)
+        # What has one copy spreads from there: it keeps nothing waiting that has none, and gives way.
+        drain.window = {key: item for key, item in drain.window.items() if not item.copies}
+        size = sum(item.record.size for item in drain.window.values())
+        drain.bare_left = False
         for item in self._in_order(drain.began):
-            if len(drain.window) >= _DRAIN_ITEMS or (size >= _DRAIN_BYTES and drain.window):
+            if item.record.key in drain.window or item.copies >= self._scene.attainable(item.record):
+                continue
+            if len(drain.window) >= _DRAIN_ITEMS or size >= _DRAIN_BYTES:
+                drain.bare_left = not item.copies
                 return
-            if item.record.key not in drain.window and item.copies < self._scene.attainable(item.record):
-                drain.window[item.record.key] = item
-                size += 0 if item.copies else item.record.size
+            drain.window[item.record.key] = item
+            size += 0 if item.copies else item.record.size
 
     def _press(self, item: _Item) -> Out:
         """Ask one more peer to hold it; when all were asked, begin again: somebody may have room by now."""

@@ -47,7 +47,8 @@ class Source:
     heard_at: float = -NEVER  # anything at all on its link
     doubted_until: float = -NEVER  # what it is said to have in whole is not believed until then
     bucket: TokenBucket = field(default_factory=lambda: TokenBucket(None, 0.0))  # what it may send us
-    cancelled: dict[tuple[int, int], int] = field(default_factory=dict)  # given back to the limits; may come
+    # Given back to the limits, and may come: request, chunk -> root, bytes.
+    cancelled: dict[tuple[int, int], tuple[bytes, int]] = field(default_factory=dict)
     looked_at: float = -NEVER  # when it was last considered for a second ask
     taken: float = 0.0  # of our line, when it is too thin for all: see `downlink`
     _good: int = 0
@@ -130,7 +131,7 @@ class Source:
 
     def cancel(self, ask: Ask, item: int, length: int) -> None:
         """Note what was given back to the limits although it may be under way already."""
-        self.cancelled[ask.request, item] = length
+        self.cancelled[ask.request, item] = ask.root, length
         if len(self.cancelled) > _MOST_CANCELLED:
             del self.cancelled[next(iter(self.cancelled))]
 

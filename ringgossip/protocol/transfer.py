@@ -232,8 +232,8 @@ class Transfer(Pulling):
                 discard = DiscardBody(peer, request, index, length)
                 return [discard, *self.chunk_bad(peer, request, ask.root, index, "wrong length", now)]
         self.chunk_bytes_wasted += length
-        if source is not None:
-            self._charge(source, source.cancelled.pop((request, index), 0), now)
+        if source is not None and (came := source.cancelled.pop((request, index), None)) is not None:
+            self._charge(source, *came, now)
         return [DiscardBody(peer, request, index, length)]
 
     def chunk_stored(

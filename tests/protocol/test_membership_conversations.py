@@ -527,3 +527,21 @@ def test_a_list_of_members_has_an_end() -> None:
     lab.gossip(update_of(lab.cards["peer-0"], 0, LEFT), now=2.0, sender="peer-1")
     lab.meet(card_of("peer-9"), 3.0)
     assert lab.machine.peer_named("peer-9") is not None
+
+
+def test_cards_are_told_on_until_several_members_show_that_they_have_them() -> None:
+    names = ("bob", "carol", "dave", "eve", "frank")
+    lab = Lab(*names)
+    waiting = lab.machine._voice.backlog
+    digest = lab.machine._roster.digest
+
+    def shows_our_digest(name: str) -> None:
+        card = lab.cards[name]
+        lab.hear(Ping(3, lab.card.key, pulse_of(card, digest=digest), b""), card, 0.1)
+
+    for _ in range(20):  # it may lie: what it repeats is what we told it
+        shows_our_digest("bob")
+    assert lab.machine._voice.backlog == waiting > 0
+    for name in names:
+        shows_our_digest(name)
+    assert lab.machine._voice.backlog == 0

@@ -89,3 +89,26 @@ def test_where_somebody_always_comes_links_do_not_wait_for_ever() -> None:
         if machine.wake(number * 0.1):
             break
     assert LONGEST_HOLD <= number * 0.1 <= LONGEST_HOLD + 2 * QUIET
+
+
+def first_link(comers: list[tuple[float, PeerId]]) -> float:
+    """Return when a peer asks for its first link while these members come."""
+    here = [MANY[0]]
+    machine = neighbours(MANY[0], here, set())
+    for at, peer in comers:
+        while machine.next_wakeup() < at:
+            now = machine.next_wakeup()
+            if machine.wake(now):
+                return now
+        here += [peer] if peer not in here else []
+        machine.member_up(peer, at)
+    return comers[-1][0]
+
+
+def test_one_member_that_starts_again_and_again_is_no_crowd() -> None:
+    assert first_link([(1.0 + 0.05 * number, MANY[1]) for number in range(200)]) < 3.0
+
+
+def test_crowds_that_come_again_and_again_with_pauses_between_keep_nobody_from_links() -> None:
+    comers = [(1.0 + 1.001 * burst, peer) for burst in range(60) for peer in MANY[1:9]]
+    assert first_link(comers) <= 1.0 + LONGEST_HOLD + 2 * QUIET

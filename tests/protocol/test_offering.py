@@ -271,3 +271,47 @@ def test_a_drain_asks_each_that_refuses_once_a_round_and_hears_nobody_else() -> 
         machine.wake(now)
     assert scene.asked[:3] == scene.peers
     assert 9 <= len(scene.asked) <= 15, "rounds of three, some two seconds apart"
+
+
+class OnePlace(Refusers):
+    """One peer takes all; another, that could, takes nothing."""
+
+    def __init__(self, records: list[Record]) -> None:
+        super().__init__(records[0], 2)
+        self.records = records
+        self.offered: dict[str, None] = {}
+        self.safe: dict[str, None] = {}
+
+    def held(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def copies(self, record: Record) -> int:
+        return int(record.name in self.safe)
+
+    def attainable(self, record: Record) -> int:
+        return 2
+
+    wanted = attainable
+
+    def offer(
+        self, record: Record, count: int, tried: dict[PeerId, None], insist: bool, linked: bool = False
+    ) -> list[Effect | Notice]:
+        self.offered[record.name] = None
+        return super().offer(record, count, tried, insist, linked)
+
+
+def test_in_a_drain_what_cannot_get_a_second_copy_keeps_nothing_from_its_first() -> None:
+    origin = Origin("n0", Authority(CLUSTER))
+    names = [f"{number}.db" for number in range(700)]
+    scene = OnePlace([origin.record(manifest_of(1, name), name, "games") for name in names])
+    machine, now = Offering(scene, Random(1), 0.0), 0.0
+    machine.drain(1, 60.0, now)
+    keys = {record.name: record.key for record in scene.records}
+    while now < 30.0 and len(scene.safe) < len(names):
+        now += 0.1
+        for name in [name for name in scene.offered if name not in scene.safe]:
+            scene.safe[name] = None
+            machine.copied(keys[name], now)
+        machine.wake(now)
+    assert len(scene.safe) == len(names)
+    assert machine.draining

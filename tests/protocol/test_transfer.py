@@ -348,6 +348,24 @@ def test_a_second_answer_that_was_under_way_when_it_was_cancelled_counts_against
     assert bucket.ready_at(puller.now) == approx(asked_for), "what nobody asked for is no debt"
 
 
+def test_a_cancelled_answer_that_comes_all_the_same_counts_against_the_limit_of_its_artifact() -> None:
+    puller = Puller(1)
+    record = puller.origin.record(manifest_of(1))
+    puller.manifests[record.root] = manifest_of(1)
+    puller.link(A, B)
+    own = TokenBucket(65536.0, 0.0, 4.0)
+    puller.transfer.limit(record.key, own)
+    puller.want(record, A, B)
+    while len(puller.asked()) < 2:
+        puller.wake(puller.now + 0.1)
+    (first, request, _), (second, other, _) = puller.asked()
+    asked_for = own.ready_at(puller.now)
+    puller.transfer.body_arrives(second, other, 0, 65536, puller.now)
+    assert own.ready_at(puller.now) < asked_for
+    puller.transfer.body_arrives(first, request, 0, 65536, puller.now)
+    assert own.ready_at(puller.now) == approx(asked_for)
+
+
 def test_what_a_broken_link_owed_goes_to_others() -> None:
     puller, record = pulling(FORTY, A, B)
     owed = set(puller.asked_of(A))
