@@ -2,7 +2,9 @@
 
 One member's walks cost its partner far more than they cost itself: a kilobyte
 of hashes can be answered with a megabyte. Whoever asks for more than its share
-is answered with little until its share has grown again; nobody else notices.
+is answered with nothing until half of its share has grown again; nobody else
+notices. Sooner it would get the beginnings of walks, each too short to find
+anything: two that differ much would never agree.
 """
 
 from ringgossip.identity import PeerId
@@ -18,11 +20,21 @@ class Allowance:
         self._rate = each_second
         self._most = at_once
         self._buckets: dict[PeerId, TokenBucket] = {}
+        self._spent: dict[PeerId, None] = {}  # who waits until half of its share is there
 
     def has(self, member: PeerId, now: float) -> bool:
         """Tell whether something may be done for this member now."""
         bucket = self._buckets.get(member)
-        return bucket is None or bucket.may_take(now)
+        if bucket is None:
+            return True
+        if member in self._spent:
+            if bucket.level(now) < self._most / 2:
+                return False
+            del self._spent[member]
+        if not bucket.may_take(now):
+            self._spent[member] = None
+            return False
+        return True
 
     def spend(self, member: PeerId, units: float, now: float) -> None:
         """Account for what was done; the last of it may be a debt."""
@@ -40,6 +52,10 @@ class Allowance:
         # A full share is what everybody begins with.
         for member, bucket in list(self._buckets.items()):
             if bucket.level(now) >= self._most:
-                del self._buckets[member]
+                self._forget(member)
         if len(self._buckets) >= _MOST_KEPT:
-            del self._buckets[next(iter(self._buckets))]
+            self._forget(next(iter(self._buckets)))
+
+    def _forget(self, member: PeerId) -> None:
+        del self._buckets[member]
+        self._spent.pop(member, None)
