@@ -29,6 +29,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
@@ -49,6 +50,8 @@ STEP_PAGES = 512
 # SQLite's lock bytes (os_unix.c): all readers share this range, also beside a WAL.
 SHARED_FIRST = 0x40000002
 SHARED_SIZE = 510
+# Of a `-shm`: held by whoever has the database open.
+SHM_IN_USE = 128
 
 _DISK_PROBLEMS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
@@ -170,7 +173,8 @@ def _copy_live(
                 mode = "wal" if reader.execute("PRAGMA journal_mode").fetchone()[0] == "wal" else "rollback"
                 watch = _watch(source, locked_since, None if mode == "wal" else max_stall)
                 bulk = worth_bulk(source, bulk_from)
-                commit = _same_commit(source, reader, shm) if bulk and gathering is not None else None
+                told = bulk and gathering is not None and _in_use(shm)
+                commit = _same_commit(source, reader, shm) if told else None
                 if commit is not None and gathering is not None:
                     _refuse_if_replaced(source, file)
                     gathering.gather(
@@ -195,6 +199,18 @@ def _copy_live(
     finally:
         beside.unlink(missing_ok=True)
     return Copied(mode, stall, commit is not None)
+
+
+def _in_use(shm: BinaryIO | None) -> bool:
+    """Whether another process has the `-shm` open: else it may be a leftover of another WAL.
+
+    SQLite does not believe it then either, and reads the WAL itself.
+    """
+    if shm is None:
+        return False
+    lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, SHM_IN_USE, 1, 0)
+    in_our_way: tuple[int, ...] = struct.unpack("hhqqi4x", fcntl.fcntl(shm, fcntl.F_GETLK, lock))
+    return in_our_way[0] != fcntl.F_UNLCK
 
 
 def _same_commit(source: Path, reader: sqlite3.Connection, shm: BinaryIO | None) -> Commit | None:

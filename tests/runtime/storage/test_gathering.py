@@ -185,6 +185,25 @@ def test_a_database_that_was_only_read_since_it_was_opened_is_taken_as_it_is(
         assert_one_state(composed(tmp_path / "copy", tmp_path / "base", one, under), one)
 
 
+def test_the_index_of_a_wal_that_nobody_has_open_is_not_believed(
+    helper: SnapshotHelper, source: Path, tmp_path: Path
+) -> None:
+    under = take(helper, source, tmp_path / "base")
+    left = {}
+    with closing(sqlite3.connect(source, isolation_level=None)) as database:
+        database.execute("INSERT INTO games VALUES (8000, 0, NULL)")
+        left["-shm"] = Path(f"{source}-shm").read_bytes()
+        database.execute("PRAGMA wal_checkpoint(RESTART)")
+        database.execute("INSERT INTO games VALUES (8001, 0, NULL)")
+        left[""], left["-wal"] = source.read_bytes(), Path(f"{source}-wal").read_bytes()
+    # As a power cut leaves it, or who copies them one after the other: it speaks of the WAL before.
+    for suffix, content in left.items():
+        Path(f"{source}{suffix}").write_bytes(content)
+    one = take(helper, source, tmp_path / "copy", under.hashes)
+    assert one.only_changes and one.games_total == ROWS + 2
+    assert_one_state(composed(tmp_path / "copy", tmp_path / "base", one, under), one)
+
+
 @pytest.mark.parametrize("how", ["rollback mode", "closed"])
 def test_where_it_cannot_be_gathered_a_whole_copy_is_made_and_only_changes_are_kept(
     helper: SnapshotHelper, source: Path, tmp_path: Path, how: str
