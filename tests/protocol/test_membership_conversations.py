@@ -34,6 +34,7 @@ from ringgossip.protocol.core import (
     Tell,
 )
 from ringgossip.protocol.evidence import ALIVE, DEAD, LEFT, MAX_INCARNATION, SUSPECT, read_updates
+from ringgossip.protocol.exchange import pages
 from ringgossip.protocol.joining import SeedSettings
 from ringgossip.protocol.membership import MembershipSettings
 from ringgossip.protocol.settings import GossipSettings
@@ -545,3 +546,24 @@ def test_cards_are_told_on_until_several_members_show_that_they_have_them() -> N
     for name in names:
         shows_our_digest(name)
     assert lab.machine._voice.backlog == 0
+
+
+def test_while_many_come_a_list_by_datagram_is_answered_with_a_few_cards_to_begin_with() -> None:
+    def answered(*names: str) -> int:
+        lab, page = Lab("bob", *names), pages(Lab("bob").machine._roster, whole=False)[0]
+        out = lab.hear(page, lab.cards["bob"], 0.1)
+        said = [effect.message for effect in out if isinstance(effect, Send)]
+        return sum(len(message.cards) for message in said if isinstance(message, Cards))
+
+    assert answered(*(f"n{number}" for number in range(5))) == 5
+    assert answered(*(f"n{number}" for number in range(30))) == 8
+
+
+def test_while_many_come_rounds_of_gossip_are_fewer() -> None:
+    def next_round(count: int) -> float:
+        gossiper = Lab(*(f"n{number}" for number in range(count))).machine._gossiper
+        gossiper.wake(1.0)
+        gossiper.hurry(1.0)
+        return gossiper.due - 1.0
+
+    assert next_round(60) > 5 * next_round(3)
