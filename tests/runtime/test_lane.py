@@ -134,6 +134,7 @@ async def test_what_was_asked_for_is_proven_and_written_by_the_thread_of_its_lan
         await link_with_lane(monkeypatch, alice, bob)
         writers = []
         write = bob.chunks.verify_and_write
+        stored = len(bob.core.told("chunk_stored"))
 
         def noted(*chunk: Any) -> bool:
             writers.append(threading.current_thread().name)
@@ -149,7 +150,7 @@ async def test_what_was_asked_for_is_proven_and_written_by_the_thread_of_its_lan
             if index == 4002:
                 del bob.core.wanted[8, index]  # others brought it meanwhile
             alice.perform([chunk])
-        await bob.core.until("chunk_bad")
+        await bob.core.until("chunk_stored", stored + 2)  # in order: the others are settled by then
         bob.chunks.full = True
         alice.perform([alice.give(bob, 8, 4004, bytes(100_000))])
         assert await bob.core.until("chunk_unstored") == [(8, 4004, "the disk is full")]
