@@ -9,10 +9,11 @@ sockets, TLS, stores and files, one core for all of them. The one that crashes i
 a process of its own, and gets SIGKILL. Partitions are in `tests/protocol/`, in
 virtual time: loopback cannot be cut without root.
 
-Not met: join 2.6 s once all are open (1.7 at best), restart 0.42 (0.23 before a crowd was waited for). Of what the one core
-does then a third is verifying 2,450 cards (132 us each), a quarter datagrams, a fifth 49 handshakes. To open
-fifty stores takes 1.4 s before that, mostly in their threads. News 0.15 / 0.45 s: a turn of the loop for 50
-peers takes 20-50 ms, news needs three hops, and all that one piece causes costs 13 ms of a peer's core.
+Not met: join 2.6 s once all are open (1.7 at best), restart 0.42 s (0.23 one session before; why is not
+known). Of what the one core does in a join a third is verifying 2,450 cards (132 us each), a quarter
+datagrams, a fifth 49 handshakes. To open fifty stores takes 1.4 s before that, mostly in their threads. News
+0.18 / 0.38 s: a turn of the loop for 50 peers takes 20-50 ms, news needs three hops, and all that one piece
+causes costs 13 ms of a peer's core.
 """
 
 import argparse
