@@ -31,8 +31,8 @@ class Crews:
         self.chores = Workers("chores", 1, mailbox)
         # Reading what others put on a shared disk; that may hang, and nothing else with it.
         self.shared = Workers("shared", 1, mailbox)
-        # What concerns one content stays in order; what concerns many shares the index's commits.
         self._of_folders: list[Workers] = []
+        # What concerns one content stays in order; what concerns many shares the index's commits.
         self._lanes = [Workers(f"lane{number}", 1, mailbox) for number in range(_LANES)]
 
     def for_folder(self) -> tuple[Workers, Workers]:

@@ -131,7 +131,7 @@ class DiskEffects:
 
         def failed(error: Exception) -> None:
             self._writing = False
-            what = f"{len(batch)} records" if batch else f"{len(certificates)} certificates"
+            what = f"{len(batch)} records and {len(certificates)} certificates"
             self._trouble(f"{what} are not on disk: {explain(error)}")
             for record in batch:
                 self._told(self._board.core.persist_failed(record, explain(error), _now()))

@@ -1,8 +1,10 @@
 """Game databases for tests, and the writer process that the demo runs too."""
 
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from ringgossip.cli.demo_games import (
@@ -18,6 +20,7 @@ __all__ = [
     "count_committed",
     "create_games_db",
     "finish_games",
+    "large_games",
     "read_committed",
     "start_writer",
     "stop",
@@ -44,6 +47,19 @@ def start_writer(
             raise AssertionError("the writer did not commit anything")
         time.sleep(0.01)
     return writer
+
+
+def large_games(path: Path, count: int) -> Path:
+    """Make a WAL database with so many completed games of 40 KB each; nobody has it open."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE games(game_id INTEGER PRIMARY KEY, game_status TEXT, body BLOB)")
+        database.executemany(
+            "INSERT INTO games VALUES(?, 'completed', randomblob(40000))",
+            ((number,) for number in range(count)),
+        )
+        database.commit()
+    return path
 
 
 def stop(process: "subprocess.Popen[str]") -> None:

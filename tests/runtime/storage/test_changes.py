@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from games import large_games
 from stores import flip, publish, read_all, record_of
 
 from ringgossip.content.manifest import Manifest
@@ -24,16 +25,7 @@ GAMES = 60
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    path = tmp_path / "games.db"
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("CREATE TABLE games(game_id INTEGER PRIMARY KEY, game_status TEXT, body BLOB)")
-        database.executemany(
-            "INSERT INTO games VALUES(?, 'completed', randomblob(40000))",
-            ((number,) for number in range(GAMES)),
-        )
-        database.commit()
-    return path
+    return large_games(tmp_path / "games.db", GAMES)
 
 
 @pytest.fixture
@@ -57,6 +49,14 @@ def commit(source: Path, *numbers: int) -> None:
 def snapshots(store: Store) -> list[int]:
     """The bytes that the files of all snapshots take, the smallest first."""
     return sorted(path.stat().st_blocks * 512 for path in (store.data / "snapshots").iterdir())
+
+
+def published(store: Store, source: Path) -> tuple[Record, Path]:
+    """Publish the first version; return it and where it lies, whole."""
+    first = publish(store, source, "games")
+    path = store.path_of(first)
+    assert path is not None
+    return first, path
 
 
 def assert_whole(store: Store, record: Record, tmp_path: Path) -> None:
@@ -194,9 +194,7 @@ def test_a_damaged_base_withdraws_what_leans_on_it(
     opened: Callable[[], Store], source: Path, tmp_path: Path
 ) -> None:
     with opened() as store:
-        first = publish(store, source, "games")
-        path = store.path_of(first)
-        assert path is not None
+        first, path = published(store, source)
         commit(source, 1)
         second = publish(store, source, "games", sequence=2)
         store.drop(first)
@@ -219,9 +217,7 @@ def test_a_base_that_went_or_was_touched_between_two_starts_withdraws_what_leane
     opened: Callable[[], Store], source: Path, touched: Callable[[Path], None]
 ) -> None:
     with opened() as store:
-        first = publish(store, source, "games")
-        path = store.path_of(first)
-        assert path is not None
+        _, path = published(store, source)
         commit(source, 1)
         publish(store, source, "games", sequence=2)
     touched(path)

@@ -3,7 +3,6 @@
 import random
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -16,12 +15,6 @@ from ringgossip.runtime.storage.snapshots import SnapshotHelper, SnapshotTaken
 
 CHUNK = 65536
 ROWS = 3000
-
-
-@pytest.fixture(scope="module")
-def helper() -> Iterator[SnapshotHelper]:
-    with SnapshotHelper() as one:
-        yield one
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from games import large_games
 from stores import fill, publish, read_all, record_of
 
 from ringgossip.runtime.storage.publishing import Publishing
@@ -16,15 +17,7 @@ from ringgossip.runtime.storage.thinning import thin_superseded
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    path = tmp_path / "games.db"
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("CREATE TABLE games(game_id INTEGER PRIMARY KEY, game_status TEXT, body BLOB)")
-        database.executemany(
-            "INSERT INTO games VALUES(?, 'completed', randomblob(40000))", ((number,) for number in range(40))
-        )
-        database.commit()
-    return path
+    return large_games(tmp_path / "games.db", 40)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,12 +49,6 @@ def state(folder: Path) -> State:
         )
         for entry in folder.iterdir()
     }
-
-
-@pytest.fixture(scope="module")
-def helper() -> Iterator[SnapshotHelper]:
-    with SnapshotHelper() as one:
-        yield one
 
 
 @pytest.fixture

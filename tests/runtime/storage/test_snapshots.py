@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -24,12 +23,6 @@ from ringgossip.runtime.storage.disk import copy_range
 from ringgossip.runtime.storage.snapshots import BULK_FROM, SnapshotHelper, SnapshotPacer, SnapshotTaken
 
 CHUNK = 65536
-
-
-@pytest.fixture(scope="module")
-def helper() -> Iterator[SnapshotHelper]:
-    with SnapshotHelper() as one:
-        yield one
 
 
 def changed_chunks(old: SnapshotTaken, new: SnapshotTaken) -> int:
