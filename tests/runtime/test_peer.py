@@ -3,12 +3,13 @@
 import os
 import socket
 import sqlite3
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+from games import large_games
 
 from ringgossip.config import KINDS, PeerConfig
 from ringgossip.config.blocks import DiskRules
@@ -291,3 +292,19 @@ async def test_a_receipt_counts_holders_with_which_no_link_is_possible(config, t
         receipt = await bob.publish("models", model(tmp_path), copies=2, timeout=10)
         assert receipt.holders == ("alice", "carol")
         assert {link.peer for link in bob._engine.links.all()} == {alice._engine.core.me}
+
+
+async def test_a_version_is_a_whole_file_only_where_others_read_it(config, tmp_path, monkeypatch) -> None:
+    """In a storage group members open what we published; elsewhere changes are enough."""
+    monkeypatch.setattr("ringgossip.runtime.opening.CHANGES_FROM", 0)
+    source = large_games(tmp_path / "g.db", 20)
+    for group in (None, "nfs"):
+        settings = replace(config("alice"), storage_group=group, data=tmp_path / str(group))
+        async with open_runtime_peer(settings, embedded=False) as peer:
+            await peer.publish("games", source)
+            with closing(sqlite3.connect(source)) as database, database:
+                database.execute("UPDATE games SET body = randomblob(40000) WHERE game_id = 1")
+            await peer.publish("games", source)
+            [artifact] = peer.artifacts("games")
+            assert artifact.sequence == 2 and artifact.complete
+            assert (artifact.path is not None) == (group is not None)
