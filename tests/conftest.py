@@ -9,6 +9,10 @@ from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
+# Where compiled modules go elsewhere than into the tree, peers may keep them: a start costs a third then.
+if os.environ.get("PYTHONPYCACHEPREFIX"):
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # No deadline: two cores shared with real processes make single examples slow by chance.
 settings.register_profile(
     "ringgossip",
