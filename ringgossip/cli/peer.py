@@ -118,7 +118,7 @@ class _Life:
 
         from ringgossip.service.host import open_peer
 
-        async with open_peer(self._config, embedded=False) as peer, peer.listen() as events:
+        async with open_peer(self._config, embedded=False) as peer, peer.listen(opening=True) as events:
             self._ready = True
             self._announce(peer)
             async with trio.open_nursery() as nursery:

@@ -149,7 +149,7 @@ _TLS_REASONS = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a certificate and saw none",
     "TLSV1_ALERT_UNKNOWN_CA": "it belongs to another cluster: it does not know our authority",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it says that our certificate has expired (is a clock wrong?)",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept our certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not accept our certificate (is a clock wrong?)",
     "TLSV1_ALERT_DECRYPT_ERROR": "it belongs to another cluster of the same name",
     "TLSV1_ALERT_PROTOCOL_VERSION": "it cannot speak TLS 1.3",
     "NO_APPLICATION_PROTOCOL": f"it does not speak {ALPN}",

@@ -230,7 +230,8 @@ class PeerCore(Waking):
             if self._is_over(sender):
                 # On links TLS looks at the certificate.
                 name = self.name_of(sender)
-                return self.packet_refused(str(source), f"the certificate of {name!r} has expired", now)
+                reason = f"the certificate of {name!r} has expired (is a clock wrong?)"
+                return self.packet_refused(str(source), reason, now)
             if kind in _LINKS_ONLY:
                 # Whoever has the gossip key could say it in another's name.
                 return self.misbehaved(sender, f"sent {kind.__name__} as a datagram", now)

@@ -57,20 +57,31 @@ class Audience:
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
+        self._opening: list[Event] = []  # the first that were told, while the peer was being opened
+        self._is_open = False
         self._changed = trio.Event()
 
     def tell(self, event: Event) -> None:
         """Give an event to everybody."""
+        if not self._is_open and len(self._opening) < MOST_WAITING:
+            self._opening.append(event)
         for listener in self._listeners:
             listener.put(event)
         self._changed.set()
         self._changed = trio.Event()
 
-    def add(self) -> Listener:
-        """Return a new listener; `remove` it."""
+    def add(self, opening: bool = False) -> Listener:
+        """Return a new listener, who also hears what was told while the peer `opening`; `remove` it."""
         listener = Listener()
+        for event in self._opening if opening else ():
+            listener.put(event)
         self._listeners.append(listener)
         return listener
+
+    def opened(self) -> None:
+        """Whoever wants to hear everything listens by now."""
+        self._is_open = True
+        self._opening.clear()
 
     def remove(self, listener: Listener) -> None:
         """Forget a listener."""

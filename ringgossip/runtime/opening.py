@@ -34,6 +34,7 @@ log = logging.getLogger("ringgossip")
 
 _CLOSE_SECONDS = 10.0
 _SOON = 0.5
+_OPENING = 2.0
 
 
 class _Relay:
@@ -134,6 +135,7 @@ async def _opened(config: PeerConfig | str | Path, embedded: bool) -> AsyncItera
                 notices = partial(watch_termination, settings.termination, peer.termination_noticed)
                 for work in (relay.tell_early_troubles, chores.run, peer.share_folders, notices):
                     nursery.start_soon(_guard_work, work, failure, nursery.cancel_scope)
+                nursery.start_soon(_opened_by_now, audience)
                 try:
                     yield peer
                 finally:
@@ -149,6 +151,11 @@ async def _opened(config: PeerConfig | str | Path, embedded: bool) -> AsyncItera
                 await trio.to_thread.run_sync(_close, crews, store, abandon_on_cancel=True)
     finally:
         ports.close()
+
+
+async def _opened_by_now(audience: Audience) -> None:
+    await trio.sleep(_OPENING)
+    audience.opened()
 
 
 async def _guard(

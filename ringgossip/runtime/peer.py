@@ -293,9 +293,12 @@ class Peer(PeerVerbs):
     # --- waiting ---------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def listen(self) -> AsyncIterator[Listener]:
-        """Iterate over events from now on; a slow listener loses the oldest and is told how many."""
-        listener = self._audience.add()
+    async def listen(self, *, opening: bool = False) -> AsyncIterator[Listener]:
+        """Iterate over events from now on; a slow listener loses the oldest and is told how many.
+
+        With `opening` also over those that were told while the peer was being opened, if that was just now.
+        """
+        listener = self._audience.add(opening)
         try:
             yield listener
         finally:

@@ -39,6 +39,7 @@ class Facts:
     refused: tuple[str, ...]  # kinds that the disk's rules keep out
     certificate: tuple[str, bool] | None  # what is wrong with ours and what to do, and whether it has ended
     keys_refused: str  # a member that accepts none of our gossip keys; empty: nobody said so
+    seed_refused: tuple[str, str] | None  # a seed where no member of our cluster answered lately, and why not
     budget: str  # until when our byte budget lets nothing leave; empty: it does
     deferred: tuple[str, float] | None  # a snapshot that is put off, why, and since when
     stopped: str  # why the peer ended; empty: it runs
@@ -101,15 +102,22 @@ def judge(facts: Facts) -> Judgement:
 def _alone(facts: Facts, patience: float) -> Judgement | None:
     if facts.members_alive > 1 or facts.now - facts.started <= min(patience, 30.0):
         return None
-    if facts.seeds:
-        who = f"none of {facts.seeds} seeds answers" if facts.seeds > 1 else "the seed does not answer"
+    if facts.seed_refused is not None:
+        seed, why = facts.seed_refused
+        return Judgement(
+            DEGRADED,
+            f"alone: the seed {seed} and this peer refuse each other: {why}; check our credentials, `seeds:` "
+            "and this machine's clock",
+        )
+    if facts.seeds == 1:
+        who = "the seed does not answer; check that it runs, and that its"
+    elif facts.seeds:
+        who = f"none of {facts.seeds} seeds answers; check that they run, and that their"
     elif facts.members_lost:
-        who = f"none of {len(facts.members_lost)} members answers"
+        who = f"none of {len(facts.members_lost)} members answers; check that they run, and that their"
     else:
         return None
-    return Judgement(
-        DEGRADED, f"alone: {who}; check that they run, and that their port is open for TCP and UDP"
-    )
+    return Judgement(DEGRADED, f"alone: {who} port is open for TCP and UDP")
 
 
 def _unhurried(facts: Facts, patience: float) -> Judgement | None:

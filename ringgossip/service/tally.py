@@ -80,7 +80,7 @@ class Tally:
         self.last_completed: float | None = None
         self.stalled: dict[str, Told] = {}
         self.storage: Told | None = None
-        self.stranger: Told | None = None
+        self.strangers: dict[str, Told] = {}  # by address, the latest last: why whoever is there was refused
         self.keys: Told | None = None  # who accepts none of our gossip keys, the last of them
         self.certificate: tuple[str, int] | None = None  # what to do about ours, and when it ends
         self._deferred: dict[str, tuple[Told, float]] = {}  # path -> why, since when
@@ -122,7 +122,7 @@ class Tally:
             case StorageTrouble():
                 self.storage = Told(event.reason, now)
             case StrangerRefused():
-                self.stranger = Told(f"{event.address}: {event.reason}", now)
+                _keep(self.strangers, event.address, Told(event.reason, now))
             case GossipKeysRefused():
                 self.keys = Told(event.name, now)
             case CertificateExpires():

@@ -17,6 +17,7 @@ from ringgossip.service.health import Facts, judge
 from ringgossip.service.tally import Tally
 
 _A_MOMENT = 10.0
+_LATELY = 900.0  # A seed that refuses is dialled again within this time, whatever its breaker says.
 _STATES = ("alive", "suspect", "dead", "left")
 
 
@@ -31,7 +32,7 @@ class Watch:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Count events until the peer ends."""
-        async with self._peer.listen() as events:
+        async with self._peer.listen(opening=True) as events:
             task_status.started()
             async for event in events:
                 self.tally.hear(event)
@@ -64,6 +65,7 @@ class Watch:
             refused=self._refused(members),
             certificate=self._certificate(),
             keys_refused="" if tally.keys is None else tally.keys.text,
+            seed_refused=self._seed_refused(),
             budget=peer.budget_spent(),
             deferred=tally.deferral(),
             held_back=peer.held_back(),
@@ -86,6 +88,16 @@ class Watch:
     def _certificate(self) -> tuple[str, bool] | None:
         told = self.tally.certificate
         return None if told is None else (told[0], told[1] <= time.time())
+
+    def _seed_refused(self) -> tuple[str, str] | None:
+        """Return a seed where a stranger answered, and why he is one: the latest, while it may still hold."""
+        now, strangers = trio.current_time(), self.tally.strangers
+        found = [
+            (told.at, seed, told.text)
+            for seed in map(str, self._peer.config.seeds)
+            if (told := strangers.get(seed)) is not None and now - told.at < _LATELY
+        ]
+        return max(found)[1:] if found else None
 
     def _refused(self, members: Iterable[Member]) -> tuple[str, ...]:
         """Return the kinds that our own card refuses because of the disk."""

@@ -18,7 +18,7 @@ from ringgossip.events import ArtifactCompleted, EventsMissed, PeerJoined, Stran
 from ringgossip.identity import Address
 from ringgossip.identity.authority import create_cluster, enroll
 from ringgossip.runtime.links import Links
-from ringgossip.runtime.listening import Listener
+from ringgossip.runtime.listening import Audience, Listener
 from ringgossip.runtime.opening import open_runtime_peer
 from ringgossip.runtime.peer import Peer
 
@@ -163,6 +163,18 @@ async def test_a_slow_listener_loses_the_oldest_and_is_told_how_many() -> None:
         PeerJoined("3", ""),
         PeerJoined("4", ""),
     ]
+
+
+async def test_who_opens_a_peer_hears_also_what_came_before_he_listened() -> None:
+    audience = Audience()
+    audience.tell(PeerJoined("bob", ""))
+    late, whole = audience.add(), audience.add(opening=True)
+    audience.opened()
+    after = audience.add(opening=True)
+    audience.tell(PeerJoined("carol", ""))
+    audience.close()
+    assert [event.name async for event in whole] == ["bob", "carol"]
+    assert [event.name async for event in late] == [event.name async for event in after] == ["carol"]
 
 
 async def test_after_a_restart_nothing_is_fetched_again(config, tmp_path) -> None:

@@ -30,6 +30,7 @@ WELL = Facts(
     refused=(),
     certificate=None,
     keys_refused="",
+    seed_refused=None,
     budget="",
     deferred=None,
     stopped="",
@@ -60,6 +61,15 @@ def test_a_lone_peer_without_seeds_is_well() -> None:
     judgement = judge(replace(WELL, members_alive=1, seeds=0))
     assert judgement.status == HEALTHY
     assert "alone, with no seeds to ask" in judgement.message
+
+
+def test_a_seed_that_answers_and_is_no_member_is_not_said_to_be_silent() -> None:
+    refused = ("10.0.0.1:7946", "it belongs to another cluster of the same name")
+    judgement = judge(replace(WELL, members_alive=1, seed_refused=refused))
+    assert (judgement.status, judgement.healthy) == (DEGRADED, True)
+    assert "10.0.0.1:7946" in judgement.message and "another cluster of the same name" in judgement.message
+    assert "does not answer" not in judgement.message
+    assert judge(replace(WELL, seed_refused=refused)).status == HEALTHY
 
 
 def test_a_peer_whose_seeds_are_silent_is_degraded_only_after_a_while() -> None:
