@@ -1,16 +1,16 @@
 """What may a peer tell its application? One frozen dataclass each.
 
-`peer.listen()` yields them in the order in which they happened. Times are not
-in them: whoever listens has a clock. Artifacts are named as on the command
-line, `kind/origin/name`.
+`peer.listen()` yields them in order. Times are not in them; artifacts are named `kind/origin/name`.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from ringgossip.frozen import Untouched, frozen
 
-@dataclass(frozen=True, slots=True)
-class Event:
+
+@frozen
+class Event(Untouched):
     """The root of all events."""
 
     def as_dict(self) -> dict[str, Any]:
@@ -21,45 +21,45 @@ class Event:
 # --- who is there -----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerJoined(Event):
     name: str
     address: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerSuspected(Event):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerRecovered(Event):
     """A suspected or lost member proved to be alive."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerRestarted(Event):
     name: str
     address: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerLost(Event):
     """Declared dead: it did not refute in time."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerLeft(Event):
     """It said goodbye; this is no death."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NameTakenOver(Event):
     """A certificate of a higher generation now owns this name."""
 
@@ -67,14 +67,14 @@ class NameTakenOver(Event):
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClonedIdentity(Event):
     """Another machine runs with our key; this peer stops."""
 
     address: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DatagramsBlocked(Event):
     """UDP does not get through to a member; everything runs over links."""
 
@@ -84,7 +84,7 @@ class DatagramsBlocked(Event):
 # --- strangers and wrongdoers -----------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StrangerRefused(Event):
     """A connection or packet was not from a member of this cluster."""
 
@@ -92,7 +92,7 @@ class StrangerRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GossipKeysRefused(Event):
     """A member that we dialled accepts none of our gossip keys."""
 
@@ -101,7 +101,7 @@ class GossipKeysRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerProtocolError(Event):
     """A member sent something that breaks the protocol."""
 
@@ -112,7 +112,7 @@ class PeerProtocolError(Event):
 # --- what exists -------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArtifactAnnounced(Event):
     """A record entered our catalog for the first time."""
 
@@ -121,7 +121,7 @@ class ArtifactAnnounced(Event):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArtifactCompleted(Event):
     """A verified copy is visible at `path`."""
 
@@ -131,7 +131,7 @@ class ArtifactCompleted(Event):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArtifactShown(Event):
     artifact: str
     sequence: int
@@ -140,7 +140,7 @@ class ArtifactShown(Event):
     via: str  # who put it there, on a disk that we share; that is no copy of ours
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArtifactRejected(Event):
     """All chunks were proven, but the file is not what its kind demands, or cannot be stored."""
 
@@ -149,7 +149,7 @@ class ArtifactRejected(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArtifactShrank(Event):
     """A version does not follow from its predecessor, which was kept under `kept_as`."""
 
@@ -159,7 +159,7 @@ class ArtifactShrank(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArtifactWithdrawn(Event):
     """Its origin ended the artifact: not listed, not wanted; files that are here stay."""
 
@@ -167,7 +167,7 @@ class ArtifactWithdrawn(Event):
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeRetired(Event):
     """The authority ended a name, up to this generation: what that node published is listed no more."""
 
@@ -175,7 +175,7 @@ class NodeRetired(Event):
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArtifactConflict(Event):
     """Two origins published the same name with the same stamp; `winner` is what `wait_for` returns."""
 
@@ -185,7 +185,7 @@ class ArtifactConflict(Event):
     loser: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OriginEquivocated(Event):
     """An origin signed two different records with one sequence."""
 
@@ -193,7 +193,7 @@ class OriginEquivocated(Event):
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PublicationWithdrawn(Event):
     """A published user file changed under us; that version is no longer served from here."""
 
@@ -205,7 +205,7 @@ class PublicationWithdrawn(Event):
 # --- moving -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransferStarted(Event):
     artifact: str
     sequence: int
@@ -213,7 +213,7 @@ class TransferStarted(Event):
     missing: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransferStalled(Event):
     """Nobody reachable serves what is missing; retried when somebody does."""
 
@@ -222,7 +222,7 @@ class TransferStalled(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BadChunk(Event):
     """A peer sent bytes that do not have the hash they should."""
 
@@ -231,7 +231,7 @@ class BadChunk(Event):
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CopyConfirmed(Event):
     """Another peer told us that it holds a verified, synced copy."""
 
@@ -243,14 +243,14 @@ class CopyConfirmed(Event):
 # --- our own machine ----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StorageTrouble(Event):
     """A full disk, an I/O error, a damaged file. The peer goes on."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CertificateExpires(Event):
     """Our certificate expires, or has expired, at `not_after` (Unix seconds): nobody links with us then."""
 
@@ -258,7 +258,7 @@ class CertificateExpires(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SnapshotDeferred(Event):
     """A snapshot would have blocked the user's writer too long; it is tried again."""
 
@@ -269,7 +269,7 @@ class SnapshotDeferred(Event):
 # --- the rules: who gets what, and what hinders it ---------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataSync(Event):
     """A synchronisation that somebody asked for, or a plan made.
 
@@ -290,22 +290,22 @@ class DataSync(Event):
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataSyncStarted(DataSync):
     """`DATA_SYNC_STARTED`"""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataSyncCompleted(DataSync):
     """`DATA_SYNC_COMPLETED`: everything that was asked for is where it should be."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataSyncFailed(DataSync):
     """`DATA_SYNC_FAILED`: `error` says why, `target_node` where."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OrphanGamesRegistered(Event):
     """`ORPHAN_GAMES_REGISTERED`: so many files of games of `node_id` are here, pulled now or before."""
 
@@ -315,7 +315,7 @@ class OrphanGamesRegistered(Event):
     bytes_transferred: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReceivingChanged(Event):
     """This node stopped (`code` and `reason` of a rule) or resumed (both empty) receiving a kind."""
 
@@ -324,7 +324,7 @@ class ReceivingChanged(Event):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PushRefused(Event):
     """A peer will not receive what we would give it."""
 
@@ -334,7 +334,7 @@ class PushRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CopiesMissing(Event):
     """So many of our artifacts have fewer copies than wanted; the oldest for so many seconds."""
 
@@ -343,14 +343,14 @@ class CopiesMissing(Event):
     oldest: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CopiesComplete(Event):
     """Every artifact of this kind has its copies again."""
 
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArtifactEvicted(Event):
     """A copy left this store by its rules; enough other nodes hold it, who pledged to keep it."""
 
@@ -360,7 +360,7 @@ class ArtifactEvicted(Event):
     holders: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BudgetSpent(Event):
     """What may leave this node in a `day` or `month` has left; until then only critical data is served."""
 
@@ -368,7 +368,7 @@ class BudgetSpent(Event):
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BreakerOpened(Event):
     """A route to a peer failed again and again; it is tried again after so many seconds."""
 
@@ -378,7 +378,7 @@ class BreakerOpened(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BreakerClosed(Event):
     """A route that had failed works."""
 
@@ -386,14 +386,14 @@ class BreakerClosed(Event):
     route: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TerminationNoticed(Event):
     """The provider says that this machine goes away; the drain begins."""
 
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DrainCompleted(Event):
     """The outbox is empty, or time was over: `below` are artifacts with fewer copies than wanted."""
 
@@ -404,7 +404,7 @@ class DrainCompleted(Event):
 # --- what programs tell us: `peer.notify(NAME, ...)` ------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signal(Event):
     """Something that happened at `node_id` and changes what we do."""
 
@@ -412,22 +412,22 @@ class Signal(Event):
     config_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrainingStarted(Signal):
     """`TRAINING_STARTED`: that node weighs more until `TrainingCompleted`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrainingCompleted(Signal):
     """`TRAINING_COMPLETED`"""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeRecovered(Signal):
     """`NODE_RECOVERED`: what it missed is offered to it at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OrphanGamesDetected(Signal):
     """`ORPHAN_GAMES_DETECTED`: its games are pulled at critical priority."""
 
@@ -442,7 +442,7 @@ SIGNALS: dict[str, type[Signal]] = {
 # --- listening itself ------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventsMissed(Event):
     """A listener was too slow: so many events before the next one were thrown away."""
 

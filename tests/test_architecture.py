@@ -16,9 +16,10 @@ import ringgossip
 
 PACKAGE = Path(ringgossip.__file__).parent
 
-# From the ground up. Within the words, errors and events speak of nothing, and config of identities.
+# From the ground up. Within the words, errors speak of nothing, and config of identities.
 FLOORS = (
-    ("errors", "events", "frozen"),
+    ("errors", "frozen"),
+    ("events",),
     ("identity",),
     ("config",),
     ("content",),

@@ -1,7 +1,9 @@
 """Are events plain data, and does every name of the reference have its record?"""
 
+import copy
 import dataclasses
 import json
+import pickle
 
 import pytest
 
@@ -61,3 +63,13 @@ def test_a_signal_is_about_a_node_whatever_the_field_is_called(word: str) -> Non
 def test_a_signal_that_says_nothing_is_refused(name: str, fields: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         signal(name, fields)
+
+
+def test_an_event_stays_as_it_was_told() -> None:
+    event = events.PeerJoined("gpu-3", "10.0.0.3:7000")
+    with pytest.raises(dataclasses.FrozenInstanceError, match="name"):
+        event.name = "another"  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(event)) == event == copy.deepcopy(event)
+    assert {event: 1}[dataclasses.replace(event)] == 1
+    assert event != dataclasses.replace(event, name="another")
+    assert repr(event) == "PeerJoined(name='gpu-3', address='10.0.0.3:7000')"

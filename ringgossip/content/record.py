@@ -21,7 +21,7 @@ Source: design section 4.
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -32,7 +32,7 @@ from ringgossip.content.hashing import HASH_BYTES, RootHash, hash_bytes, hash_ta
 from ringgossip.content.manifest import root_hash
 from ringgossip.content.names import check_artifact_name
 from ringgossip.errors import PeerMisbehaved, UsageError
-from ringgossip.frozen import quicken
+from ringgossip.frozen import frozen
 from ringgossip.identity.names import PEER_ID_BYTES, PeerId, check_node_name
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ArtifactKey(NamedTuple):
         return cls(*parts)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """What an origin says of one version of an artifact; made by `make_record` or `unpack_record` only."""
 
@@ -121,9 +121,6 @@ class Record:
         """What travels."""
         packed: bytes = msgpack.packb((self.body, self.signature))
         return packed
-
-
-quicken([Record])
 
 
 def make_record(

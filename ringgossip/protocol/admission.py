@@ -13,7 +13,6 @@ from ringgossip.content.catalog import Catalog, Outcome
 from ringgossip.content.record import Record, unpack_record
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import OriginEquivocated
-from ringgossip.frozen import quicken
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import Effect, NeedCertificate, Notice, Tell, VerifyRecords
 
@@ -35,9 +34,6 @@ class Offered:
     effects: Out
     known: list[bytes]
     problem: str | None = None
-
-
-quicken([Offered])
 
 
 @dataclass(slots=True)

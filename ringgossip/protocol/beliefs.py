@@ -6,7 +6,6 @@ machines must know. Nothing else changes a standing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ringgossip.errors import PeerMisbehaved
 from ringgossip.events import (
@@ -20,7 +19,7 @@ from ringgossip.events import (
     PeerRestarted,
     PeerSuspected,
 )
-from ringgossip.frozen import quicken
+from ringgossip.frozen import frozen
 from ringgossip.identity import PeerId
 from ringgossip.identity.certificate import NodeCertificate, expired
 from ringgossip.protocol.cards import Card, fault_of
@@ -57,15 +56,12 @@ _WARNING = 1.0
 _COMPLAINT_GAP = 10.0  # seconds between two complaints
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Origin:
     """Who told us something, and whether it is to be passed on."""
 
     peer: PeerId
     spread: bool = True
-
-
-quicken([Origin])
 
 
 class Beliefs:

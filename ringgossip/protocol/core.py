@@ -43,17 +43,15 @@ is about to.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, get_args
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
 
 from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import ArtifactKey, Record
 from ringgossip.events import Event
-from ringgossip.frozen import quicken
+from ringgossip.frozen import frozen
 from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.answers import DrainReport, SyncReport
-from ringgossip.protocol.notices import NOTICES
 from ringgossip.protocol.notices import CardChanged as CardChanged
 from ringgossip.protocol.notices import CertificateHeard as CertificateHeard
 from ringgossip.protocol.notices import MemberDown as MemberDown
@@ -93,7 +91,7 @@ LINK = Lane.LINK
 # --- talking --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dial:
     """Open a link to `address`; `peer` is whom we expect there, None for a seed."""
 
@@ -101,7 +99,7 @@ class Dial:
     peer: PeerId | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CloseLink:
     """End a link; no `link_broken` follows."""
 
@@ -120,7 +118,7 @@ class Send(NamedTuple):
     lane: Lane
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendPages:
     """Read manifest pages `(level, index)` of `root` and send each as a `Page`, or one `NoChunks`."""
 
@@ -130,7 +128,7 @@ class SendPages:
     pages: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendChunk:
     """Read one chunk (a user's file is hashed before it is sent) and send its body in pieces."""
 
@@ -141,7 +139,7 @@ class SendChunk:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AcceptBody:
     """Receive the announced body, check it against `hash`, write it to its place in the partial file."""
 
@@ -153,7 +151,7 @@ class AcceptBody:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiscardBody:
     """Read the announced body and throw it away."""
 
@@ -166,7 +164,7 @@ class DiscardBody:
 # --- keeping ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifyRecords:
     """Check signatures in worker threads; every record comes with the DER certificate that signed it."""
 
@@ -174,28 +172,28 @@ class VerifyRecords:
     records: tuple[tuple[Record, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Persist:
     """Write a record to the index. For our own records the answer means: synced to disk."""
 
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PersistCertificate:
     """Keep a certificate (DER) that the authority signed. Nothing comes back."""
 
     certificate: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reserve:
     """Set space aside for a whole new file. A manifest that is already on disk comes back with the answer."""
 
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FindPages:
     """Look for manifest pages that some older version already gave us: `(level, index, hash)` each."""
 
@@ -203,7 +201,7 @@ class FindPages:
     pages: tuple[tuple[int, int, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BeginPartial:
     """Open or resume the partial file; start copying chunks that lie elsewhere in our store."""
 
@@ -211,7 +209,7 @@ class BeginPartial:
     manifest: Manifest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Abandon:
     """Give the reservation back and close the partial file; keep what is verified if `keep`."""
 
@@ -219,7 +217,7 @@ class Abandon:
     keep: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finalise:
     """Sync, check the kind's structure, rename into place, sync the folder.
 
@@ -230,21 +228,21 @@ class Finalise:
     keep_predecessor: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drop:
     """Delete a superseded version that nobody pulls any more (never the user's file, never a pinned one)."""
 
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evict:
     """Delete a copy that nobody counts on any more: others pledged to keep theirs (never the user's file)."""
 
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TellPlace:
     """Say to `peer`, who shares our disk, where on it our copy lies; `record` None: nowhere."""
 
@@ -253,7 +251,7 @@ class TellPlace:
     record: Record | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LookAt:
     """Look whether `place` on the disk that we share, which `peer` named, has the whole of `record`."""
 
@@ -262,7 +260,7 @@ class LookAt:
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Published:
     """The publication that came with `ticket` is this record: durable and told, or known already."""
 
@@ -271,7 +269,7 @@ class Published:
     unchanged: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PublishRefused:
     """The publication that came with `ticket` was not made; `again`: our disk is to blame, it may be yet."""
 
@@ -280,7 +278,7 @@ class PublishRefused:
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Remember:
     """Write down what a user decided about an artifact (see `marks`); sequence 0 forgets it."""
 
@@ -292,14 +290,14 @@ class Remember:
 # --- telling ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PersistSpent:
     """Write down how much of the byte budgets has left. Nothing comes back."""
 
     spent: Spent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncAnswered:
     """The `sync` that came with `ticket` is over."""
 
@@ -307,7 +305,7 @@ class SyncAnswered:
     report: SyncReport
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DrainAnswered:
     """The `drain` that came with `ticket` is over."""
 
@@ -315,14 +313,14 @@ class DrainAnswered:
     report: DrainReport
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tell:
     """Give an event to the application."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """This peer must not go on; the world stops it with this one line."""
 
@@ -358,7 +356,6 @@ Effect = (
     | Tell
     | Stop
 )
-quicken(kind for kind in (*get_args(Effect), *NOTICES) if kind is not Send)
 
 
 class Notary(Protocol):
@@ -412,7 +409,7 @@ class Draw(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Draft:
     """Content that is ready to be published: hashed, checked, its manifest in the index."""
 
@@ -427,7 +424,7 @@ class Draft:
     revive: bool = True  # what was withdrawn is published again although nothing of it has changed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Restored:
     """What a store remembers when its peer starts.
 
@@ -442,5 +439,5 @@ class Restored:
     holdings: tuple[Record, ...]
     paths: Mapping[tuple[str, str, str, int], str]
     marks: tuple[tuple[ArtifactKey, str, int], ...] = ()
-    spent: Spent = field(default_factory=Spent)  # what has left of the byte budgets
+    spent: Spent = Spent()  # what has left of the byte budgets
     disk: DiskUse | None = None  # as it is when the peer starts; None: it cannot be told

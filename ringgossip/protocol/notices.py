@@ -1,9 +1,9 @@
 """What do machines say to each other? Notices, which the switchboard keeps; the world never sees them."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from ringgossip.content.record import Record
+from ringgossip.frozen import frozen
 from ringgossip.identity import PeerId
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ BY_ASKING = "link"  # what we ask on it: chunks and pages
 BY_LANE = "lane"  # the second connection for bodies beside it
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NeedLink:
     """A machine has something to say to `peer` on a link; `link_opened` answers, or nothing does."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemberUp:
     """A member became reachable: joined, came back, or restarted (`boot` tells)."""
 
@@ -30,7 +30,7 @@ class MemberUp:
     boot: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemberDown:
     """A member left (`left`) or was declared dead. Its data may still be fetched if a link works."""
 
@@ -38,14 +38,14 @@ class MemberDown:
     left: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemberReached:
     """A member that only others reached, or that was suspected, answers again."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteFailed:
     """Using a route to a peer came to nothing."""
 
@@ -54,7 +54,7 @@ class RouteFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteWorked:
     """A route that had failed works."""
 
@@ -62,14 +62,14 @@ class RouteWorked:
     route: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CardChanged:
     """A member, perhaps ourselves, says something else about itself than before."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WantChanged:
     """The rules decided anew about a version; `code` says why it is no longer wanted."""
 
@@ -78,7 +78,7 @@ class WantChanged:
     code: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Remind:
     """A version of ours has too few copies: link these peers and tell them of it again."""
 
@@ -86,7 +86,7 @@ class Remind:
     to: tuple[PeerId, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PulseHeard:
     """A probe or its answer carried the root of the sender's catalog (8 bytes)."""
 
@@ -94,7 +94,7 @@ class PulseHeard:
     root: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NeedCertificate:
     """A card or record was signed by somebody whose certificate we lack; `from_peer` relayed it."""
 
@@ -102,7 +102,7 @@ class NeedCertificate:
     from_peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CertificateHeard:
     """Gossip brought a certificate, and it is our authority's: to be kept like one that was asked for."""
 

@@ -7,11 +7,10 @@ says nothing, and its partners notice when what they send is not taken.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from ringgossip.frozen import quicken
+from ringgossip.frozen import frozen
 from ringgossip.identity import Address
 from ringgossip.identity.certificate import NodeCertificate
 from ringgossip.simulation.bandwidth import Carrier
@@ -30,7 +29,7 @@ class Presence(Enum):
     SILENT = "silent"  # The machine is off.
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Body:
     """A chunk's body under way: what it was asked as, and the hash that its bytes really have."""
 
@@ -39,9 +38,6 @@ class Body:
     index: int
     length: int
     hash: bytes
-
-
-quicken([Body])
 
 
 class Side(Protocol):
@@ -380,5 +376,3 @@ class Links:
 def ends_of(links: Links, one: int, other: int) -> list[End]:
     """Return the open ends at peer `one` of its links with peer `other`."""
     return [end for end in links.ends[one].values() if end.other.side.index == other]
-
-

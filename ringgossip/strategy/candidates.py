@@ -5,13 +5,13 @@ its card and is believed; so all peers that hold the same cards decide alike.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from ringgossip.frozen import quicken
+from ringgossip.frozen import frozen
 from ringgossip.identity import PeerId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiskUse:
     """A disk in bytes. `free` is what an ordinary user may still write, as `df` shows it."""
 
@@ -24,7 +24,7 @@ class DiskUse:
         return self.used / (self.used + self.free) if self.used + self.free else 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Candidate:
     """A peer as giver, holder or receiver."""
 
@@ -54,6 +54,3 @@ class Candidate:
     def trains(self) -> bool:
         """Counted as a training node."""
         return "training" in self.role or self.priority
-
-
-quicken([Candidate])

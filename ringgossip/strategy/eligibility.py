@@ -9,10 +9,9 @@ field notes, section 1 (disk, coordinator SKIP) and incident 7.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from ringgossip.config.blocks import DiskRules
-from ringgossip.frozen import quicken
+from ringgossip.frozen import frozen
 from ringgossip.strategy.candidates import Candidate, DiskUse
 
 # What a code means when nothing but the code is known: it came over the wire.
@@ -30,7 +29,7 @@ CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Yes:
     """It may. True as a condition."""
 
@@ -38,7 +37,7 @@ class Yes:
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class No:
     """It may not. `code` is a word of `CODES` for scripts, `sentence` is for people. False as a condition."""
 
@@ -47,9 +46,6 @@ class No:
 
     def __bool__(self) -> bool:
         return False
-
-
-quicken([No])
 
 
 Verdict = Yes | No

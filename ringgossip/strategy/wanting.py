@@ -15,12 +15,12 @@ Schomaker 2005, "Weighted distributed hash tables" (the logarithmic method).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import log
 
 from ringgossip.config.words import KINDS
-from ringgossip.frozen import quicken
+from ringgossip.frozen import frozen
 from ringgossip.identity import PeerId
 from ringgossip.strategy.candidates import Candidate
 from ringgossip.strategy.eligibility import No, Verdict, may_receive
@@ -38,7 +38,7 @@ ROWS: dict[str, tuple[str, ...]] = {
 _MASK = 2**64 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """It is wanted, because of its `why`: `role`, `holder`, `asked`. True as a condition."""
 
@@ -47,9 +47,6 @@ class Wanted:
 
     def __bool__(self) -> bool:
         return True
-
-
-quicken([Wanted])
 
 
 def row_of(peer: Candidate) -> tuple[str, ...]:

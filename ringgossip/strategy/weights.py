@@ -9,11 +9,10 @@ Source: reference, "Priority Scoring"; field notes, section 1 (scores, age
 factor, quality factor, priority words).
 """
 
-from dataclasses import dataclass
 from math import fsum
 
 from ringgossip.config.words import PRIORITIES
-from ringgossip.frozen import quicken
+from ringgossip.frozen import frozen
 from ringgossip.strategy.candidates import Candidate
 
 AGE_CAP = 10.0
@@ -38,7 +37,7 @@ KIND_RANK = {"models": 0, "npz": 1, "games": 1}
 SHARES = {"background": 0.25, "low": 0.5, "normal": 1.0, "high": 1.5, "critical": 2.0}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Weight:
     """A weight and what it is made of."""
 
@@ -53,9 +52,6 @@ class Weight:
     def __str__(self) -> str:
         named = " ".join(f"{name} {points:+g}" for name, points in self.parts if points)
         return f"{self.value:g} ({named or 'nothing counts'})"
-
-
-quicken([Weight])
 
 
 def age_factor(seconds: float | None, cap: float = AGE_CAP) -> float:

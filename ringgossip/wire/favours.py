@@ -1,8 +1,8 @@
 """How do peers ask each other to hold things, and tell each other what users say? On links only."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
+from ringgossip.frozen import frozen
 from ringgossip.wire.fields import Bytes, Count, Message, Request, Text, Whole
 
 # An entry (72 bytes) names a version as in `Holding`: key hash, sequence, root.
@@ -11,7 +11,7 @@ Entries = Annotated[bytes, Bytes(72 * 1000, multiple=72)]
 Entry = Annotated[bytes, Bytes(72, 72, multiple=72)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offer(Message):
     """Please hold these versions; each is answered by `OfferAnswered`, and at the end by `Holding`.
 
@@ -26,7 +26,7 @@ class Offer(Message):
     rate: Count
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OfferAnswered(Message):
     """`code` is empty: they are being pulled; `present`: held already; `failed: why`; else a rule's."""
 
@@ -34,7 +34,7 @@ class OfferAnswered(Message):
     code: Annotated[str, Text(200)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignalTold(Message):
     """A program said that this happened at `node`: a word of `events.SIGNALS`."""
 
@@ -43,14 +43,14 @@ class SignalTold(Message):
     config_key: Annotated[str, Text(128)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PledgeWanted(Message):
     """Will you keep these for ten minutes? The sender would let its own copies go."""
 
     entries: Entries
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pledged(Message):
     """These are kept (`granted`), or are not to be counted on."""
 
@@ -58,7 +58,7 @@ class Pledged(Message):
     granted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncWanted(Message):
     """Which whole versions of this kind do you hold? Empty: of every kind. Answered by `SyncDone`."""
 
@@ -66,7 +66,7 @@ class SyncWanted(Message):
     kind: Annotated[str, Text(32)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncDone(Message):
     """A part of what the sender holds; `last` ends the list."""
 
@@ -75,14 +75,14 @@ class SyncDone(Message):
     entries: Entries
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlaceWanted(Message):
     """Where on the disk that we share does your copy of this very version lie? Answered by `Placed`."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placed(Message):
     """`place` is relative to the root of the shared disk, wherever that is mounted; empty: not on it."""
 

@@ -1,10 +1,11 @@
 """What may a field of a message be? Its limits, which are checked before memory is taken."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
+from ringgossip.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Bytes:
     """Limits of a bytes field; `multiple` says that flat items of that size are joined."""
 
@@ -13,14 +14,14 @@ class Bytes:
     multiple: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """Limit of a str field, in UTF-8 bytes."""
 
     max: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Whole:
     """Limits of an int field."""
 
@@ -28,7 +29,7 @@ class Whole:
     min: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Items:
     """How many items a tuple field may have."""
 
@@ -46,6 +47,6 @@ Certificate = Annotated[bytes, Bytes(1024)]  # DER
 Indices = Annotated[tuple[Count, ...], Items(1024)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """The root of all messages."""

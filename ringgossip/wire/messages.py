@@ -11,10 +11,9 @@ are never used again for something else. Peers skip and count tags they do not
 know, and ignore fields beyond those they know.
 """
 
-from dataclasses import dataclass
 from typing import Annotated
 
-from ringgossip.frozen import quicken
+from ringgossip.frozen import frozen
 from ringgossip.wire.favours import Offer as Offer
 from ringgossip.wire.favours import OfferAnswered as OfferAnswered
 from ringgossip.wire.favours import Placed as Placed
@@ -51,7 +50,7 @@ MAX_DATAGRAM_PLAINTEXT = 1300  # 1400 with seal and header: below every path MTU
 # --- links: first words -----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hello(Message):
     """The first message in each direction of a link."""
 
@@ -61,12 +60,12 @@ class Hello(Message):
     card: Card
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DialMe(Message):
     """The sender wants a link and cannot open one: please dial it (datagram)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CatalogRoot(Message):
     """The root of the sender's catalog, when a link opens and after a comparison."""
 
@@ -87,7 +86,7 @@ Pulse = Annotated[bytes, Bytes(32, 32)]
 Updates = Annotated[bytes, Bytes(25 * 52, multiple=25)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ping(Message):
     """Are you, `target`, there? Either lane."""
 
@@ -97,7 +96,7 @@ class Ping(Message):
     updates: Updates
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ack(Message):
     """The answer to the ping of that number, where it came from."""
 
@@ -106,7 +105,7 @@ class Ack(Message):
     updates: Updates
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PingRequest(Message):
     """Please ping `target` for me."""
 
@@ -114,7 +113,7 @@ class PingRequest(Message):
     target: MemberKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Vouch(Message):
     """The target of that ping request answered, with this pulse."""
 
@@ -122,14 +121,14 @@ class Vouch(Message):
     pulse: Pulse
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Nack(Message):
     """The target of that ping request has not answered; but I am here."""
 
     number: Request
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gossip(Message):
     """News of members: updates, changed cards, and certificates of newcomers."""
 
@@ -138,7 +137,7 @@ class Gossip(Message):
     certificates: Annotated[tuple[Certificate, ...], Items(64)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MembersPage(Message):
     """All members whose keys lie from `low` to `high`, as the sender sees them.
 
@@ -150,7 +149,7 @@ class MembersPage(Message):
     states: Annotated[bytes, Bytes(25 * 5000, multiple=25)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CardsWanted(Message):
     """Keys, joined: of the first the card is enough, of strangers the certificate is needed too."""
 
@@ -158,7 +157,7 @@ class CardsWanted(Message):
     strangers: Annotated[bytes, Bytes(8 * 5000, multiple=8)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cards(Message):
     """Cards and certificates that the other side lacks, and states that it holds older."""
 
@@ -167,7 +166,7 @@ class Cards(Message):
     states: Annotated[bytes, Bytes(25 * 5000, multiple=25)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BodyLane(Message):
     """The side that dialled opens a second connection for bodies: its name, and a key for each direction.
 
@@ -182,14 +181,14 @@ class BodyLane(Message):
 # --- rumors -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class News(Message):
     """Records that are new to the teller; either lane."""
 
     records: Annotated[tuple[Packed, ...], Items(64)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewsKnown(Message):
     """Feedback: these record hashes (first 8 bytes each) were no news to us."""
 
@@ -199,7 +198,7 @@ class NewsKnown(Message):
 # --- anti-entropy (links only) ----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DigestStep(Message):
     """One payload of a walk over the digests of one set; the last seven fields are content.walk's.
 
@@ -221,7 +220,7 @@ class DigestStep(Message):
     body: Annotated[bytes, Bytes(32 * 1024)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordsWanted(Message):
     """Key hashes, joined, of records that we lack or hold older."""
 
@@ -229,21 +228,21 @@ class RecordsWanted(Message):
     keys: Annotated[bytes, Bytes(32 * 1000, multiple=32)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Records(Message):
     """Records somebody asked for, or that the walk showed the other side to lack."""
 
     records: Annotated[tuple[Packed, ...], Items(500)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CertificatesWanted(Message):
     """Peer ids, joined, whose certificates we need to judge records or cards."""
 
     peers: Annotated[bytes, Bytes(16 * 200, multiple=16)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Certificates(Message):
     """Certificates, each proven by the authority's signature in it."""
 
@@ -253,7 +252,7 @@ class Certificates(Message):
 # --- who holds what (links only) -----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Holding(Message):
     """Versions of which the sender now has, or no longer has, a verified and synced copy.
 
@@ -264,7 +263,7 @@ class Holding(Message):
     dropped: Annotated[bytes, Bytes(72 * 4000, multiple=72)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HoldingsDigest(Message):
     """How many versions the sender holds, and the exclusive or of the hashes of their entries."""
 
@@ -272,12 +271,12 @@ class HoldingsDigest(Message):
     xor: Annotated[bytes, Bytes(16, 16)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HoldingsWanted(Message):
     """Tell me all your holdings; our books differ."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HoldingsList(Message):
     """All holdings of the sender, in parts; `first` empties the book, `last` closes it."""
 
@@ -289,7 +288,7 @@ class HoldingsList(Message):
 # --- transfer (links only) -----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interest(Message):
     """The sender pulls this root (or no longer does): answer with `Have` and tell progress."""
 
@@ -297,7 +296,7 @@ class Interest(Message):
     wanted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Have(Message):
     """What the sender has of a root: 0 nothing, 1 the chunks in `bitmap`, 2 all.
 
@@ -310,7 +309,7 @@ class Have(Message):
     bitmap: Annotated[bytes, Bytes(900_000)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HaveMore(Message):
     """Chunks the sender verified since its last word about this root."""
 
@@ -318,7 +317,7 @@ class HaveMore(Message):
     indices: Indices
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GetPages(Message):
     """Manifest pages wanted: levels and indices side by side."""
 
@@ -328,7 +327,7 @@ class GetPages(Message):
     indices: Annotated[tuple[Count, ...], Items(64)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page(Message):
     """One manifest page."""
 
@@ -339,7 +338,7 @@ class Page(Message):
     data: Annotated[bytes, Bytes(32 * 1024)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GetChunks(Message):
     """Chunks wanted; each comes as a body of its own, in this order if nothing hinders.
 
@@ -352,7 +351,7 @@ class GetChunks(Message):
     priority: Annotated[int, Whole(4)] = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChunkPiece(Message):
     """Header of a piece of a chunk's body: `length` raw bytes follow on the stream.
 
@@ -366,7 +365,7 @@ class ChunkPiece(Message):
     length: Annotated[int, Whole(2**24, 1)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CancelChunks(Message):
     """Chunks of a request that are no longer needed, if not yet begun."""
 
@@ -374,7 +373,7 @@ class CancelChunks(Message):
     indices: Annotated[tuple[Count, ...], Items(64)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Busy(Message):
     """Ask again after so many seconds: all serving slots are taken, or for another `reason`."""
 
@@ -383,7 +382,7 @@ class Busy(Message):
     reason: Annotated[str, Text(200)] = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NoChunks(Message):
     """What was asked for under `request` is not to be had here; `indices` empty means all of it."""
 
@@ -445,5 +444,3 @@ MESSAGES: dict[int, type[Message]] = {
 }
 
 TAGS: dict[type[Message], int] = {message: tag for tag, message in MESSAGES.items()}
-
-quicken([Message, *TAGS])

@@ -18,13 +18,13 @@ Source: ISO/IEC 9798-4, mutual authentication in three passes; RFC 5869 (HKDF).
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import Annotated
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ringgossip.errors import PeerMisbehaved
+from ringgossip.frozen import frozen
 from ringgossip.identity.keyring import KEY_ID_BYTES, MAX_KEYS, KeyRing
 from ringgossip.wire.fields import Bytes, Message
 
@@ -36,7 +36,7 @@ _DOMAIN = b"ringgossip link key 1\0"
 Nonce = Annotated[bytes, Bytes(NONCE_BYTES, NONCE_BYTES)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeysOffered(Message):
     """The dialler's first words: a fresh nonce, and the ids of all its gossip keys, joined."""
 
@@ -44,7 +44,7 @@ class KeysOffered(Message):
     keys: Annotated[bytes, Bytes(KEY_ID_BYTES * MAX_KEYS, KEY_ID_BYTES, KEY_ID_BYTES)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyProven(Message):
     """The sender has the key of this id; first from the acceptor, then from the dialler."""
 
@@ -53,7 +53,7 @@ class KeyProven(Message):
     proof: Annotated[bytes, Bytes(PROOF_BYTES, PROOF_BYTES)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeysUnknown(Message):
     """We share no gossip key, or what you proved was another: this link ends."""
 

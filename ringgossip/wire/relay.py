@@ -1,12 +1,12 @@
 """What do members say to each other that have no link, through a third one that has a link to both?"""
 
-from dataclasses import dataclass
 from typing import Annotated
 
+from ringgossip.frozen import frozen
 from ringgossip.wire.fields import Bytes, Count, Message, Peer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Relayed(Message):
     """A word about holdings from `sender` to `to`; whoever gets it from `sender` passes it on to `to`, once.
 

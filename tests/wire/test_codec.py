@@ -3,7 +3,6 @@
 import json
 import math
 import tracemalloc
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringgossip.errors import PeerMisbehaved
+from ringgossip.frozen import frozen
 from ringgossip.wire import codec
 from ringgossip.wire.codec import Decoder, Shape, UnknownMessage, decode, encode, shapes_of
 from ringgossip.wire.frames import MAX_FRAME_BYTES
@@ -173,7 +173,7 @@ def test_fields_that_a_newer_peer_adds_are_ignored(message: type[Message]) -> No
     assert decode(extended) == sent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grown(Message):
     """A message whose second version has more fields."""
 
@@ -214,7 +214,7 @@ def test_every_broken_limit_has_its_own_reason(wire: list[Any], reason: str) -> 
 
 
 def test_a_field_without_limits_is_our_own_error() -> None:
-    @dataclass(frozen=True, slots=True)
+    @frozen
     class Careless(Message):
         data: bytes
 
