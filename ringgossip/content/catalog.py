@@ -91,8 +91,7 @@ class Catalog:
         self._digests = {set_: Digest() for set_ in SETS}
         self._records: dict[str, dict[bytes, Record]] = {kind: {} for kind in KINDS}
         # One record in most cases; a tuple of them where several origins use the name.
-        self._rooted: list[bytes] = []  # what `_root` is the hash of
-        self._root = b""
+        self._root: bytes | None = None  # of the digests as they are; None: they changed since
         self._names: dict[str, dict[str, Record | tuple[Record, ...]]] = {kind: {} for kind in KINDS}
         self._proofs: dict[bytes, Record] = {}
         self._certificates: dict[PeerId, NodeCertificate] = {}
@@ -107,10 +106,14 @@ class Catalog:
     @property
     def root(self) -> bytes:
         """Return 8 bytes that are equal for equal catalogs: what rides on probes."""
-        roots = [digest.whole_root for digest in self._digests.values()]
-        if roots != self._rooted:
-            self._rooted, self._root = roots, hash_tagged(_ROOT_CONTEXT, *roots)[:ROOT_WIRE_BYTES]
+        if self._root is None:
+            roots = [digest.whole_root for digest in self._digests.values()]
+            self._root = hash_tagged(_ROOT_CONTEXT, *roots)[:ROOT_WIRE_BYTES]
         return self._root
+
+    def _changing(self, set_: str) -> Digest:
+        self._root = None
+        return self._digests[set_]
 
     def digest(self, set_: str) -> Digest:
         """Return the digest of one of `SETS`; only the catalog changes it."""
@@ -214,7 +217,7 @@ class Catalog:
         key_hash = hash_tagged(_CERTIFICATE_CONTEXT, peer_id)
         self._certificates[peer_id] = certificate
         self._certificate_keys[key_hash] = peer_id
-        self._digests[CERTIFICATES].insert(key_hash, hash_bytes(certificate.der))
+        self._changing(CERTIFICATES).insert(key_hash, hash_bytes(certificate.der))
         if certificate.retires:
             ends = max(certificate.generation, self._retired.get(certificate.name, 0))
             self._retired[certificate.name] = ends
@@ -271,7 +274,7 @@ class Catalog:
         else:
             self._counts[origin] = count + 1
         self._records[kind][key_hash] = record
-        self._digests[kind].insert(key_hash, record.hash)
+        self._changing(kind).insert(key_hash, record.hash)
         held = self._names[kind].get(record.name)
         if held is None:
             self._names[kind][record.name] = record
@@ -282,7 +285,7 @@ class Catalog:
     def _replace(self, key_hash: bytes, held: Record, record: Record) -> None:
         kind, name = record.kind, record.name
         self._records[kind][key_hash] = record
-        self._digests[kind].insert(key_hash, record.hash)
+        self._changing(kind).insert(key_hash, record.hash)
         named = self._names[kind][name]
         self._names[kind][name] = (
             tuple(record if one is held else one for one in named) if isinstance(named, tuple) else record
@@ -291,7 +294,7 @@ class Catalog:
     def _remove(self, key_hash: bytes, record: Record) -> None:
         kind, name = record.kind, record.name
         del self._records[kind][key_hash]
-        self._digests[kind].remove(key_hash)
+        self._changing(kind).remove(key_hash)
         self._proofs.pop(key_hash, None)
         named = self._names[kind][name]
         others = tuple(one for one in named if one is not record) if isinstance(named, tuple) else ()

@@ -53,6 +53,11 @@ _KEY_CONTEXT: Final = "ringgossip artifact key"
 _FIELDS: Final = 11
 
 
+@lru_cache(maxsize=4096)
+def _key_hash(kind: str, origin: str, name: str) -> bytes:
+    return hash_tagged(_KEY_CONTEXT, f"{kind}/{origin}/{name}".encode())
+
+
 class ArtifactKey(NamedTuple):
     """What identifies an artifact: its kind, the one node that may publish it, and its name."""
 
@@ -67,8 +72,8 @@ class ArtifactKey(NamedTuple):
 
     @property
     def hash(self) -> bytes:
-        """The 32-byte key of the artifact in a digest; costs about a microsecond."""
-        return hash_tagged(_KEY_CONTEXT, self.text.encode())
+        """The 32-byte key of the artifact in a digest; remembered of those asked for lately."""
+        return _key_hash(*self)
 
     @classmethod
     def parse(cls, text: str) -> "ArtifactKey":

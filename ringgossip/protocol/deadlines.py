@@ -50,12 +50,18 @@ class Dues:
         """Return the nearest deadline of all."""
         moved = self.moved
         if moved:
-            machines, at = self._machines, self._at
+            machines, at, nearest = self._machines, self._at, self._next
             for name in list(moved):
                 if name in machines:
-                    at[name] = machines[name].next_wakeup()
+                    due, was = machines[name].next_wakeup(), at[name]
+                    if due != was:
+                        at[name] = due
+                        if due < nearest:
+                            nearest = due
+                        elif was == nearest:
+                            nearest = min(at.values())
             moved.clear()  # asking takes other machines in hand, to look at them only
-            self._next = min(at.values())
+            self._next = nearest
         return self._next
 
     def due(self, now: float) -> list[str]:

@@ -9,7 +9,6 @@ the oracle of the tests).
 """
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from ringgossip.simulation.kernel import ANY_BOOT, Action, Kernel
@@ -111,48 +110,18 @@ class Unlimited:
         pass
 
 
-_Take = Callable[[float], float | None]
+class _Line:
+    """An uplink or a downlink: what waits is served at `rate`, control before the rest."""
 
+    __slots__ = ("busy", "control", "own", "owner", "rate", "rest")
 
-class _Queue:
-    """One server: what waits is served at `rate`, control before the rest."""
-
-    __slots__ = ("_armed", "_free_at", "_kernel", "_owner", "_take", "control", "rate")
-
-    def __init__(self, kernel: Kernel, owner: int, rate: float | None, take: _Take) -> None:
-        """`take(now)` serves the next piece as it leaves at `now + size / rate`; returns its size or None."""
-        self._kernel = kernel
-        self._owner = owner
-        self._take = take
-        self._free_at = 0.0
-        self._armed = False
+    def __init__(self, owner: int, rate: float | None) -> None:
+        self.owner = owner
         self.rate = rate
+        self.busy = False  # Something is being served; an event comes when it is through.
         self.control: deque[tuple[Any, ...]] = deque()
-
-    def poke(self) -> None:
-        """Serve, now or when the piece being served is through."""
-        if self._armed:
-            return
-        if self._free_at <= self._kernel.now:
-            self._serve()
-        else:
-            self._armed = True
-            self._kernel.at(self._free_at, self._owner, ANY_BOOT, self._resume)
-
-    def _resume(self) -> None:
-        self._armed = False
-        self._serve()
-
-    def _serve(self) -> None:
-        size = self._take(self._kernel.now)
-        while size is not None:
-            if self.rate is None:
-                size = self._take(self._kernel.now)
-                continue
-            self._free_at = self._kernel.now + size / self.rate
-            self._armed = True
-            self._kernel.at(self._free_at, self._owner, ANY_BOOT, self._resume)
-            return
+        self.rest: deque[Any] = deque()  # up: streams whose turn it is; down: pieces that have come
+        self.own = (self,)  # as the arguments of an event
 
 
 class _Waiting:
@@ -168,49 +137,50 @@ class _Waiting:
 
 
 class Pieces:
-    """Uplinks and downlinks as queues of pieces, control first, bodies taking turns."""
+    """Uplinks and downlinks as queues of pieces, control first, bodies taking turns.
 
-    __slots__ = (
-        "_downlinks", "_kernel", "_landed", "_sent", "_turns", "_uplinks", "_waiting", "piece", "window",
-    )  # fmt: skip
+    Most events of a world in which much is moved happen here, three for each piece: it leaves,
+    it lands, it is through the downlink. So this is written out more than it would be elsewhere.
+    """
+
+    __slots__ = ("_down", "_kernel", "_landed", "_sent", "_served", "_up", "_waiting", "piece", "window")
 
     def __init__(self, kernel: Kernel, piece: int = PIECE, window: int = WINDOW) -> None:
         self._kernel = kernel
         self.piece = piece
         self.window = window
-        self._uplinks: list[_Queue] = []
-        self._downlinks: list[_Queue] = []
-        self._turns: list[deque[Stream]] = []
-        self._landed: list[deque[tuple[Any, ...]]] = []
+        self._up: list[_Line] = []
+        self._down: list[_Line] = []
         self._sent: list[int] = []
         self._waiting: dict[Stream, _Waiting] = {}
+        self._served, self._landed = self._serve_up, self._land  # bound once
 
     def add(self, up: float | None, down: float | None) -> None:
-        owner = len(self._uplinks)
+        owner = len(self._up)
         self._sent.append(0)
-        self._turns.append(deque())
-        self._landed.append(deque())
-        self._uplinks.append(_Queue(self._kernel, owner, up, lambda now: self._take_up(owner, now)))
-        self._downlinks.append(_Queue(self._kernel, owner, down, lambda now: self._take_down(owner, now)))
+        self._up.append(_Line(owner, up))
+        self._down.append(_Line(owner, down))
 
     def set_rates(self, owner: int, up: float | None, down: float | None) -> None:
         """Change a peer's rates; what is being served is finished at the old one."""
-        self._uplinks[owner].rate = up
-        self._downlinks[owner].rate = down
+        self._up[owner].rate = up
+        self._down[owner].rate = down
 
     # --- leaving ---------------------------------------------------------------------
 
     def datagram(
         self, source: int, target: int, size: int, delay: float, action: Action, a: tuple[Any, ...] = ()
     ) -> None:
-        uplink = self._uplinks[source]
-        uplink.control.append((target, size, delay, action, a))
-        uplink.poke()
+        line = self._up[source]
+        line.control.append((target, size, delay, action, a))
+        if not line.busy:
+            self._serve_up(line)
 
     def message(self, stream: Stream, item: Any, size: int) -> None:
-        uplink = self._uplinks[stream.source]
-        uplink.control.append((stream.target, size, None, stream, item))
-        uplink.poke()
+        line = self._up[stream.source]
+        line.control.append((stream.target, size, None, stream, item))
+        if not line.busy:
+            self._serve_up(line)
 
     def body(self, stream: Stream, item: Any, size: int) -> None:
         waiting = self._waiting.get(stream)
@@ -222,83 +192,102 @@ class Pieces:
     def _take_turns(self, stream: Stream, waiting: _Waiting) -> None:
         if not waiting.in_turn and waiting.bodies and waiting.in_network < self.window:
             waiting.in_turn = True
-            self._turns[stream.source].append(stream)
-            self._uplinks[stream.source].poke()
+            line = self._up[stream.source]
+            line.rest.append(stream)
+            if not line.busy:
+                self._serve_up(line)
 
-    def _take_up(self, owner: int, now: float) -> float | None:
-        uplink = self._uplinks[owner]
-        if uplink.control:
-            target, size, delay, action, rest = uplink.control.popleft()
-            self._sent[owner] += size
-            leaves = now if uplink.rate is None else now + size / uplink.rate
-            if delay is None:
-                stream: Stream = action
-                if not stream.closed:
-                    arrives = stream.clear_at(leaves)
-                    self._fly(arrives, target, size, True, stream.arrive, (rest, size, True, True))
+    def _serve_up(self, line: _Line) -> None:
+        """Let the next leave, and come back when it has; all at once where there is no limit."""
+        kernel, control, turns, rate = self._kernel, line.control, line.rest, line.rate
+        line.busy = False
+        now = kernel.now
+        while True:
+            if control:
+                target, size, delay, action, item = control.popleft()
+                self._sent[line.owner] += size
+                leaves = now if rate is None else now + size / rate
+                if delay is not None:
+                    self._fly(leaves + delay, target, size, True, action, item)
+                elif not action.closed:
+                    arrives = action.clear_at(leaves)
+                    self._fly(arrives, target, size, True, action.arrive, (item, size, True, True))
+            elif turns:
+                stream = turns.popleft()
+                waiting = self._waiting.get(stream)
+                if waiting is None:
+                    continue
+                waiting.in_turn = False
+                if not waiting.bodies:
+                    continue
+                leaves = self._send_piece(line, stream, waiting, now)
             else:
-                self._fly(leaves + delay, target, size, True, action, rest)
-            return float(size)
-        turns = self._turns[owner]
-        while turns:
-            stream = turns.popleft()
-            waiting = self._waiting.get(stream)
-            if waiting is None:
-                continue
-            waiting.in_turn = False
-            if waiting.bodies:
-                return self._send_piece(owner, stream, waiting, now)
-        return None
+                return
+            if rate is not None:
+                line.busy = True
+                kernel.queue(leaves, line.owner, ANY_BOOT, self._served, line.own)
+                return
 
-    def _send_piece(self, owner: int, stream: Stream, waiting: _Waiting, now: float) -> float:
+    def _send_piece(self, line: _Line, stream: Stream, waiting: _Waiting, now: float) -> float:
+        """Let the next piece of a stream leave; return when it has left."""
         item, total = waiting.bodies[0]
-        size = min(self.piece, total - waiting.offset)
-        self._sent[owner] += size
-        first = waiting.offset == 0
-        waiting.offset += size
-        last = waiting.offset >= total
-        rate = self._uplinks[owner].rate
+        at, rate = waiting.offset, line.rate
+        size = total - at
+        last = size <= self.piece
+        if not last:
+            size = self.piece
+        self._sent[line.owner] += size
         leaves = now if rate is None else now + size / rate
         if last:
             waiting.bodies.popleft()
             waiting.offset = 0
-            self._kernel.at(leaves, owner, ANY_BOOT, stream.departed, item)
+            self._kernel.queue(leaves, line.owner, ANY_BOOT, stream.departed, (item,))
+        else:
+            waiting.offset = at + size
         waiting.in_network += size
         arrives = stream.clear_at(leaves)
-        self._fly(arrives, stream.target, size, False, stream.arrive, (item, size, first, last))
+        self._fly(arrives, stream.target, size, False, stream.arrive, (item, size, at == 0, last))
         if waiting.bodies and waiting.in_network < self.window:
             waiting.in_turn = True
-            self._turns[owner].append(stream)
-        return float(size)
+            line.rest.append(stream)
+        return leaves
 
     # --- arriving ----------------------------------------------------------------------
 
     def _fly(self, when: float, target: int, size: int, control: bool, action: Action, a: Any) -> None:
-        if self._downlinks[target].rate is None:
+        line = self._down[target]
+        if line.rate is None:
             self._kernel.queue(when, target, ANY_BOOT, action, a)
         else:
-            self._kernel.at(when, target, ANY_BOOT, self._land, target, size, control, action, a)
+            self._kernel.queue(when, target, ANY_BOOT, self._landed, (line, size, control, action, a))
 
-    def _land(self, target: int, size: int, control: bool, action: Action, a: Any) -> None:
-        downlink = self._downlinks[target]
-        (downlink.control if control else self._landed[target]).append((size, action, a))
-        downlink.poke()
+    def _land(self, line: _Line, size: int, control: bool, action: Action, a: Any) -> None:
+        (line.control if control else line.rest).append((size, action, a))
+        if not line.busy:
+            self._serve_down(line)
 
-    def _take_down(self, owner: int, now: float) -> float | None:
-        downlink = self._downlinks[owner]
-        queue = downlink.control or self._landed[owner]
-        if not queue:
-            return None
-        size, action, a = queue.popleft()
-        leaves = now if downlink.rate is None else now + size / downlink.rate
-        self._kernel.queue(leaves, owner, ANY_BOOT, action, a)
-        return float(size)
+    def _serve_down(self, line: _Line) -> None:
+        """Let the next through, if anything waits; all at once where there is no limit any more."""
+        kernel, rate = self._kernel, line.rate
+        while line.control or line.rest:
+            size, action, a = (line.control or line.rest).popleft()
+            if rate is not None:
+                line.busy = True
+                kernel.queue(kernel.now + size / rate, line.owner, ANY_BOOT, self._through, (line, action, a))
+                return
+            kernel.queue(kernel.now, line.owner, ANY_BOOT, action, a)
+
+    def _through(self, line: _Line, action: Action, a: Any) -> None:
+        action(*a)
+        line.busy = False
+        self._serve_down(line)
 
     def delivered(self, stream: Stream, size: int) -> None:
         waiting = self._waiting.get(stream)
         if waiting is not None:
             waiting.in_network -= size
-            self._take_turns(stream, waiting)
+            if waiting.bodies and not waiting.in_turn:
+                self._take_turns(stream, waiting)
 
     def close(self, stream: Stream) -> None:
         self._waiting.pop(stream, None)

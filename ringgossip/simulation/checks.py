@@ -45,7 +45,7 @@ class Checks:
         self.liars: dict[str, None] = {}
         self.steps = 0
         self._looks: dict[type, list[Look]] = {}
-        self.watch(Send, self._sent)
+        self.watch(GetChunks, self._sent)
         self.watch(SendChunk, self._chunk_given)
         self.watch(Persist, self._persists)
         self.watch(Published, lambda node, effect: self._record_admitted(node, effect.record))
@@ -56,7 +56,10 @@ class Checks:
         self.watch_event(ArtifactWithdrawn, self._announced_here)
 
     def watch(self, kind: type, look: Look) -> None:
-        """Let `look(node, effect)` see every effect of this kind, after the step that made it."""
+        """Let `look(node, effect)` see every effect of this kind, after the step that made it.
+
+        Of what is sent, `kind` is that of the message; `look` is given the `Send`.
+        """
         self._looks.setdefault(kind, []).append(look)
 
     def watch_event(self, kind: type, look: Look) -> None:
@@ -87,11 +90,14 @@ class Checks:
         self.steps += 1
         looks = self._looks
         for effect in effects:
-            for look in looks.get(type(effect), ()):
-                look(node, effect)
+            kind: type = type(effect) if type(effect) is not Send else type(effect.message)
+            if kind in looks:
+                for look in looks[kind]:
+                    look(node, effect)
 
     def _sent(self, node: "Node", effect: Send) -> None:
-        if type(effect.message) is GetChunks and not isinstance(effect.to, Address):
+        assert isinstance(effect.message, GetChunks)
+        if not isinstance(effect.to, Address):
             self._chunks_asked(node, effect.to, effect.message)
 
     def _persists(self, node: "Node", effect: Persist) -> None:

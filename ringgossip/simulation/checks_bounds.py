@@ -39,6 +39,7 @@ def _links(core: "PeerCore") -> float:
 
 # What is bounded, where it is, how large it may be.
 _TABLES: tuple[tuple[str, str, Limit], ...] = (
+    ("members", "membership._table", lambda core: core._settings.membership.most_members),
     ("links", "dialing._links", lambda core: 2 * _links(core)),
     ("rumors", "rumors._hot", lambda core: core._settings.rumors.hot),
     ("records being checked", "admission._checked", lambda core: 20_000),
@@ -53,11 +54,6 @@ _TABLES: tuple[tuple[str, str, Limit], ...] = (
 )
 # The same, of what must be counted.
 _COUNTED: tuple[tuple[str, Size, Limit], ...] = (
-    (
-        "members",
-        lambda core: len(core.membership.members()),
-        lambda core: core._settings.membership.most_members,
-    ),
     ("records awaiting a certificate", lambda core: core.admission._awaiting_count, lambda core: 4096),
     (
         "chunks waiting to be given",
@@ -107,7 +103,7 @@ class BoundChecks:
         # A core as it is seen, and its limits: settings stay while a peer runs.
         self._limits: dict[int, tuple[PeerCore, Any, list[float]]] = {}
         checks.watch(SendChunk, self.granted)
-        checks.watch(Send, self._asked)
+        checks.watch(GetChunks, self._asked)
 
     def granted(self, node: "Node", effect: SendChunk) -> None:
         """At most two chunks, or what the settings allow ahead, wait at a link."""
@@ -120,7 +116,7 @@ class BoundChecks:
             self._checks.fail("S5", node, f"granted {len(waiting)} chunks to one link, {sum(waiting)} bytes")
 
     def _asked(self, node: "Node", effect: Send) -> None:
-        if type(effect.message) is GetChunks and node.core is not None:
+        if node.core is not None:
             self.in_flight(node, node.core.transfer.outstanding())
 
     def in_flight(self, node: "Node", outstanding: int) -> None:

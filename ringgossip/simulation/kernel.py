@@ -42,8 +42,8 @@ class Kernel:
     """Virtual time and the queue of everything that will happen in it."""
 
     __slots__ = (
-        "_alarms", "_boots", "_hash", "_heap", "_log", "_order", "_pending", "_shuffle", "_wanted",
-        "events", "now", "seed", "trace",
+        "_alarms", "_boots", "_hash", "_heap", "_log", "_order", "_pending", "_shuffle",
+        "events", "now", "seed", "trace", "wanted",
     )  # fmt: skip
 
     def __init__(self, seed: int, *, shuffle: bool = False, trace: list[TraceLine] | None = None) -> None:
@@ -59,8 +59,8 @@ class Kernel:
         self._log = bytearray()
         self._boots: list[int] = []
         self._alarms: list[Action | None] = []
-        self._wanted: list[float] = []
-        self._pending: list[float] = []
+        self.wanted: list[float] = []  # when each owner is to be woken, as `set_alarm` said last
+        self._pending: list[float] = []  # when it will be asked whether it still wants that
 
     def generator(self, *labels: object) -> Random:
         """Return the generator of one purpose: the same labels start the same sequence."""
@@ -72,7 +72,7 @@ class Kernel:
         """Make room for one more peer and return its number."""
         self._boots.append(0)
         self._alarms.append(None)
-        self._wanted.append(NEVER)
+        self.wanted.append(NEVER)
         self._pending.append(NEVER)
         return len(self._boots) - 1
 
@@ -80,7 +80,7 @@ class Kernel:
         """Begin a new boot of `owner` (None: it is down): what was queued for the old one never happens."""
         self._boots[owner] += 1
         self._alarms[owner] = alarm
-        self._wanted[owner] = self._pending[owner] = NEVER
+        self.wanted[owner] = self._pending[owner] = NEVER
         return self._boots[owner]
 
     def boot(self, owner: int) -> int:
@@ -107,7 +107,7 @@ class Kernel:
 
     def set_alarm(self, owner: int, when: float) -> None:
         """Wake `owner` at `when`; a later call replaces an earlier one."""
-        self._wanted[owner] = when
+        self.wanted[owner] = when
         if when < self._pending[owner]:
             self._pending[owner] = when
             self.queue(when, owner, self._boots[owner], self._ring, (owner, when))
@@ -116,14 +116,14 @@ class Kernel:
         pending = self._pending
         if pending[owner] != when:
             return  # An earlier alarm was set since and has done this one's work.
-        wanted = self._wanted[owner]
+        wanted = self.wanted[owner]
         if wanted > when and wanted > self.now:
             # It was put off since, as every probe that is answered puts it off.
             pending[owner] = wanted
             if wanted != NEVER:
                 self.queue(wanted, owner, self._boots[owner], self._ring, (owner, wanted))
             return
-        pending[owner] = self._wanted[owner] = NEVER
+        pending[owner] = self.wanted[owner] = NEVER
         alarm = self._alarms[owner]
         if alarm is not None:
             alarm()

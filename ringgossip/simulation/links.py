@@ -100,12 +100,15 @@ class End:
 class Direction:
     """The stream from one end to the other."""
 
-    __slots__ = ("_clear", "_links", "_stalled", "_stalls", "closed", "receiver", "source", "target")
+    __slots__ = (
+        "_clear", "_delay", "_links", "_stalled", "_stalls", "closed", "receiver", "source", "target",
+    )  # fmt: skip
 
     receiver: End
 
     def __init__(self, links: "Links", source: int, target: int) -> None:
         self._links = links
+        self._delay = links.network.stream_delay
         self._clear = 0.0
         self._stalled: deque[tuple[Any, int, bool, bool]] = deque()
         self._stalls = 0
@@ -114,7 +117,7 @@ class Direction:
         self.closed = False
 
     def clear_at(self, departure: float) -> float:
-        when = departure + self._links.network.stream_delay(self.source, self.target)
+        when = departure + self._delay(self.source, self.target)
         if when <= self._clear:
             when = self._clear + 1e-9
         self._clear = when
@@ -153,6 +156,8 @@ class Direction:
         links, end = self._links, self.receiver
         if size:
             links.carrier.delivered(self, size)
+        if type(item) is Body and not first and not last and end.open:
+            return  # one of many pieces: whoever died since has closed this end
         if not links.lives(end):
             # The connection is unknown to whoever runs there now.
             links.break_end(end.other, "connection reset")
@@ -347,7 +352,8 @@ class Links:
         """Tell whether data on this stream is taken and acknowledged now."""
         if direction.receiver.side.presence is Presence.SILENT:
             return False
-        return self.network.reachable(direction.source, direction.target)
+        network = self.network
+        return not network.walls or network.reachable(direction.source, direction.target)
 
     def stall(self, direction: Direction) -> None:
         """A stream got stuck; unless it moves again in time, its link breaks."""

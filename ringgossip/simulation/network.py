@@ -63,9 +63,9 @@ class Network:
     """Where everybody is, what the weather is like, and which walls stand."""
 
     __slots__ = (
-        "_bad_times", "_fair", "_generators", "_held", "_mappings", "_receivers", "_walls", "_weather",
-        "accepts", "addresses", "bytes_sent", "carrier", "fate", "kernel", "on_change", "owner_at",
-        "packets_sent", "udp_blocked",
+        "_bad_times", "_delay", "_fair", "_generators", "_held", "_mappings", "_receivers", "_stream_loss",
+        "_weather", "accepts", "addresses", "bytes_sent", "carrier", "fate", "kernel",
+        "on_change", "owner_at", "packets_sent", "udp_blocked", "walls",
     )  # fmt: skip
 
     def __init__(self, kernel: Kernel, weather: Weather, carrier: Carrier) -> None:
@@ -82,7 +82,7 @@ class Network:
         self.bytes_sent: list[int] = []
         self._receivers: list[Receiver | None] = []
         self._generators: list[Random] = []
-        self._walls: list[Wall] = []
+        self.walls: list[Wall] = []
         self._held: list[tuple[Wall, int, int, Address, Any, int, bool]] = []
         self._bad_times: dict[tuple[int, int], bool] = {}
         self._mappings: dict[tuple[int, int], float] = {}
@@ -99,6 +99,11 @@ class Network:
         self._fair = not (
             weather.loss or weather.burst or weather.corruption or weather.duplication or weather.reordering
         )
+        self._delay = weather.latency.delay
+        self._stream_loss = weather.loss
+        if weather.burst is not None:
+            burst = weather.burst
+            self._stream_loss = max(weather.loss, burst.loss * burst.enter / (burst.enter + burst.leave))
 
     # --- who is where ---------------------------------------------------------------
 
@@ -129,23 +134,23 @@ class Network:
 
     def raise_wall(self, wall: Wall) -> None:
         """Put up a wall; what is in flight does not pass it either."""
-        self._walls.append(wall)
+        self.walls.append(wall)
 
     def drop_wall(self, name: str) -> None:
         """Take all walls of this name away; what they held goes on its way, in order."""
-        self._walls = [wall for wall in self._walls if wall.name != name]
+        self.walls = [wall for wall in self.walls if wall.name != name]
         self._changed()
 
     def drop_all_walls(self) -> None:
         """Take every wall away."""
-        self._walls = []
+        self.walls = []
         self._changed()
 
     def _changed(self) -> None:
         held, self._held = self._held, []
         for entry in held:
             wall, source, target, address, payload, size, damaged = entry
-            if wall in self._walls:
+            if wall in self.walls:
                 self._held.append(entry)
                 continue
             delay = self.weather.latency.delay(source, target, self._generators[source])
@@ -156,14 +161,14 @@ class Network:
 
     def wall_between(self, source: int, target: int) -> Wall | None:
         """Return a wall that stops what goes from `source` to `target`."""
-        for wall in self._walls:
+        for wall in self.walls:
             if wall.stops(source, target):
                 return wall
         return None
 
     def reachable(self, source: int, target: int) -> bool:
         """Tell whether packets pass in both directions, as a stream needs them to."""
-        return not self._walls or not (self.wall_between(source, target) or self.wall_between(target, source))
+        return not self.walls or not (self.wall_between(source, target) or self.wall_between(target, source))
 
     # --- datagrams -----------------------------------------------------------------------
 
@@ -184,7 +189,7 @@ class Network:
         generator = self._generators[source]
         packet = (source, target, address, payload, size, False)
         if self._fair:
-            delay = weather.latency.delay(source, target, generator)
+            delay = self._delay(source, target, generator)
             return self.carrier.datagram(source, target, size, delay, self._arrive, packet)
         if weather.loss and generator.random() < weather.loss:
             return self._lose("lost")
@@ -195,7 +200,7 @@ class Network:
             packet = (*packet[:-1], True)
         copies = 2 if weather.duplication and generator.random() < weather.duplication else 1
         for _ in range(copies):
-            delay = weather.latency.delay(source, target, generator)
+            delay = self._delay(source, target, generator)
             if weather.reordering and generator.random() < weather.reordering:
                 delay += weather.reorder_delay * generator.random()
             self.carrier.datagram(source, target, size, delay, self._arrive, packet)
@@ -211,7 +216,7 @@ class Network:
     def _arrive(
         self, source: int, target: int, address: Address, payload: Any, size: int, damaged: bool
     ) -> None:
-        if self._walls:
+        if self.walls:
             wall = self.wall_between(source, target)
             if wall is not None:
                 if wall.hold:
@@ -237,15 +242,11 @@ class Network:
 
     def stream_delay(self, source: int, target: int) -> float:
         """Return how long one piece of a stream is on its way: what is lost is sent again, ever later."""
-        weather = self.weather
         generator = self._generators[source]
-        delay = weather.latency.delay(source, target, generator)
-        loss = weather.loss
-        if weather.burst is not None:
-            burst = weather.burst
-            loss = max(loss, burst.loss * burst.enter / (burst.enter + burst.leave))
+        delay = self._delay(source, target, generator)
+        loss = self._stream_loss
         if loss:
-            again = weather.retransmit_after
+            again = self._weather.retransmit_after
             while generator.random() < loss and again < 60.0:
                 delay += again
                 again *= 2

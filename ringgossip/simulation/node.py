@@ -190,8 +190,11 @@ class Node:
             PERFORM[type(effect)](self, effect)
             if self.core is not core:
                 return
-        due, clock = core.next_wakeup(), self.clock
-        kernel.set_alarm(self.index, clock.in_world_time(due) if clock.off else due)
+        due = core.next_wakeup()
+        if self.clock.off:
+            due = self.clock.in_world_time(due)
+        if due != kernel.wanted[self.index]:
+            kernel.set_alarm(self.index, due)
         checks = self.shared.checks
         if checks is not None and effects:
             checks.after_step(self, effects)

@@ -51,34 +51,39 @@ def find_tables(core: object) -> list[str]:
 
 
 _ENTRIES = 100  # of one table that are looked into: bugs do not choose theirs
-_inner_names: dict[type, tuple[str, ...]] = {}  # the attributes of a class whose objects may have tables
+_inner_names: dict[type, tuple[str, ...] | None] = dict.fromkeys(_TABLES)  # see `_names_inside`
 
 
-def _names_inside(kind: type) -> tuple[str, ...]:
-    """Return the attributes in which an entry may have tables: none of what never changes."""
-    names = _inner_names.get(kind)
-    if names is None:
-        ours = kind.__module__.startswith("ringgossip.") and not issubclass(kind, tuple)
-        frozen = is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-        slots = [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())]
-        names = _inner_names[kind] = tuple(sorted(slots)) if ours and not frozen else ()
-    return names
+def _names_inside(kind: type) -> tuple[str, ...] | None:
+    """Return the attributes in which an entry may have tables, none of what is frozen; None: it is one."""
+    if issubclass(kind, _TABLES):
+        return None
+    ours = kind.__module__.startswith("ringgossip.") and not issubclass(kind, tuple)
+    frozen = is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    slots = [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())]
+    return tuple(sorted(slots)) if ours and not frozen else ()
 
 
 def _largest_inside(table: Any, path: str, found: dict[str, int]) -> None:
     """Note the largest tables in the entries of a table, by path."""
+    known = _inner_names
     entries: Iterable[Any] = table.values() if isinstance(table, dict) else table
     for entry in islice(entries, _ENTRIES):
-        if isinstance(entry, _TABLES):
+        kind = type(entry)
+        if kind not in known:
+            known[kind] = _names_inside(kind)
+        names = known[kind]
+        if names is None:
             inside = f"{path}[]"
             found[inside] = max(found.get(inside, 0), len(entry))
-            _largest_inside(entry, inside, found)
-        else:
-            for name in _names_inside(type(entry)):
-                value = getattr(entry, name, None)
-                if isinstance(value, _TABLES):
-                    inside = f"{path}[].{name}"
-                    found[inside] = max(found.get(inside, 0), len(value))
+            if entry:
+                _largest_inside(entry, inside, found)
+            continue
+        for name in names:
+            value = getattr(entry, name, None)
+            if isinstance(value, _TABLES):
+                inside = f"{path}[].{name}"
+                found[inside] = max(found.get(inside, 0), len(value))
 
 
 class Tables:
@@ -112,8 +117,8 @@ class Tables:
         """Return the size of the largest table of each kind that lies in the entries of another."""
         found: dict[str, int] = {}
         seen = beheld(core)
-        for path in self._found(owner, core)[0]:
-            if not path.startswith("dues."):  # the machines themselves, by name
+        for path, size in zip(*self._found(owner, core), strict=True):
+            if size and not path.startswith("dues."):  # the machines themselves, by name
                 _largest_inside(attrgetter(path)(seen), path, found)
         return found
 

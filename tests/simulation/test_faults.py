@@ -149,8 +149,8 @@ def test_swizzled_peers_are_clogged_one_by_one_and_freed_one_by_one_in_orders_of
         freed: list[int] = []
         while world.now < 11.0:
             world.run(0.5)
-            names = {wall.name: wall for wall in world.network._walls if len(wall.sources) == 1}
-            now = {next(iter(wall.sources)) for wall in world.network._walls if len(wall.targets) == 3}
+            names = {wall.name: wall for wall in world.network.walls if len(wall.sources) == 1}
+            now = {next(iter(wall.sources)) for wall in world.network.walls if len(wall.targets) == 3}
             assert all(wall.hold for wall in names.values())
             clogged += sorted(now - set(clogged))
             freed += sorted(set(clogged) - now - set(freed)) if world.now > 5.0 else []
@@ -163,7 +163,7 @@ def test_swizzled_peers_are_clogged_one_by_one_and_freed_one_by_one_in_orders_of
     world = World(40, seed=1)
     world.plan([Swizzle(0.0, step=0.1, seconds=10.0)])
     world.run(9.0)
-    assert 10 <= len({wall.name for wall in world.network._walls}) <= 30
+    assert 10 <= len({wall.name for wall in world.network.walls}) <= 30
 
 
 def test_a_flapping_peer_comes_and_goes() -> None:
