@@ -15,6 +15,7 @@ import atexit
 import contextlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -140,6 +141,8 @@ class _LocalPeer:
     def close(self) -> None:
         """End a peer of our own; one that we found runs on."""
         with self._lock, contextlib.suppress(RinggossipError):
+            if self._peer is not None:
+                self._peer.close()
             self._peer = None
             self._ours.close()
 
@@ -243,30 +246,39 @@ class AutoSyncDaemon:
 
     def __init__(
         self,
-        strategy: SyncStrategy | str = SyncStrategy.AUTO,
+        strategy: SyncStrategy | str | None = None,
         *,
         data: str | os.PathLike[str] | None = None,
         config: str | os.PathLike[str] | None = None,
     ) -> None:
-        """`strategy` holds for a peer that this program runs; one that runs already has its own."""
+        """`strategy` holds for a peer that this program runs; None: what its configuration says.
+
+        One that runs already has its own: `start` warns if that is another.
+        """
         try:
-            self.strategy = SyncStrategy(strategy)
+            self.strategy = None if strategy is None else SyncStrategy(strategy)
         except ValueError:
             known = ", ".join(one.value for one in SyncStrategy)
             raise UsageError(f"{strategy!r} is no strategy: use one of {known}") from None
-        self._facade = SyncFacade(data, config, strategy=self.strategy.value)
+        self._facade = SyncFacade(data, config, strategy=self.strategy)
         self._started = False
         type(self)._instance = self
 
     @classmethod
     def get_instance(cls) -> "AutoSyncDaemon":
-        """Return the daemon made last, or make one with strategy auto."""
+        """Return the daemon made last, or make one."""
         with cls._making:
             return cls._instance if cls._instance is not None else cls()
 
     async def start(self) -> None:
         """Find the local peer, or run one; raises `UsageError` or `OperationFailed`, one line each."""
-        await _in_thread(self._facade._local.get)
+        runs_with = await _in_thread(lambda: self._facade._local.get().status()["sync"]["strategy"])
+        if self.strategy not in (None, runs_with):
+            warnings.warn(
+                f"the peer that runs here has strategy {runs_with}, and keeps it: for {self.strategy} write "
+                f"`strategy: {self.strategy}` in its configuration and send it SIGHUP",
+                stacklevel=2,
+            )
         self._started = True
 
     async def stop(self) -> None:

@@ -122,6 +122,18 @@ def test_a_daemon_runs_a_peer_of_its_own_where_none_runs(
     run(main)
 
 
+def test_a_daemon_warns_that_the_peer_that_runs_has_another_strategy(
+    pair: tuple[PeerProcess, PeerProcess], recwarn: pytest.WarningsRecorder
+) -> None:
+    for strategy in (None, "auto", SyncStrategy.BROADCAST):
+        assert not recwarn.list
+        daemon = AutoSyncDaemon(strategy, data=pair[0].data)
+        trio.run(daemon.start)
+        trio.run(daemon.stop)
+    [warned] = recwarn.list
+    assert "has strategy auto, and keeps it: for broadcast write" in str(warned.message)
+
+
 def test_without_a_peer_one_line_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RINGGOSSIP_DATA", raising=False)
     monkeypatch.delenv("RINGGOSSIP_CONFIG", raising=False)

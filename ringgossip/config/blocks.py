@@ -103,11 +103,11 @@ class DiskRules:
     def __post_init__(self) -> None:
         if not 0 < self.resume_percent <= self.stop_percent <= 100:
             raise UsageError(
-                f"disk: resume_percent {self.resume_percent:g} must be above 0 and at most stop_percent "
+                f"resume_percent {self.resume_percent:g} must be above 0 and at most stop_percent "
                 f"{self.stop_percent:g}, and that at most 100"
             )
         if not 0 <= self.floor_percent < 100 or self.min_free_bytes < 0 or self.floor_bytes < 0:
-            raise UsageError("disk: a floor is 0 or more, and floor_percent below 100")
+            raise UsageError("a floor is 0 or more, and floor_percent below 100")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringgossip.config.hosts_keys import AUTO_SYNC, HOST, HOST_SILENT, SECTIONS, SYNC_ROUTING, Check
+from ringgossip.config.hosts_keys import AUTO_SYNC, HOST, HOST_SILENT, RECEIVES, SECTIONS, SYNC_ROUTING, Check
 from ringgossip.config.rules import ClusterRules, HostRules, Notice
 from ringgossip.config.settings import DEFAULT_PORT
 from ringgossip.config.words import KINDS, STATES
@@ -102,11 +102,14 @@ class _Reader:
                 field, check = table[key]
                 found |= self._read(path, value, check, field)
                 self._lines[field] = self._document.keys[path].line
-        for index, entry in enumerate(self._list(given.get("allowed_external_storage"))):
-            for key in ("path", "subdirs"):
-                if key in entry:
-                    why = "replicas go below the data folder: give it with --data"
-                    self._silence(key, (name, "allowed_external_storage", index, key), why)
+        for block, known in (("allowed_external_storage", "host"), ("excluded_hosts", "name")):
+            for index, entry in enumerate(self._list(given.get(block))):
+                for key in entry:
+                    path = (name, block, index, key)
+                    if block == "allowed_external_storage" and key in ("path", "subdirs"):
+                        self._silence(key, path, "replicas go below the data folder: give it with --data")
+                    elif key not in (known, *RECEIVES):
+                        self._unknown(path, (known, *RECEIVES))
         return found
 
     def _list(self, value: Any) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from ringgossip.config.words import KINDS, STRATEGIES
 # The file says mbps and means megabytes a second.
 MEGABYTE = 1e6
 
+RECEIVES = tuple(f"receive_{kind}" for kind in KINDS)
 SECTIONS = ("auto_sync", "sync_routing", "hosts")
 
 Check = Callable[[Any], Any]

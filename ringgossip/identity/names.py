@@ -72,7 +72,13 @@ class Address(NamedTuple):
             host, port = (host or text) if text.startswith("[") else text, ""
         if not port and default_port is not None:
             port = str(default_port)
-        if not host or len(host) > 255 or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        if (
+            not host
+            or len(host) > 255
+            or any(map(str.isspace, text))
+            or not port.isdecimal()
+            or not 0 <= int(port) <= 65535
+        ):
             raise UsageError(f"{text!r} is no address: write host:port, for example 10.0.0.7:7946")
         return cls(host, int(port))
 

@@ -191,9 +191,7 @@ class AntiEntropy:
         for payload in payloads:
             walking.next_step += 1
             walking.open_steps[walking.next_step] = None
-            message = DigestStep(
-                walking.number, walking.current, walking.next_step, True, False, *payload
-            )
+            message = DigestStep(walking.number, walking.current, walking.next_step, True, False, *payload)
             out.append(Send(walking.partner, message, LINK))
         return out
 
@@ -239,9 +237,7 @@ class AntiEntropy:
         out: Out = [
             Send(
                 sender,
-                DigestStep(
-                    message.walk, message.set, message.step, False, number < len(replies) - 1, *reply
-                ),
+                DigestStep(message.walk, message.set, message.step, False, number < len(replies) - 1, *reply),
                 LINK,
             )
             for number, reply in enumerate(replies)

@@ -37,7 +37,9 @@ class Explanation:
     weight: float  # of the node as a partner, and as one who asks
     urgency: float | None  # its weight among what waits to be pulled; None: that node has it, or need not
     limit: float | None  # of our exchange with that node, bytes a second
-    hindrance: str  # `breaker`: nobody who has it may be asked now; `budget`: we give none now; else empty
+    # `breaker`: nobody who has it may be asked now; `absent`: all who have it are gone;
+    # `budget`: we give none now; else empty.
+    hindrance: str
     sentence: str
 
 
@@ -49,16 +51,19 @@ def explain(
     confirmed: int,
     progress: str,
     held_back: str,
+    all_gone: str,
     spent: str,
     urgency: tuple[Candidate, Weight] | None,
     name_of: Callable[[PeerId], str],
+    gone: Callable[[PeerId], str],
 ) -> Explanation:
     """Answer for one version and one node; if that is us, with what we know of its pull.
 
     `confirmed` is the number of places beside its origin's where copies lie,
     `progress` says how far it is, `held_back` which open breakers keep us
-    from all holders, `spent` until when our own byte budget lets nothing leave,
-    `urgency` which holder's drain urgency counts when it is pulled.
+    from all holders, `all_gone` that no holder is here, `spent` until when our own
+    byte budget lets nothing leave, `urgency` which holder's drain urgency counts
+    when it is pulled, `gone` how a peer went, if it did.
 
     Raises `OperationFailed` for a peer that is no member.
     """
@@ -85,7 +90,9 @@ def explain(
     wanted = not ended and (bool(verdict) or name == record.origin)
     if name == record.origin and not ended:
         code, text = "origin", f"{name} published it"
-    others = [holder for holder in names if holder != name]
+    ways = {name_of(holder): way for holder in holding if (way := gone(holder))}
+    others = [f"{each} ({ways[each]})" if each in ways else each for each in names if each != name]
+    left = gone(peer)
     weight = push_weight(candidate)
     copies = rules.settings.copies_of(kind)
     if ended:
@@ -97,30 +104,30 @@ def explain(
             said.append("It keeps what it has; nothing is evicted for that.")
         listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         said.append(f"Version {record.sequence} is held by {listed}." if others else "Nobody else holds it.")
-        if progress:
-            said.append(progress)
-        if held_back:
-            said.append(held_back)
+        said += [sentence for sentence in (progress, held_back, all_gone) if sentence]
+        if left and (held or wanted):
+            said.append(f"But {name} is gone ({left}){': nobody gets it from there' if held else ''}.")
         said.append(f"{_copies(copies)} wanted beside its origin's, {_are(confirmed)} confirmed.")
-    if held or not wanted:
+    if held or not wanted or left:
         urgency = None
     if urgency is not None:
         source, drain = urgency
         safest = " (of its holders the least urgent)" if len(others) > 1 else ""
         said.append(f"Among what waits there it weighs {drain}: drain urgency of {source.name}{safest}.")
-    said.append(f"As a partner {name} weighs {weight}.")
+    if not left:
+        said.append(f"As a partner {name} weighs {weight}.")
     plan = ""
     if record.origin == rules.myself().name:
         plan = rules.plan(kind).name
         said.append(f"We spread {kind} by the plan {plan}.")
     limit = rules.limit_of(peer)
-    if not own:
+    if not own and not left:
         rate = "no limit" if limit.rate is None else f"{limit.rate / 1e6:g} MB/s"
         said.append(f"Between us and {name}: {rate} ({limit.rule}).")
-    budget = bool(spent) and not own and not held and rules.me in holding
+    budget = bool(spent) and not own and not held and not left and rules.me in holding
     if budget:
         said.append(f"From us it comes no sooner, unless it is asked for as critical: {spent}.")
-    hindrance = "breaker" if held_back else "budget" if budget else ""
+    hindrance = "breaker" if held_back else "absent" if all_gone else "budget" if budget else ""
     return Explanation(
         record.key.text, name, code, wanted, held, tuple(names), copies, plan, weight.value,
         None if urgency is None else urgency[1].value, None if own else limit.rate, hindrance, " ".join(said),

@@ -11,6 +11,8 @@ from ringgossip.protocol.views import ArtifactView, ReceiptView, TransferView
 from ringgossip.strategy.eligibility import Verdict
 from ringgossip.strategy.wanting import Wanted
 
+_GONE = {"left": "left", "dead": "lost"}
+
 
 class Looking(Sharing):
     """The questions that a core answers."""
@@ -69,13 +71,15 @@ class Looking(Sharing):
                 f"where {self.name_of(shown.via)} put it; that is no copy of its own."
             )
         held_back = self._held_back(record, now) if ours else ""
+        all_gone = "" if peer in holders else self._all_gone(record)
         confirmed = self._confirmed(record, holders)
         spent = self.serving.account.spent_until()
         sources = [*self._holders(record), *([self.me] if self.me in holders else [])]
         urgency = self.rules.weights.urgency(record, [each for each in sources if each != peer], now)
         return explain(
-            self.rules, record, peer, holders, confirmed, progress, held_back, spent, urgency, self.name_of
-        )
+            self.rules, record, peer, holders, confirmed, progress, held_back, all_gone, spent, urgency,
+            self.name_of, self._gone,
+        )  # fmt: skip
 
     def _confirmed(self, record: Record, holders: list[PeerId]) -> int:
         """Return at how many places beside its origin's these hold it: who shares a disk is one place."""
@@ -102,12 +106,27 @@ class Looking(Sharing):
         return f"The breaker of {who} is open ({first.route}: {first.reason}); {trial}."
 
     def held_back(self, now: float) -> tuple[str, str] | None:
-        """Return an artifact on its way here whose holders are all behind open breakers, and the sentence."""
+        """Return an artifact wanted here that nobody may be asked for; why, and what a person can do."""
         for pull in self.transfer.pulls():
-            sentence = self._held_back(pull.record, now)
-            if sentence:
-                return pull.record.key.text, sentence
+            text = pull.record.key.text
+            if sentence := self._held_back(pull.record, now):
+                return text, f"{sentence} Check that its port is open"
+            if pull.stall_told and (sentence := self._all_gone(pull.record)):
+                return text, f"{sentence} Start it again there, or withdraw or retire what nobody has"
         return None
+
+    def _all_gone(self, record: Record) -> str:
+        """Say that everybody who has a version is gone; empty: somebody is here."""
+        holders = self._holders(record)
+        names = [f"{self.name_of(peer)} ({self._gone(peer)})" for peer in holders if self._gone(peer)]
+        if not names or len(names) < len(holders):
+            return ""
+        return f"Nobody who is here has it: {', '.join(sorted(names)[:5])}."
+
+    def _gone(self, peer: PeerId) -> str:
+        """Return how a member went: a word; empty: it is here, or nobody has heard of it."""
+        member = self.membership.member(peer)
+        return "" if member is None else _GONE.get(member.state, "")
 
     def _record_and_peer(self, key: ArtifactKey, node: str) -> tuple[Record, PeerId]:
         record, peer = self.catalog.get(key), self.membership.peer_named(node)

@@ -289,8 +289,9 @@ class Rules:
             return No(code, f"{record.key.text}: {CODES[code]}")
         member = self._member(peer)
         if member is None or (peer not in self._gone and member.state in ("dead", "left")):
-            name = "it" if member is None else member.name
-            return No("status", f"{name} is {'unknown' if member is None else member.state}")
+            if member is None:
+                return No("status", "it is unknown")
+            return No("status", f"{member.name} {'said goodbye' if member.state == 'left' else 'is lost'}")
         return self.census(record.kind).wanting(peer, record.key.hash, record.origin, asked)
 
     def may_receive(self, record: Record) -> Verdict:

@@ -233,9 +233,7 @@ class Serving:
     def _heard_cancel(self, asker: Asker, message: CancelChunks) -> Out:
         gone = set(message.indices)
         asker.queue = [
-            wanted
-            for wanted in asker.queue
-            if wanted.request != message.request or wanted.index not in gone
+            wanted for wanted in asker.queue if wanted.request != message.request or wanted.index not in gone
         ]
         return []
 

@@ -46,6 +46,8 @@ from ringgossip.wire.messages import (
 
 Out = list[Effect | Notice]
 
+NO_HOLDER = "no holder is reachable"
+
 _MOST_STRUCK = 4096  # peers that sent wrong chunks and are not linked now
 
 
@@ -148,7 +150,7 @@ class Transfer(Pulling):
 
     def _why_stalled(self, pull: Pull) -> str:
         if not pull.holders:
-            return "no holder is reachable"
+            return NO_HOLDER
         return self.refusals(pull) or "no holder answers"
 
     def _heard_have(self, giver: Source, message: Have, now: float) -> Out:
@@ -264,9 +266,7 @@ class Transfer(Pulling):
             return out + self._continue(pull, now)
         return out + self._refill(source, now)
 
-    def chunk_bad(
-        self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float
-    ) -> Out:
+    def chunk_bad(self, peer: PeerId, request: int, root: bytes, index: int, reason: str, now: float) -> Out:
         """The bytes do not have the hash they should: never stored, its sender is asked last."""
         out: Out = []
         self._failed(peer, request, root, index)

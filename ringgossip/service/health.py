@@ -28,13 +28,13 @@ class Facts:
     missing: int  # wanted, and not complete here
     moving: bool  # chunks are coming in
     last_completed: float | None
-    succeeded: int
+    succeeded: int  # of the artifacts pulled last
     failed: int
     proven: int
     disproven: int
     worst_server: str  # who served most bad chunks; empty: nobody
     stalled: tuple[str, str] | None  # an artifact, and why
-    held_back: tuple[str, str] | None  # an artifact that no holder may be asked for, and why
+    held_back: tuple[str, str] | None  # an artifact that nobody may be asked for, and why and what to do
     storage: tuple[str, float] | None  # what the disk did, and when
     refused: tuple[str, ...]  # kinds that the disk's rules keep out
     certificate: tuple[str, bool] | None  # what is wrong with ours and what to do, and whether it has ended
@@ -82,7 +82,7 @@ def judge(facts: Facts) -> Judgement:
         )
     if facts.held_back:
         artifact, why = facts.held_back
-        return Judgement(DEGRADED, f"{artifact} does not come: {why} Check that its port is open")
+        return Judgement(DEGRADED, f"{artifact} does not come: {why}")
     quiet = facts.now - (facts.started if facts.last_completed is None else facts.last_completed)
     if facts.missing and not facts.moving and quiet > patience:
         why = f"{facts.stalled[0]}: {facts.stalled[1]}" if facts.stalled else "nobody reachable serves them"

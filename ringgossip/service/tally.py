@@ -25,6 +25,7 @@ from ringgossip.events import (
     TransferStalled,
     TransferStarted,
 )
+from ringgossip.protocol.transfer import NO_HOLDER
 
 _T = TypeVar("_T")
 
@@ -75,7 +76,7 @@ class Tally:
         self.failures: Counter[Labels] = Counter()
         self.durations: dict[str, Durations] = {}
         self.events: Counter[str] = Counter()
-        self.outcomes: deque[bool] = deque(maxlen=_RECENT)  # True: completed
+        self.outcomes: dict[str, bool] = {}  # of the artifacts pulled last; True: completed
         self.proofs: deque[bool] = deque(maxlen=_RECENT)  # of whole artifacts; False: a bad chunk or file
         self.last_completed: float | None = None
         self.stalled: dict[str, Told] = {}
@@ -100,6 +101,7 @@ class Tally:
             case ArtifactWithdrawn():
                 self._began.pop(event.artifact, None)
                 self.stalled.pop(event.artifact, None)
+                self.outcomes.pop(event.artifact, None)
             case ArtifactCompleted():
                 self._completed(event, now)
             case ArtifactRejected():
@@ -108,7 +110,8 @@ class Tally:
                 self._began.pop(event.artifact, None)
                 self.stalled.pop(event.artifact, None)
             case TransferStalled():
-                self._failed(event.artifact)
+                # Nobody failed who is not there.
+                self._failed(event.artifact, counts=event.reason != NO_HOLDER)
                 _keep(self.stalled, event.artifact, Told(event.reason, now))
             case CopyConfirmed():
                 self._count(self.operations, (_kind(event.artifact), event.holder, SENT), 1)
@@ -146,7 +149,7 @@ class Tally:
 
     def _completed(self, event: ArtifactCompleted, now: float) -> None:
         kind, origin = _kind(event.artifact), _origin(event.artifact)
-        self.outcomes.append(True)
+        _keep(self.outcomes, event.artifact, True, _RECENT)
         self.proofs.append(True)
         self.last_completed = now
         # A disk that takes whole artifacts again is well again.
@@ -158,8 +161,10 @@ class Tally:
         if began is not None:
             self.durations.setdefault(kind, Durations()).add(now - began)
 
-    def _failed(self, artifact: str) -> None:
-        self.outcomes.append(False)
+    def _failed(self, artifact: str, counts: bool = True) -> None:
+        if counts:
+            # Who tries one artifact again and again has failed with one.
+            _keep(self.outcomes, artifact, False, _RECENT)
         self._count(self.failures, (_kind(artifact), _origin(artifact), RECEIVED), 1)
 
     def _count(self, counter: Counter[Labels], labels: Labels, amount: int) -> None:
@@ -167,11 +172,11 @@ class Tally:
             counter[labels] += amount
 
 
-def _keep(table: dict[str, _T], key: str, value: _T) -> None:
+def _keep(table: dict[str, _T], key: str, value: _T, most: int = _MOST_TRANSFERS) -> None:
     """Note the latest of many: what was noted longest ago makes room."""
     table.pop(key, None)
     table[key] = value
-    if len(table) > _MOST_TRANSFERS:
+    if len(table) > most:
         del table[next(iter(table))]
 
 

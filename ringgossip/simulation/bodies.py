@@ -103,9 +103,7 @@ class Bodies:
             del self._granted[key]
             missing = "it cannot be read" if node.disk.unreadable else "it is not there"
             reason = missing if hash_ is None else "the file was changed after it was published"
-            effects = self._core.chunk_unreadable(
-                effect.peer, effect.request, effect.root, effect.index, now
-            )
+            effects = self._core.chunk_unreadable(effect.peer, effect.request, effect.root, effect.index, now)
             for record in node.disk.lose_root(effect.root) if damaged else ():
                 effects += self._core.copy_lost(record, reason, now)
             return effects

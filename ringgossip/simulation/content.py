@@ -23,9 +23,7 @@ def new_content(label: str, size: int, chunk_size: int) -> Manifest:
     return Manifest(size, chunk_size, b"".join(hashes))
 
 
-def changed_content(
-    before: Manifest, label: str, size: int, share: float, generator: Random
-) -> Manifest:
+def changed_content(before: Manifest, label: str, size: int, share: float, generator: Random) -> Manifest:
     """Return the next version of a file: a `share` of its chunks is new, and so is what it grew by."""
     fresh = new_content(label, size, before.chunk_size)
     hashes = bytearray(fresh.hashes)

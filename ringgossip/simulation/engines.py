@@ -40,9 +40,7 @@ def engine(name: str = "processes", jobs: int = 1, scheduler: str | None = None)
     elif jobs <= 1:
         yield Here()
     else:
-        pool = ProcessPoolExecutor(
-            jobs, mp_context=get_context("forkserver"), initializer=_ignore_interrupts
-        )
+        pool = ProcessPoolExecutor(jobs, mp_context=get_context("forkserver"), initializer=_ignore_interrupts)
         try:
             yield pool
         finally:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 LIES = ("chunks", "replay", "digests", "records", "slander")
 
+
 @dataclass(frozen=True, slots=True)
 class Liar(Fault):
     """A member lies, in the ways named, about `rate` times a second; empty: in all ways."""

@@ -283,9 +283,7 @@ class _Telling:
         """Stop all faults; of everybody but a random core, the machines stay dark."""
         story, world = self._story, self.world
         world.stop_faults()
-        there = [
-            node.index for node in world.nodes if not node.stranger and node.index not in world.gone
-        ]
+        there = [node.index for node in world.nodes if not node.stranger and node.index not in world.gone]
         share = story.liveness.core + (1.0 - story.liveness.core) * generator.random()
         wanted = max(1, round(share * len(there)))
         # Somebody whom newcomers can find is always in the core.

@@ -28,4 +28,3 @@ def story_text(path: Path, plan: Sequence[Fault], story: Story, seed: int, failu
         said["peers"] = peers | {"cluster_file": str((path.parent / str(peers["cluster_file"])).resolve())}
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
     return f"{text}{plan_text(plan)}\n"
-

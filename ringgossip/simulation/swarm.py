@@ -89,9 +89,7 @@ MAKERS: dict[str, Maker] = {
         at, between(g, 1.0, 8.0), between(g, 2.0, 10.0), seconds=between(g, 5.0, 30.0)
     ),
     "power_cut": lambda g, at, n: PowerCut(at, _group(g, n), between(g, 1.0, 15.0), between(g, 0.1, 3.0)),
-    "clock_drift": lambda g, at, n: ClockDrift(
-        at, whole(g, n), between(g, -0.2, 0.2), between(g, 5.0, 40.0)
-    ),
+    "clock_drift": lambda g, at, n: ClockDrift(at, whole(g, n), between(g, -0.2, 0.2), between(g, 5.0, 40.0)),
     "wall_clock": lambda g, at, n: WallClockStep(at, whole(g, n), between(g, -1e6, 1e6)),
     "clog": lambda g, at, n: Clog(at, *_pair(g, n), between(g, 0.5, 20.0)),
     "swizzle": lambda g, at, n: Swizzle(at, (), between(g, 0.1, 2.0), between(g, 3.0, 20.0)),
@@ -100,9 +98,7 @@ MAKERS: dict[str, Maker] = {
     "bridge": lambda g, at, n: Bridge(at, whole(g, n), between(g, 1.0, 30.0)),
     "close_door": lambda g, at, n: CloseDoor(at, whole(g, n), between(g, 1.0, 30.0)),
     "torn_writes": lambda g, at, n: TornWrites(at, whole(g, n), between(g, 1.0, 20.0)),
-    "lost_writes": lambda g, at, n: LostWrites(
-        at, whole(g, n), between(g, 0.5, 8.0), between(g, 8.0, 20.0)
-    ),
+    "lost_writes": lambda g, at, n: LostWrites(at, whole(g, n), between(g, 0.5, 8.0), between(g, 8.0, 20.0)),
     "slow_disk": lambda g, at, n: SlowDisk(at, whole(g, n), between(g, 0.01, 0.5), between(g, 1.0, 20.0)),
     "liar": lambda g, at, n: Liar(
         at, whole(g, n), (LIES[whole(g, len(LIES))],), between(g, 1.0, 10.0), between(g, 1.0, 15.0)

@@ -1,8 +1,8 @@
 """What do users of a made world ask of its peers, and what comes of it? `sync` and signals, as tasks.
 
-    - sync: {peers: 2, data_type: games, targets: [4], priority: high, at: 10}
-    - sync: {peers: 0, source: 5, at: 20}                  bring here what that one has
-    - signal: {peers: 0, word: TRAINING_STARTED, node: 3, at: 5}
+- sync: {peers: 2, data_type: games, targets: [4], priority: high, at: 10}
+- sync: {peers: 0, source: 5, at: 20}                  bring here what that one has
+- signal: {peers: 0, word: TRAINING_STARTED, node: 3, at: 5}
 """
 
 from collections.abc import Mapping

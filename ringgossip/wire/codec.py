@@ -198,9 +198,7 @@ class Decoder:
             count_through(data, self.most_values, self.name)
         try:
             # Written out: handing limits on in a dict takes longer than unpacking a probe.
-            values = unpackb(
-                data, use_list=False, max_array_len=self._longest, max_map_len=0, max_ext_len=0
-            )
+            values = unpackb(data, use_list=False, max_array_len=self._longest, max_map_len=0, max_ext_len=0)
         except (ValueError, msgpack.UnpackException) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise PeerMisbehaved(f"{self.name} is damaged: {reason:.100}") from None

@@ -28,9 +28,7 @@ def complete(node: Node) -> int:
 
 
 @pytest.mark.slow
-def test_a_thousand_small_files_are_quick_and_a_restart_hashes_none(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_a_thousand_small_files_are_quick_and_a_restart_hashes_none(cluster: Cluster, tmp_path: Path) -> None:
     # Scrubbing reads them on purpose, slowly; here nobody should.
     origin, *others = cluster.start(3, scrub={"bytes_per_second": 0})
     folder = tmp_path / "small"

@@ -67,8 +67,7 @@ def complaints(tmp_path: Path, text: str | bytes, **environment: str) -> list[st
         ),
         (
             "disk: {stop_percent: 50}",
-            "5:7: disk: disk: resume_percent 60 must be above 0 and at most stop_percent 50, "
-            "and that at most 100",
+            "5:7: disk: resume_percent 60 must be above 0 and at most stop_percent 50, and that at most 100",
         ),
         ("disk: {stop_percnt: 50}", "5:8: disk.stop_percnt: is no key; did you mean 'stop_percent'?"),
         (

@@ -173,6 +173,11 @@ def test_no_disk_is_shared_where_the_file_does_not_skip_shared_disks(tmp_path: P
             "(at 2 hosts)",
         ),
         ("hosts: {a: {colour: red}}", "line 2: hosts.a.colour: means nothing here"),
+        (
+            "sync_routing: {excluded_hosts: [{name: a, recieve_games: true}]}\nhosts: {a: {}}",
+            "line 2: sync_routing.excluded_hosts[0].recieve_games: means nothing here; did you mean "
+            "'receive_games'?",
+        ),
         ("hosts: {a: {rol: x}}", "line 2: hosts.a.rol: means nothing here: did you mean 'role'?"),
         (
             "hosts: {a: {role: juggler}}",

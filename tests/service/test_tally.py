@@ -1,6 +1,7 @@
 """Is what happened counted under the right name, and within bounds?"""
 
 from ringgossip import events
+from ringgossip.protocol.transfer import NO_HOLDER
 from ringgossip.service.tally import _MOST_TRANSFERS, BUCKETS, RECEIVED, SENT, Tally
 
 MODEL = "models/gpu-1/a/b.pth"
@@ -44,10 +45,18 @@ def test_a_stall_is_a_failure_until_the_artifact_comes() -> None:
     counted, _ = tally()
     counted.hear(events.TransferStalled(MODEL, 1, "no holder"))
     assert counted.stalled[MODEL].text == "no holder"
-    assert list(counted.outcomes) == [False]
+    counted.hear(events.TransferStalled(MODEL, 1, "no holder"))
+    assert counted.outcomes == {MODEL: False}, "one artifact, however often it was tried"
     counted.hear(events.ArtifactCompleted(MODEL, 1, 5000, "/r"))
     assert counted.stalled == {}
-    assert list(counted.outcomes) == [False, True]
+    assert counted.outcomes == {MODEL: True}
+
+
+def test_an_artifact_whose_holders_are_away_is_no_failed_transfer() -> None:
+    counted, _ = tally()
+    counted.hear(events.TransferStalled(MODEL, 1, NO_HOLDER))
+    assert counted.stalled[MODEL].text == NO_HOLDER
+    assert counted.outcomes == {}
 
 
 def test_bad_chunks_and_rejected_files_are_failed_verifications() -> None:
@@ -70,11 +79,11 @@ def test_a_disk_is_well_again_when_it_took_an_artifact() -> None:
 
 def test_what_went_wrong_long_ago_is_forgotten() -> None:
     counted, _ = tally()
-    for _ in range(60):
-        counted.hear(events.TransferStalled(MODEL, 1, "no holder"))
-    for _ in range(50):
-        counted.hear(events.ArtifactCompleted(MODEL, 1, 1, "/r"))
-    assert all(counted.outcomes)
+    for number in range(60):
+        counted.hear(events.TransferStalled(f"{MODEL}{number}", 1, "no holder"))
+    for number in range(100, 150):
+        counted.hear(events.ArtifactCompleted(f"{MODEL}{number}", 1, 1, "/r"))
+    assert len(counted.outcomes) == 50 and all(counted.outcomes.values())
 
 
 def test_names_from_outside_cannot_fill_the_memory() -> None:

@@ -51,9 +51,7 @@ def test_what_no_seed_reaches_fails_the_batch(tmp_path: Path) -> None:
     assert batch.never == ["NameTakenOver"] and not batch.failed and not batch.passed
 
 
-def test_a_seed_that_differs_from_itself_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_seed_that_differs_from_itself_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = 0
 
     def drifting(story: Any, seed: int, **more: Any) -> Any:

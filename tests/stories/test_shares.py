@@ -26,7 +26,6 @@ ROUND_TRIP = 0.02
 AHEAD = 0.02  # what may be granted before the chunk under way has left
 
 
-
 def thin_holder(*readers: PeerSpec) -> World:
     """A holder with a thin uplink, and readers that have nothing but its games, and hardly give them on."""
     holder = PeerSpec("holder", "training", up=UPLINK, down=20e6, rules=RuleSettings(copies=0))

@@ -48,9 +48,7 @@ def test_what_is_no_object_is_refused(line: bytes) -> None:
 
 def every_error() -> list[type[RinggossipError]]:
     return [
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, RinggossipError)
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RinggossipError)
     ]
 
 

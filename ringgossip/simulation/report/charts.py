@@ -240,9 +240,7 @@ def lanes(
     y += _LANE * len(taken) + 6
     for name, marks in rows:
         parts.append(text(LEFT + 24, y + 10, name[:14], "end"))
-        parts.append(
-            f'<line class="grid" x1="{across.start}" x2="{across.end}" y1="{y + 6}" y2="{y + 6}"/>'
-        )
+        parts.append(f'<line class="grid" x1="{across.start}" x2="{across.end}" y1="{y + 6}" y2="{y + 6}"/>')
         for at, style, hint in marks:
             parts.append(
                 f'<circle class="{style}" cx="{across(at):.1f}" cy="{y + 6}" r="3.5">'

@@ -155,8 +155,6 @@ def from_others(timeline: Timeline) -> float | None:
         return None
     origins = {one.by for one in timeline.publications}
     other = sum(
-        amount
-        for name, amount in zip(timeline.peers, timeline.sent[-1], strict=True)
-        if name not in origins
+        amount for name, amount in zip(timeline.peers, timeline.sent[-1], strict=True) if name not in origins
     )
     return other / sum(timeline.sent[-1])
