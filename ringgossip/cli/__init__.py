@@ -5,6 +5,7 @@ by Ctrl-C. Errors go to standard error, `--json` or not, so that standard
 output holds one object or nothing. A traceback means a bug of ours.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,16 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, `sys.argv` unless given, and return its exit code."""
+    if arguments is not None:
+        return _run(arguments)
+    try:
+        return _run(sys.argv[1:])
+    finally:
+        # This process ends: looking for garbage in all its modules a last time is a sixth of a peer's CPU.
+        gc.freeze()
+
+
+def _run(arguments: Sequence[str]) -> int:
     import click
 
     from ringgossip.cli.app import app
