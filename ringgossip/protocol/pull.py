@@ -52,7 +52,8 @@ class Pull:
     availability: Availability = field(default_factory=Availability)
     # ALL, or the chunks it has: until the manifest is proven only whether it has something (0).
     holders: dict[PeerId, int] = field(default_factory=dict)
-    told: bool = False  # peers know that we are interested
+    told: dict[PeerId, None] | None = None  # peers that know that we are interested; None: nobody need
+    told_all: bool = False  # not known holders alone
     newer: Record | None = None
     _share: tuple[int, int, int] = (1, 0, ALL)  # pullers, our place among them, the chunks of that place
     look_at: float = -NEVER  # when to look for more holders

@@ -236,7 +236,7 @@ class Pulling(Asking):
 
     def _stop(self, pull: Pull, keep: bool, now: float) -> Out:
         out: Out = [Abandon(pull.root, keep)]
-        out += self._interest(pull, wanted=False)
+        out += self._no_interest(pull)
         for source in self._sources.values():
             for ask in list(source.asks.values()):
                 if ask.root == pull.root and ask.waiting and not ask.pages:
@@ -262,7 +262,7 @@ class Pulling(Asking):
         if pull.builder.complete:  # an empty file has no pages
             return self._prepare(pull, pull.builder.build())
         pull.phase = Phase.MANIFEST
-        out = self._interest(pull, wanted=True)
+        out = self._interest(pull)
         return out + self._look_for_holders(pull, now) + self._fill(now)
 
     def reserve_refused(self, root: bytes, reason: str, now: float) -> Out:
@@ -300,7 +300,7 @@ class Pulling(Asking):
         if not pull.complete:
             # Sets of chunks can be kept from now on.
             pull.look_at = now
-            out += self._interest(pull, wanted=True)
+            out += self._interest(pull)
         return out + self._continue(pull, now)
 
     def chunks_copied(self, root: bytes, copied: int, failed: int, now: float) -> Out:
@@ -322,7 +322,7 @@ class Pulling(Asking):
         pull = self._keys.get(record.key)
         if pull is None or pull.record != record:
             return []
-        out = self._interest(pull, wanted=False)
+        out = self._no_interest(pull)
         out += self._parked.over(record.key)
         self._limits.pop(record.key, None)
         newer = pull.newer
@@ -357,28 +357,42 @@ class Pulling(Asking):
 
     # --- holders ---------------------------------------------------------------------------
 
-    def _is_swarm(self, pull: Pull) -> bool:
-        return pull.count >= self._settings.swarm_chunks
-
-    def _interest(self, pull: Pull, wanted: bool) -> Out:
-        """Tell linked peers that we pull this, or no longer do."""
-        if not self._is_swarm(pull) or not (wanted or pull.told):
+    def _interest(self, pull: Pull) -> Out:
+        """Tell linked peers that we pull this: all, or those who hold it."""
+        settings = self._settings
+        if pull.count < settings.swarm_chunks:
             return []
-        peers = [
-            peer
-            for peer in self._sources
-            # The second time, when the manifest is proven, only of those that have a part.
-            if not (wanted and pull.told) or pull.holders.get(peer, ALL) == 0
-        ]
-        pull.told = wanted
-        return [Send(peer, Interest(pull.root, wanted), LINK) for peer in peers]
+        if pull.told is None:
+            pull.told, pull.told_all = {}, pull.count >= settings.swarm_at_once
+            holders = dict.fromkeys(self._holders(pull.record))
+            return self._say(pull, [peer for peer in self._sources if pull.told_all or peer in holders])
+        # The second time, when the manifest is proven, only those that have a part.
+        return self._say(pull, [peer for peer in pull.told if pull.holders.get(peer) == 0])
+
+    def _say(self, pull: Pull, peers: list[PeerId]) -> Out:
+        assert pull.told is not None
+        pull.told.update(dict.fromkeys(peers))
+        return [Send(peer, Interest(pull.root, True), LINK) for peer in peers]
+
+    def _no_interest(self, pull: Pull) -> Out:
+        """Tell those who know that we pull this that we no longer do."""
+        told, pull.told = pull.told or {}, None
+        return [Send(peer, Interest(pull.root, False), LINK) for peer in told]
 
     def _look_for_holders(self, pull: Pull, now: float) -> Out:
         """Make linked holders known to the pull; ask for links to some others."""
         if pull.phase not in ASKING or now < pull.look_at:
             return []
-        pull.look_at = now + self._settings.look_interval
         out: Out = []
+        pull.look_at = now + self._settings.look_interval
+        if pull.told is not None and not pull.told_all:
+            all_at = pull.started_at + self._settings.swarm_after
+            if now >= all_at:
+                # It takes its time: whoever pulls it as well may have chunks for us, and we for them.
+                pull.told_all = True
+                out += self._say(pull, [peer for peer in self._sources if peer not in pull.told])
+            else:
+                pull.look_at = min(pull.look_at, all_at)
         strangers = []
         for peer in self._holders(pull.record):
             source = self._sources.get(peer)

@@ -1,8 +1,10 @@
 """Who has confirmed a verified copy of what?
 
-Peers announce on their links what they hold and no longer hold; every 30
-seconds, and when a link opens, both sides compare a digest of their books
-(a count and an exclusive or), and only if it differs the whole list travels.
+Peers announce on their links what they hold and no longer hold: whom a copy
+concerns (its origin, who counts copies) at once, the others soon, with what else
+has changed by then. Every such word carries a digest of the holdings (a count and an exclusive
+or), which also goes alone when a link opens and after 30 seconds without a word;
+only if it differs from the book here the whole list travels.
 The statement is the holder's own, on an authenticated link, about a copy that
 is verified, synced and renamed: that is what a receipt counts (promise S6).
 
@@ -10,7 +12,7 @@ Peers are bits: the holders of a version are one integer, so that the books of
 fifty peers over 20,000 artifacts cost one small object per version.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 from ringgossip.content.hashing import hash_bytes
@@ -29,6 +31,8 @@ _MOST_PEERS = 8192
 _MOST_VERSIONS = 2_000_000
 _MOST_IN_BOOK = 500_000  # one peer that invents holdings must leave room for the others
 _PAUSE = 5.0  # seconds between two lists for the same peer
+GATHER = 1.0  # seconds that what concerns nobody in particular waits for more of it
+_TOGETHER = 3.0  # books that are to be compared within so many seconds are compared at one turn
 
 
 def entry_of(record: Record) -> bytes:
@@ -71,8 +75,11 @@ class Receipts:
         self._by_key: dict[bytes, list[bytes]] = {}
         self._linked: dict[PeerId, float] = {}  # -> when to compare books again
         self._due: float | None = NEVER  # the nearest of these; None: it must be looked for
+        self.concerned: Callable[[Record], list[PeerId]] = lambda record: []  # who hears of a copy at once
         self._own: dict[bytes, None] = {}  # entries
         self._own_xor = 0
+        self._news: dict[bytes, list[PeerId]] = {}  # entries that came or went -> who was told already
+        self._news_at = NEVER
 
     # --- what we hold -------------------------------------------------------------------
 
@@ -97,7 +104,9 @@ class Receipts:
         entry = entry_of(record)
         if not self._note_own(entry):
             return []
-        return [Send(peer, Holding(entry, b""), LINK) for peer in self._linked]
+        first = [peer for peer in self.concerned(record) if peer in self._linked]
+        self._note_news(entry, first, now)
+        return [Send(peer, Holding(entry, b""), LINK) for peer in first]
 
     def dropped(self, record: Record, now: float) -> Out:
         """We no longer have it (the shelf says so already)."""
@@ -108,15 +117,46 @@ class Receipts:
             return []
         del self._own[entry]
         self._own_xor ^= _fingerprint(entry)
-        return [Send(peer, Holding(b"", entry), LINK) for peer in self._linked]
+        self._note_news(entry, [], now)
+        return []
+
+    def _note_news(self, entry: bytes, told: list[PeerId], now: float) -> None:
+        if self._linked:
+            self._news[entry] = told
+            self._news_at = min(self._news_at, now + GATHER)
+
+    def _tell_news(self, now: float) -> Out:
+        """Tell every neighbour what came and went; whoever was told of all of it is left alone."""
+        news, self._news, self._news_at = self._news, {}, NEVER
+        if not news:
+            return []
+        parts = _parts(list(news))
+        words = [self._word(part, last=part is parts[-1]) for part in parts]
+        due = now + self._interval * (0.75 + 0.5 * self._rng.random())
+        out: Out = []
+        for peer in self._linked:
+            if all(peer in told for told in news.values()):
+                continue
+            out += [Send(peer, word, LINK) for word in words]
+            self._linked[peer] = due
+        self._due = None
+        return out
+
+    def _word(self, entries: list[bytes], last: bool) -> Holding:
+        here = b"".join(entry for entry in entries if entry in self._own)
+        gone = b"".join(entry for entry in entries if entry not in self._own)
+        if not last:  # a book is right when all parts are read
+            return Holding(here, gone)
+        return Holding(here, gone, len(self._own), self._own_xor.to_bytes(16))
 
     # --- links -----------------------------------------------------------------------------
 
     def link_opened(self, peer: PeerId, now: float) -> Out:
         """Compare books with a new neighbour."""
+        out = self._tell_news(now)
         self._linked[peer] = now + self._interval * (0.75 + 0.5 * self._rng.random())
         self._due = None
-        return [self._digest_for(peer)]
+        return [*out, self._digest_for(peer)]
 
     def link_broken(self, peer: PeerId) -> None:
         """What it held, it still holds; only its announcements stop."""
@@ -131,20 +171,26 @@ class Receipts:
         return Send(peer, HoldingsDigest(len(self._own), self._own_xor.to_bytes(16)), LINK)
 
     def wake(self, now: float) -> Out:
-        """Compare books when it is time."""
-        out: Out = []
+        """Tell news, and compare books when it is time."""
+        out = self._tell_news(now) if now >= self._news_at else []
+        if now < self._nearest():
+            return out
+        out += self._tell_news(now)
         for peer, due in self._linked.items():
-            if now >= due:
+            if now + _TOGETHER >= due:
                 self._linked[peer] = now + self._interval * (0.75 + 0.5 * self._rng.random())
                 out.append(self._digest_for(peer))
         self._due = None
         return out
 
-    def next_wakeup(self) -> float:
-        """Return the nearest deadline."""
+    def _nearest(self) -> float:
         if self._due is None:
             self._due = min(self._linked.values(), default=NEVER)
         return self._due
+
+    def next_wakeup(self) -> float:
+        """Return the nearest deadline."""
+        return min(self._nearest(), self._news_at)
 
     # --- messages --------------------------------------------------------------------------
 
@@ -154,20 +200,16 @@ class Receipts:
         """Handle a word about holdings; return effects and the entries that are new in this sender's book."""
         match message:
             case Holding():
-                return [], self.note(message, sender)
+                added = self.note(message, sender)
+                return self._compare(message, sender, now) if message.xor else [], added
             case HoldingsDigest():
-                book = self._book(sender)
-                agrees = book.count == message.count and book.xor == int.from_bytes(message.xor)
-                if agrees or now < book.asked_at + _PAUSE:
-                    return [], []
-                book.asked, book.asked_at = True, now
-                return [Send(sender, HoldingsWanted(), LINK)], []
+                return self._compare(message, sender, now), []
             case HoldingsWanted():
                 book = self._book(sender)
                 if now < book.told_at + 0.8 * _PAUSE:
                     return [], []  # a list is long: whoever asks faster than we would must wait
                 book.told_at = now
-                return self._list_all(sender), []
+                return self._tell_news(now) + self._list_all(sender), []
             case HoldingsList():
                 book = self._book(sender)
                 if message.first and book.asked:
@@ -181,6 +223,14 @@ class Receipts:
                 return [], [entry for entry in added if entry not in before]
         return [], []
 
+    def _compare(self, message: Holding | HoldingsDigest, sender: PeerId, now: float) -> Out:
+        book = self._book(sender)
+        agrees = book.count == message.count and book.xor == int.from_bytes(message.xor)
+        if agrees or now < book.asked_at + _PAUSE:
+            return []
+        book.asked, book.asked_at = True, now
+        return [Send(sender, HoldingsWanted(), LINK)]
+
     def note(self, message: Holding, holder: PeerId) -> list[bytes]:
         """Write down what a holder said; return the entries that are new in its book."""
         book = self._book(holder)
@@ -190,13 +240,11 @@ class Receipts:
         return added
 
     def _list_all(self, peer: PeerId) -> Out:
-        entries = list(self._own)
-        out: Out = []
-        for start in range(0, max(1, len(entries)), _PART):
-            last = start + _PART >= len(entries)
-            part = b"".join(entries[start : start + _PART])
-            out.append(Send(peer, HoldingsList(start == 0, last, part), LINK))
-        return out
+        parts = _parts(list(self._own)) or [[]]
+        return [
+            Send(peer, HoldingsList(place == 0, place == len(parts) - 1, b"".join(part)), LINK)
+            for place, part in enumerate(parts)
+        ]
 
     # --- the books -----------------------------------------------------------------------------
 
@@ -287,3 +335,7 @@ class Receipts:
 def entries_of(joined: bytes) -> Iterable[bytes]:
     """Return the entries that were joined for a message."""
     return (joined[start : start + ENTRY] for start in range(0, len(joined), ENTRY))
+
+
+def _parts(entries: list[bytes]) -> list[list[bytes]]:
+    return [entries[start : start + _PART] for start in range(0, len(entries), _PART)]

@@ -35,6 +35,7 @@ class Sharing(Ending):
         self._to_show: dict[ArtifactKey, None] = {}  # asked for here, whatever our role takes
         super().__init__(now=now, **rest)
         self.rules.unreadable = self.showing.is_unreadable
+        self.receipts.concerned = self._concerned
 
     # --- what showing asks of the others -----------------------------------------------------
 
@@ -53,6 +54,12 @@ class Sharing(Ending):
         """Tell whether a member says that it shares our disk."""
         candidate = self.rules.candidate(peer) if self.shares() else None
         return candidate is not None and candidate.storage_group == self.rules.storage_group
+
+    def _concerned(self, record: Record) -> list[PeerId]:
+        """Return who does not wait to hear of a copy here: its origin counts them, our disk's others show it."""
+        origin = self.membership.peer_named(record.origin)
+        mates = [peer for peer in self.dialing.peers() if self._is_mate(peer)] if self.shares() else []
+        return mates if origin is None or origin in mates else [origin, *mates]
 
     def showable(self) -> Iterator[Record]:
         """Yield what we would show if we could: what another member of the group has or pulls for us."""

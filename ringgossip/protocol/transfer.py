@@ -62,9 +62,11 @@ class Transfer(Pulling):
         self._sources[peer] = Source(peer, self._strikes.pop(peer, 0), bucket=limit)
         out: Out = []
         for pull in self._pulls.values():
-            if pull.told:
+            holds = peer in self._holders(pull.record)
+            if pull.told is not None and (holds or pull.told_all):
+                pull.told[peer] = None
                 out.append(Send(peer, Interest(pull.root, True), LINK))
-            if peer in self._holders(pull.record):
+            if holds:
                 pull.set_holder(peer, ALL)
         return out + self._fill(now)
 
@@ -85,6 +87,8 @@ class Transfer(Pulling):
             self._give_back(source, ask)
         for pull in list(self._pulls.values()):
             pull.drop_holder(peer)
+            if pull.told is not None:
+                pull.told.pop(peer, None)
             pull.look_at = now
             out += self._look_for_holders(pull, now)
         return out + self._fill(now)

@@ -21,6 +21,10 @@ class TransferSettings:
     asked_of: int = 8  # holders asked for one chunk that nobody begins to send
     very_late: float = 2.0  # and how long until it is asked for many
     swarm_chunks: int = 4  # below this size looking for partial holders costs more than it brings
+    # Below this size only known holders hear of a pull at first: 16 chunks are mostly here before it helps
+    # that all who are linked know of it, and that is two words to each of them for every pull.
+    swarm_at_once: int = 32
+    swarm_after: float = 1.0  # seconds after which all hear of such a pull too
     new_links: int = 4  # holders to dial at once for one pull
     look_interval: float = 5.0  # how often to look for more holders
     retry: float = 5.0  # first retry after our own disk refused; doubles

@@ -168,10 +168,7 @@ class Cards(Message):
 
 @frozen
 class BodyLane(Message):
-    """The side that dialled opens a second connection for bodies: its name, and a key for each direction.
-
-    Made and read by the runtime's links alone, on fast links.
-    """
+    """For the runtime's links: the dialler opens a second connection for bodies; its name, a key each way."""
 
     token: Annotated[bytes, Bytes(16, 16)]
     dialler_key: Annotated[bytes, Bytes(32, 32)]
@@ -257,10 +254,13 @@ class Holding(Message):
     """Versions of which the sender now has, or no longer has, a verified and synced copy.
 
     Each entry is a key hash (32), the sequence (8, big endian) and the root (32).
+    With `xor`, what the sender holds after it, as in `HoldingsDigest`.
     """
 
     added: Annotated[bytes, Bytes(72 * 4000, multiple=72)]
     dropped: Annotated[bytes, Bytes(72 * 4000, multiple=72)]
+    count: Count = 0
+    xor: Annotated[bytes, Bytes(16)] = b""
 
 
 @frozen

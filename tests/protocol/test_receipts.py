@@ -34,10 +34,11 @@ class Keeper:
         self.receipts = Receipts(self.shelf, Random(seed))
         self.receipts.restore()
 
-    def hold(self, record: Record, now: float) -> Out:
+    def hold(self, record: Record, now: float, origin: PeerId | None = None) -> Out:
         if self.shelf.holds(record):
             return []
         self.shelf.add(record)
+        self.receipts.concerned = lambda record: [] if origin is None else [origin]
         return self.receipts.held(record, now)
 
     def drop(self, record: Record, now: float) -> Out:
@@ -75,9 +76,11 @@ def test_after_any_history_both_books_agree_within_one_comparison(
         now += rng.random() * 3
         one, other = (alice, bob) if rng.random() < 0.5 else (bob, alice)
         record = RECORDS[rng.randrange(len(RECORDS))]
+        if linked:
+            talk(one, other, one.receipts.wake(now), now)
         match rng.randrange(5):
             case 0 | 1:
-                out = one.hold(record, now)
+                out = one.hold(record, now, other.me if rng.random() < 0.5 else None)
             case 2:
                 out = one.drop(record, now)
             case 3 if linked:
@@ -154,12 +157,37 @@ def test_a_version_held_twice_is_announced_once_and_dropped_with_the_last() -> N
     twin = ORIGIN.record(manifest_of(1, "0 1"), "0", metadata={"quality": 1})
     assert entry_of(twin) == entry_of(RECORDS[0])
     alice.receipts.link_opened(bob, 0.0)
-    assert alice.hold(RECORDS[0], 1.0) == [Send(bob, Holding(entry_of(twin), b""), LINK)]
-    assert alice.hold(twin, 1.0) == []
-    assert alice.drop(RECORDS[0], 2.0) == []
-    assert alice.drop(twin, 2.0) == [Send(bob, Holding(b"", entry_of(twin)), LINK)]
-    assert alice.drop(twin, 2.0) == []
+    xor = alice.receipts._own_xor
+    assert alice.hold(RECORDS[0], 1.0) == alice.hold(twin, 1.0) == []
+    after = alice.receipts._own_xor.to_bytes(16)
+    assert alice.receipts.wake(2.0) == [Send(bob, Holding(entry_of(twin), b"", 1, after), LINK)]
+    assert alice.drop(RECORDS[0], 3.0) == alice.drop(twin, 3.0) == alice.drop(twin, 3.0) == []
+    assert alice.receipts.wake(4.0) == [Send(bob, Holding(b"", entry_of(twin), 0, bytes(16)), LINK)]
+    assert xor == alice.receipts._own_xor == 0
     assert alice.receipts.wake(100.0) == [Send(bob, HoldingsDigest(0, bytes(16)), LINK)]
+
+
+def test_the_origin_hears_of_a_copy_at_once_and_the_others_with_what_else_has_changed() -> None:
+    alice, bob, carol = Keeper("a", 1, RECORDS[:1]), PeerId(b"b" * 16), PeerId(b"c" * 16)
+    for neighbour in (bob, carol):
+        alice.receipts.link_opened(neighbour, 0.0)
+    new, old = entry_of(RECORDS[1]), entry_of(RECORDS[0])
+    assert alice.hold(RECORDS[1], 1.0, bob) == [Send(bob, Holding(new, b""), LINK)]
+    assert alice.receipts.wake(1.5) == []
+    assert alice.drop(RECORDS[0], 1.5) == []
+    word = Holding(new, old, 1, alice.receipts._own_xor.to_bytes(16))
+    assert alice.receipts.wake(2.0) == [Send(bob, word, LINK), Send(carol, word, LINK)]
+    assert alice.hold(RECORDS[2], 3.0, bob) != []
+    assert [send.to for send in alice.receipts.wake(4.0) if isinstance(send, Send)] == [carol]
+
+
+def test_a_word_that_was_lost_shows_in_the_next() -> None:
+    alice, bob = Keeper("a", 1, []), Keeper("b", 2, [])
+    alice.receipts.link_opened(bob.me, 0.0)
+    alice.hold(RECORDS[0], 1.0)
+    assert alice.receipts.wake(2.0) != []
+    alice.hold(RECORDS[2], 3.0)
+    assert len(talk(alice, bob, alice.receipts.wake(4.0), 4.0)) == 2
 
 
 def test_a_full_book_agrees_and_its_list_does_not_travel_again(monkeypatch: MonkeyPatch) -> None:
@@ -171,7 +199,8 @@ def test_a_full_book_agrees_and_its_list_does_not_travel_again(monkeypatch: Monk
     assert other.receipts.receive(digest, one.me, ON, 60.0) == ([], [])
     one.receipts.link_opened(other.me, 60.0)
     for record in RECORDS[:4]:  # some of them had room, some had not
-        talk(one, other, one.drop(record, 61.0), 61.0)
-    talk(one, other, one.hold(RECORDS[6], 62.0), 62.0)
+        one.drop(record, 61.0)
+    one.hold(RECORDS[6], 61.0)
+    talk(one, other, one.receipts.wake(62.0), 62.0)
     digest = HoldingsDigest(3, one.receipts._own_xor.to_bytes(16))
     assert other.receipts.receive(digest, one.me, ON, 90.0) == ([], [])

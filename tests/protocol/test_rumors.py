@@ -16,9 +16,13 @@ PEERS = [peer(number) for number in range(1, 6)]
 SOMEWHERE = Address("127.0.0.1", 9)
 
 
-def rumors(linked: bool = True, **settings: float) -> Rumors:
+# Demers' table 1 with k = 4: answers count, and partners are drawn blindly.
+ANSWERED = {"feedback": True, "once": False, "lose_interest": 4}
+
+
+def rumors(linked: bool = True, answered: bool = False, **settings: float) -> Rumors:
     return Rumors(
-        RumorSettings(**settings),  # type: ignore[arg-type]
+        RumorSettings(**(ANSWERED if answered else {}) | settings),  # type: ignore[arg-type]
         Random(1),
         lambda count: PEERS[:count],
         lambda whom: linked or SOMEWHERE,
@@ -30,8 +34,23 @@ def test_news_is_forwarded_at_once_and_not_to_whom_it_came_from() -> None:
     assert out == [Send(PEERS[place], News((RECORDS[0].packed,)), LINK) for place in (0, 2, 3)]
 
 
+def test_an_interval_later_it_is_told_to_others_once_more_and_then_to_nobody() -> None:
+    machine = rumors(fanout=2)
+    assert len(machine.tell(RECORDS[0], 0.0, but=PEERS[3])) == 2
+    machine._partners = lambda count: PEERS[-count - 1 :]  # the third, who is new, the fourth and fifth
+    machine.heard([RECORDS[0].hash[:8]], PEERS[4], LinkId(1))
+    assert machine.wake(machine.next_wakeup()) == [Send(PEERS[2], News((RECORDS[0].packed,)), LINK)]
+    assert machine.hot() == 0 and machine.next_wakeup() == NEVER
+
+
+def test_who_was_told_by_datagram_may_not_have_heard_it() -> None:
+    machine = rumors(linked=False)
+    machine.tell(RECORDS[0], 0.0)
+    assert len(machine.wake(machine.next_wakeup())) == 3
+
+
 def test_it_is_told_until_enough_of_those_told_knew_it() -> None:
-    machine = rumors()
+    machine = rumors(answered=True)
     machine.tell(RECORDS[0], 0.0)
     assert machine.wake(machine.next_wakeup()) != []
     known = NewsKnown(RECORDS[0].hash[:8] + b"whatever")
@@ -44,7 +63,7 @@ def test_it_is_told_until_enough_of_those_told_knew_it() -> None:
 
 
 def test_without_an_answer_it_is_told_a_bounded_number_of_times() -> None:
-    machine, rounds = rumors(), 0
+    machine, rounds = rumors(answered=True), 0
     machine.tell(RECORDS[0], 0.0)
     while machine.next_wakeup() < NEVER:
         now = machine.next_wakeup()
@@ -57,7 +76,8 @@ def test_a_newer_version_ends_the_rumor_of_the_older() -> None:
     machine = rumors()
     machine.tell(RECORDS[0], 0.0)
     newer = ORIGIN.record(manifest_of(1, "new"), RECORDS[0].name, sequence=2)
-    machine.tell(newer, 0.1)
+    machine.tell(newer, 0.1, but=PEERS[4])
+    machine._partners = lambda count: PEERS[3:]
     (first, *_) = machine.wake(machine.next_wakeup())
     assert isinstance(first, Send)
     assert first.message == News((newer.packed,))
@@ -83,7 +103,7 @@ def test_every_datagram_of_news_fits() -> None:
 
 
 def test_what_was_no_news_is_said_on_the_lane_it_came_by() -> None:
-    machine, prefix = rumors(), RECORDS[0].hash[:8]
+    machine, prefix = rumors(answered=True), RECORDS[0].hash[:8]
     whom: PeerId = PEERS[0]
     assert machine.heard([prefix], whom, SOMEWHERE) == [Send(SOMEWHERE, NewsKnown(prefix), DATAGRAM)]
     assert machine.heard([prefix], whom, LinkId(3)) == [Send(whom, NewsKnown(prefix), LINK)]
@@ -98,7 +118,7 @@ def test_who_asks_what_is_new_hears_it() -> None:
 
 
 def test_counted_by_round_one_who_needed_it_makes_it_news_again() -> None:
-    machine = rumors(by_round=True, fanout=2, lose_interest=2, burst=0)
+    machine = rumors(answered=True, by_round=True, fanout=2, lose_interest=2, burst=0)
     machine.tell(RECORDS[0], 0.0)
     known = NewsKnown(RECORDS[0].hash[:8])
     for answers, hot in ((2, 1), (1, 1), (2, 1), (0, 1), (2, 1), (2, 0)):

@@ -155,6 +155,7 @@ def _settings(setup: Mapping[str, Any]) -> RumorSettings:
         lose_interest=_FOREVER if simple else int(setup["k"]),
         coin=bool(setup.get("coin", False)),
         feedback=feedback,
+        once=False,
         by_round=feedback and not setup.get("alone", False),
         most_rounds=_FOREVER,
         burst=0,
