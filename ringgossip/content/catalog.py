@@ -222,6 +222,13 @@ class Catalog:
             ends = max(certificate.generation, self._retired.get(certificate.name, 0))
             self._retired[certificate.name] = ends
 
+    def share_certificates(self, other: "Catalog") -> None:
+        """Know the very certificates that another catalog knows: for worlds of many that begin in the middle."""
+        self._certificates = dict(other._certificates)
+        self._certificate_keys = dict(other._certificate_keys)
+        self._digests[CERTIFICATES] = other._digests[CERTIFICATES].copy()
+        self._retired = dict(other._retired)
+
     # --- admission -------------------------------------------------------------------------------
 
     def admit(self, record: Record) -> Admission:

@@ -131,6 +131,12 @@ class Digest:
                 break
         return True
 
+    def copy(self) -> "Digest":
+        """Return a digest of the same set. Leaves are shared: none is ever changed."""
+        other = Digest()
+        other._top = _copy(self._top)
+        return other
+
     def hash_at(self, bits: int, prefix: int) -> bytes:
         """Return the hash of all entries whose key starts with the `bits` bits of `prefix`."""
         tree, depth = self._find(bits, prefix)
@@ -194,6 +200,14 @@ class Digest:
             path[-1].children[_nibble(key_hash, len(path) - 1)] = tree
         else:
             self._top = tree
+
+
+def _copy(tree: _Tree) -> _Tree:
+    if type(tree) is not _Node:
+        return tree
+    node = _Node([_copy(child) for child in tree.children], tree.count)
+    node.hash = tree.hash
+    return node
 
 
 def _nibble(key_hash: bytes, depth: int) -> int:

@@ -10,6 +10,7 @@ otherwise keep each other from ever ending, and the fifty from seeing each other
 """
 
 from collections.abc import Callable, Sequence
+from heapq import nsmallest
 
 from ringgossip.content.hashing import hash_bytes
 from ringgossip.identity import PeerId
@@ -45,6 +46,8 @@ class Neighbours:
         self._linked = linked
         self._interval = interval
         self._next = now + interval * rng.random()
+        self._chosen: list[PeerId] = []
+        self._chosen_of: Sequence[PeerId] | None = None
         self._seen: dict[PeerId, float] = {}  # since when there is no link
         self._asked: dict[PeerId, float] = {}  # when we asked for one last
         self._crowd: dict[PeerId, None] = {}  # members that came one soon after the other
@@ -52,10 +55,12 @@ class Neighbours:
 
     def chosen(self) -> list[PeerId]:
         """Return the members to which a link is kept from our side."""
-        alive = [peer for peer in self._alive() if peer != self._me]
-        if len(alive) < FULL_MESH:
-            return alive
-        return sorted(alive, key=self._closeness)[:DEGREE]
+        members = self._alive()
+        if members is not self._chosen_of:  # the very list of last time: a thousand hashes are spared
+            alive = [peer for peer in members if peer != self._me]
+            mesh = len(alive) < FULL_MESH
+            self._chosen_of, self._chosen = members, alive if mesh else nsmallest(DEGREE, alive, self._closeness)
+        return self._chosen
 
     def _closeness(self, peer: PeerId) -> bytes:
         return hash_bytes(min(self._me, peer) + max(self._me, peer))

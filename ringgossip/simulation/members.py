@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringgossip.events import PeerProtocolError
 from ringgossip.identity import Address, PeerId
-from ringgossip.protocol.cards import MemberFacts, read_card
+from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import (
     LINK,
     Draw,
@@ -35,6 +35,7 @@ from ringgossip.protocol.dialing import Dialing
 from ringgossip.protocol.membership import Member, Membership
 from ringgossip.protocol.notices import NOTICES
 from ringgossip.protocol.peer_core import CoreSettings
+from ringgossip.simulation.acquaint import acquaint
 from ringgossip.simulation.node import Node
 from ringgossip.simulation.world import PeerSpec, World
 from ringgossip.wire.messages import PROTOCOL_VERSION, DialMe, Hello, Message
@@ -182,7 +183,4 @@ class MembersWorld(World):
 
     def acquaint(self) -> None:
         """Let everybody who runs know everybody else, as if they had met long ago."""
-        running = [node.core.membership for node in self.nodes if node.core is not None]
-        cards = tuple(read_card(membership.own_card) for membership in running)
-        for membership in running:
-            membership.acquaint(cards)
+        acquaint(self.nodes)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from ringgossip.simulation.acquaint import acquaint
 from ringgossip.simulation.checks import PromiseBroken
 from ringgossip.simulation.checks_bounds import BoundChecks
 from ringgossip.simulation.checks_members import MemberChecks
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ringgossip.simulation.report.timeline import Timeline
 
 _LEAST_QUIET = 3.0  # seconds over which quiet is measured
+_SHOWN = 0.1  # virtual seconds between two words of progress: a thousand busy peers take long for them
 _SELDOM = (50_000, 20, 20)  # collections of garbage: a world lives until its end, and has few cycles
 
 
@@ -161,7 +163,7 @@ class _Telling:
             weather=story.weather_there(),
             carrier=story.carrier,
             wire=story.wire,
-            seeds=story.seeds,
+            seeds=() if story.acquainted else story.seeds,
             shuffle=story.shuffle,
             trace=trace,
         )
@@ -226,6 +228,8 @@ class _Telling:
                 world.kernel.after(delay, self._start, index)
             else:
                 self._start(index)
+        if story.acquainted:
+            acquaint(world.nodes)
         schedule(story, world)
         self._pass(story.safety, "safety")
 
@@ -234,10 +238,13 @@ class _Telling:
             self.world.start(index)
 
     def _pass(self, until: float, phase: str) -> None:
-        world = self.world
+        world, look_at = self.world, self.world.now + self._look_every
         while world.now < until:
-            world.run(min(self._look_every, until - world.now))
-            self._look()
+            stop = min(look_at, until)
+            world.kernel.run(stop if self._progress is None else min(stop, world.now + _SHOWN))
+            if world.now >= stop:
+                self._look()
+                look_at = world.now + self._look_every
             if self._progress is not None:
                 self._progress(phase, world.now, until)
 

@@ -180,6 +180,7 @@ class Story:
     carrier: str = "unlimited"
     wire: str = "sized"
     shuffle: bool = False
+    acquainted: bool = False  # all who run at the start know each other, as after a long time together
     copies: int = 3
     starting: float = 0.0  # Peers start within so many seconds of each other.
     tasks: tuple[Task, ...] = ()

@@ -44,7 +44,7 @@ _anything: check.Check = lambda value: value  # noqa: E731  read further below
 
 TOP: _Table = {
     "story": check.text, "about": check.text, "peers": _anything, "seeds": _anything,
-    "network": _anything, "copies": check.whole(0, 100), "shuffle": check.truth,
+    "network": _anything, "copies": check.whole(0, 100), "shuffle": check.truth, "acquainted": check.truth,
     "starting": check.number(0, 3600), "workload": _anything, "faults": _anything, "swarm": _anything,
     "safety": check.number(0.1, 86400), "liveness": _anything, "promises": _anything,
     "quick": check.whole(1, 200), "exclude": check.exclusions,
@@ -116,7 +116,7 @@ class _Reader:
         network = self._block(("network",), NETWORK)
         wire = {key: network.pop(key) for key in ("carrier", "wire") if key in network}
         swarm = self._block(("swarm",), SWARM) if "swarm" in said else None
-        simple = ("about", "copies", "shuffle", "starting", "safety", "quick")
+        simple = ("about", "copies", "shuffle", "acquainted", "starting", "safety", "quick")
         plain = {key: said[key] for key in simple if said.get(key) is not None}
         groups = excluding(self._groups(said.get("peers", 5), said.get("copies", 3)), said.get("exclude"))
         liveness = Liveness(**self._block(("liveness",), LIVENESS))
