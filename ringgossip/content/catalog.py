@@ -223,7 +223,7 @@ class Catalog:
             self._retired[certificate.name] = ends
 
     def share_certificates(self, other: "Catalog") -> None:
-        """Know the very certificates that another catalog knows: for worlds of many that begin in the middle."""
+        """Know the very certificates that another catalog knows: for worlds that begin in the middle."""
         self._certificates = dict(other._certificates)
         self._certificate_keys = dict(other._certificate_keys)
         self._digests[CERTIFICATES] = other._digests[CERTIFICATES].copy()

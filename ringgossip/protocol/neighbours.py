@@ -58,8 +58,9 @@ class Neighbours:
         members = self._alive()
         if members is not self._chosen_of:  # the very list of last time: a thousand hashes are spared
             alive = [peer for peer in members if peer != self._me]
-            mesh = len(alive) < FULL_MESH
-            self._chosen_of, self._chosen = members, alive if mesh else nsmallest(DEGREE, alive, self._closeness)
+            few = len(alive) < FULL_MESH
+            self._chosen = alive if few else nsmallest(DEGREE, alive, self._closeness)
+            self._chosen_of = members
         return self._chosen
 
     def _closeness(self, peer: PeerId) -> bytes:

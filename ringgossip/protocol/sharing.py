@@ -56,7 +56,7 @@ class Sharing(Ending):
         return candidate is not None and candidate.storage_group == self.rules.storage_group
 
     def _concerned(self, record: Record) -> list[PeerId]:
-        """Return who does not wait to hear of a copy here: its origin counts them, our disk's others show it."""
+        """Return who hears of a copy here at once: its origin counts them, our disk's others show it."""
         origin = self.membership.peer_named(record.origin)
         mates = [peer for peer in self.dialing.peers() if self._is_mate(peer)] if self.shares() else []
         return mates if origin is None or origin in mates else [origin, *mates]

@@ -109,8 +109,8 @@ def test_what_a_machine_that_may_vanish_has_comes_sooner_in_the_ratio_of_weights
         weights = urgencies(world)
         assert world.run_until(lambda taken=taken: len(taken.whole) >= 30, 30.0) is not None  # type: ignore[misc]
         shares.append(sum(key.origin == "spot" for key in taken.whole[:30]) / 30)
-    # Half of all are drawn and none is put back (Wallenius' distribution: the rest of each shrinks as its weight
-    # says), and one place in nine goes to what waits longest, whoever has it.
+    # Half of all are drawn and none is put back (Wallenius' distribution: the rest of each shrinks as its
+    # weight says), and one place in nine goes to what waits longest, whoever has it.
     ratio = weights["spot"] / weights["stays"]
     drawn = next(share / 1000 for share in range(500, 1000) if 1 - share / 1000 < (share / 1000) ** ratio)
     assert sum(shares) / len(shares) == pytest.approx(8 / 9 * drawn + 1 / 18, abs=0.08)
