@@ -16,7 +16,7 @@ import logging
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -62,6 +62,9 @@ class Publish(Protocol):
     ) -> Receipt: ...
 
 
+Already = Callable[[ShareFolder, Mapping[str, Look]], Awaitable[Iterable[str]]]
+
+
 @dataclass(slots=True)
 class _Seen:
     """What is known of one file."""
@@ -84,11 +87,13 @@ class SharedFolder:
         workers: Workers,
         tell: Callable[[Event], None],
         min_interval: float = 0.0,
+        already: Already | None = None,
     ) -> None:
         self._share = share
         self._publish = publish
         self._workers = workers
         self._tell = tell
+        self._already = already
         self._min_interval = min_interval  # between two publications of one file
         self._live = KINDS[share.kind].live
         self._seen: dict[str, _Seen] = {}
@@ -112,6 +117,9 @@ class SharedFolder:
                 else:
                     self._complained = False
                 now = trio.current_time()
+                if found and not self._seen and not self._live and self._already is not None:
+                    for name in await self._already(self._share, found):
+                        self._seen[name] = _Seen(found[name], now, done=found[name])
                 for name in self.finished(found, now):
                     seen = self._seen[name]
                     seen.busy = True

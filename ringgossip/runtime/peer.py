@@ -34,6 +34,7 @@ from ringgossip.runtime.engine import Engine
 from ringgossip.runtime.folders import SharedFolder
 from ringgossip.runtime.listening import Audience, Listener
 from ringgossip.runtime.own_names import OwnNames
+from ringgossip.runtime.published import published_already
 from ringgossip.runtime.shapes import (
     Artifact,
     Health,
@@ -395,15 +396,17 @@ class Peer(PeerVerbs):
 
     async def share_folders(self) -> None:
         """Publish finished files of the configured folders, for ever."""
+        engine = self._engine
+        known = partial(published_already, engine.store, engine.core.catalog, self.name, engine.crews.index)
         async with trio.open_nursery() as nursery:
             for share in self.config.share:
                 pause = self.config.min_interval_seconds
-                lookers, readers = self._engine.crews.for_folder()
+                lookers, readers = engine.crews.for_folder()
                 publish = partial(self.publish_source, crew=readers)
-                folder = SharedFolder(share, publish, lookers, self._tell, pause)
+                folder = SharedFolder(share, publish, lookers, self._tell, pause, known)
                 nursery.start_soon(folder.run)
             if self.config.share:
-                nursery.start_soon(warn_of_unshared, self.config.share, self._engine.crews.folders)
+                nursery.start_soon(warn_of_unshared, self.config.share, engine.crews.folders)
 
     def _tell(self, event: Event) -> None:
         self._engine.perform([Tell(event)])

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,41 @@ async def test_a_folder_whose_file_server_does_not_answer_holds_up_no_other(
                     await trio.sleep(0.05)
         finally:
             answers.set()
+
+
+@pytest.mark.trio
+async def test_a_restart_opens_only_what_changed_in_a_folder(configs, tmp_path, monkeypatch) -> None:
+    shared, opened = tmp_path / "shared", []
+    shared.mkdir()
+    for number in range(4):
+        (shared / f"{number}.pth").write_bytes(os.urandom(1000))
+    share = ShareFolder(kind="models", folder=shared, match="*.pth", settle_seconds=0.1)
+    prepare = Store.prepare
+
+    def noted(self, kind, path, *more):
+        opened.append(path.name)
+        return prepare(self, kind, path, *more)
+
+    async def all_are(sequence: int) -> None:
+        with trio.fail_after(20):
+            while [one.sequence for one in alice.artifacts("models", name="3.pth")] != [sequence]:
+                await trio.sleep(0.05)
+            while len(alice.artifacts("models")) < 4:
+                await trio.sleep(0.05)
+
+    async with open_runtime_peer(configs("alice", share=(share,)), embedded=False) as alice:
+        await all_are(1)
+    (shared / "3.pth").write_bytes(os.urandom(1000))
+    monkeypatch.setattr(Store, "prepare", noted)
+    async with open_runtime_peer(configs("alice", share=(share,)), embedded=False) as alice:
+        await all_are(2)
+    other = replace(share, metadata={"board_type": "hex8"})
+    assert opened == ["3.pth"]
+    async with open_runtime_peer(configs("alice", share=(other,)), embedded=False) as alice:
+        await all_are(3)
+        while len(opened) < 5:
+            await trio.sleep(0.05)
+    assert sorted(opened[1:]) == ["0.pth", "1.pth", "2.pth", "3.pth"]
 
 
 def _refuse(reason: str) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import struct
 from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
@@ -33,6 +34,9 @@ class NoRoom(StoreError):
     """There is not enough free space; it may be there later."""
 
 
+_PACKED: Final = struct.Struct("<qqqQ")
+
+
 class Signature(NamedTuple):
     """What tells a changed file from an unchanged one without reading it (nanoseconds, bytes)."""
 
@@ -44,6 +48,13 @@ class Signature(NamedTuple):
     @classmethod
     def of(cls, found: os.stat_result) -> "Signature":
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "Signature":
+        return cls(*_PACKED.unpack(packed))
+
+    def pack(self) -> bytes:
+        return _PACKED.pack(*self)
 
     def same_file(self, other: "Signature") -> bool:
         """Tell whether a file of ours is unchanged: links, modes and renames only move its ctime."""

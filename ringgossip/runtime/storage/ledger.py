@@ -267,6 +267,25 @@ def source(database: sqlite3.Connection, kind: str, path: str) -> SourceRow | No
     return SourceRow(bytes(row[0]), bytes(row[1]), facts, tuple(warnings))
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """A user's file as it was when it was published under its name in a folder."""
+
+    signature: Signature
+    root: bytes
+    facts: dict[str, Any]
+
+
+def published_sources(database: sqlite3.Connection, kind: str, folder: str) -> dict[str, PublishedRow]:
+    """Return the files below `folder` by their names in it, if they are published under these."""
+    query = """SELECT name, signature, root, found FROM publications JOIN sources USING (kind, path)
+               WHERE kind = ? AND path = ? || '/' || name"""
+    return {
+        name: PublishedRow(Signature.unpack(signature), bytes(root), json.loads(found)[0])
+        for name, signature, root, found in database.execute(query, (kind, folder))
+    }
+
+
 def set_publication(database: sqlite3.Connection, kind: str, name: str, path: str) -> None:
     database.execute("INSERT OR REPLACE INTO publications VALUES(?, ?, ?)", (kind, name, path))
 

@@ -12,7 +12,6 @@ import errno
 import os
 import sqlite3
 import stat
-import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -200,7 +199,7 @@ class Publishing:
             if not stat.S_ISREG(found.st_mode):
                 raise ArtifactRefused(f"{path} is no regular file")
             before = Signature.of(found)
-            known = self._known(rules, path, _packed(before))
+            known = self._known(rules, path, before.pack())
             if known is not None:
                 place = self._held(known.root, path, before)
                 if place is not None:
@@ -284,7 +283,7 @@ class Publishing:
         else:
             handle.close()
             place = self._keep_clone(cloned, manifest)
-        row = ledger.SourceRow(_packed(before), manifest.root, dict(inspection.facts), inspection.warnings)
+        row = ledger.SourceRow(before.pack(), manifest.root, dict(inspection.facts), inspection.warnings)
         self._remember(rules, path, row)
         return place, row
 
@@ -425,7 +424,3 @@ def _whole_size(path: Path) -> int:
         )
     except OSError as problem:
         raise _unreadable(path, problem) from None
-
-
-def _packed(signature: Signature) -> bytes:
-    return struct.pack("<qqqQ", *signature)

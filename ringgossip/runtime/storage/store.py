@@ -21,11 +21,12 @@ from ringgossip.content.record import ArtifactKey, Record, Scalar
 from ringgossip.errors import StoreError
 from ringgossip.protocol.core import Restored
 from ringgossip.runtime.storage import ledger, manifests
-from ringgossip.runtime.storage.disk import ChunkChanged, ChunkMissing, NoRoom, remove, trouble
+from ringgossip.runtime.storage.disk import ChunkChanged, ChunkMissing, NoRoom, Signature, remove, trouble
 from ringgossip.runtime.storage.holdings import Holdings
 from ringgossip.runtime.storage.index import Index, IndexBroken, IndexDamaged
 from ringgossip.runtime.storage.layout import Layout
 from ringgossip.runtime.storage.live import CHANGES_FROM, LiveDatabases
+from ringgossip.runtime.storage.places import PlaceKind
 from ringgossip.runtime.storage.publishing import Prepared, Progress, Publishing
 from ringgossip.runtime.storage.receiving import Receiving
 from ringgossip.runtime.storage.restoring import restore
@@ -195,6 +196,17 @@ class Store:
         return self._index.ask(partial(ledger.publication, kind=kind, name=name))
 
     # --- serving --------------------------------------------------------------------------------
+
+    def published_sources(self, kind: str, folder: Path) -> dict[str, ledger.PublishedRow]:
+        """Return what lay below a folder when it was published under its name there; not for databases."""
+        return self._index.ask(partial(ledger.published_sources, kind=kind, folder=str(folder)))
+
+    def serves(self, record: Record, path: Path, signature: Signature) -> bool:
+        """Tell whether this version is served from our clone, or from the user's file as it was then."""
+        place = self._holdings.version(record)
+        if place is None or place.kind is PlaceKind.CLONE:
+            return place is not None
+        return place.kind is PlaceKind.USER and place.path == path and place.signature == signature
 
     def read_chunk(self, root: bytes, index: int, into: memoryview | None = None) -> memoryview:
         """Return a chunk, proven; in `into` if that is given and long enough.

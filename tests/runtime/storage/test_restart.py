@@ -7,7 +7,6 @@ from stores import manifest_of, record_of
 
 from ringgossip.runtime.storage import ledger, manifests
 from ringgossip.runtime.storage.disk import Signature
-from ringgossip.runtime.storage.publishing import _packed
 from ringgossip.runtime.storage.store import Store
 
 FILES = 20_000
@@ -26,7 +25,7 @@ def test_a_restart_with_20_000_unchanged_files_hashes_none_of_them(tmp_path: Pat
             manifest = manifest_of(b"%d" % place)
             signature = Signature.of(path.stat())
             record = record_of(manifest, path.name, store=number)
-            source = ledger.SourceRow(_packed(signature), manifest.root, {}, ())
+            source = ledger.SourceRow(signature.pack(), manifest.root, {}, ())
             rows.append((manifest, ledger.HoldingRow(record, "user", str(path), signature, False), source))
 
         def write(database: "manifests.sqlite3.Connection") -> None:
