@@ -54,6 +54,10 @@ class Standing:
         """Return this as an entry of a list of members."""
         return self.pack(self.card.version.to_bytes(4, "big"))
 
+    def has_begun(self, boot: int) -> bool:
+        """Tell whether it lives that life, and nobody was ever heard to doubt it."""
+        return self.state == ALIVE and self.incarnation == 0 and self.card.boot == boot
+
     def is_overridden_by(self, boot: int, incarnation: int, state: int) -> bool:
         """Tell whether a statement says more than this one."""
         return (boot, incarnation, state) > (self.card.boot, self.incarnation, self.state)

@@ -37,6 +37,7 @@ _A_START = 8
 _YOUNG = 5.0  # seconds after the start in which all we hear is known elsewhere
 _NO_NEWS = 4  # members that show our digest; cards that we would still tell are no news then
 _FEW_CARDS = 16  # so many new cards in a list may be news elsewhere; more are not
+_GREETED = 64  # members that hear from ourselves that we are back
 
 
 class Hearsay:
@@ -60,6 +61,8 @@ class Hearsay:
         self._started_at = -NEVER
         self._agreed_on = 0  # a digest,
         self._agreed: dict[bytes, None] = {}  # and who has shown the same
+        # We are back from an earlier life, and said so to these; None: we are new, or were here all the time.
+        self._greeted: dict[bytes, None] | None = None
 
     def start(self, now: float) -> None:
         """Begin as one who knows little."""
@@ -88,13 +91,15 @@ class Hearsay:
         wanted: list[bytes] = []
         strangers: list[bytes] = []
         for update in read_updates(packed):
-            key, boot, _, state, accuser = update
+            key, boot, incarnation, state, accuser = update
             standing = self._table.get(key)
             if standing is None:
                 if state < DEAD:
                     strangers.append(key)
             elif boot > standing.card.boot and key != self._roster.me:
                 wanted.append(key)
+            elif state == ALIVE and incarnation == 0 and standing.has_begun(boot):
+                self._voice.beginning_known(key)
             else:
                 out += self._weigh(standing, update, accuser, sender, source, now)
         if wanted or strangers:
@@ -168,7 +173,26 @@ class Hearsay:
                     found.append((standing, True, with_certificate))
         if isinstance(source, Address):
             del found[2 * _ASK_AT_ONCE :]
-        return self._send_cards(found, sender, source)
+        out = self._send_cards(found, sender, source)
+        if message.known == self._roster.me and self._greeted is None:
+            self._greeted = {}
+        return out + self._greet(now)
+
+    def _greet(self, now: float) -> Out:
+        """If somebody knows us from an earlier life, say to all at once that we are back.
+
+        Who comes for the first time is told of by those it joins: where fifty do, lists cost less.
+        """
+        greeted = self._greeted
+        if greeted is None or not self.is_young(now):
+            return []
+        hello = Gossip(b"", (self._voice.me.card.packed,), ())
+        out: Out = []
+        for key in self._roster.others():
+            if key not in greeted and len(greeted) < _GREETED:
+                greeted[key] = None
+                out += self._routes.send(self._table[key], hello)
+        return out
 
     def _send_cards(self, found: list[tuple[Standing, bool, bool]], sender: PeerId, source: Source) -> Out:
         def parts() -> Iterable[tuple[Standing, bytes, bytes]]:
@@ -199,8 +223,11 @@ class Hearsay:
         if certificates and any(self._beliefs.certificate_of(card.peer) is None for card in cards):
             out += self._beliefs.learn(certificates, origin.peer, now)
         for card in cards:
+            known = self._table.get(card.key)
             if card.key == self._roster.me:
                 out += self._myself.meet(card, None, now)
+            elif known is not None and known.card is card:
+                self._voice.card_known(card.key)
             else:
                 # What one says of itself is news, whatever it came with; so is what changes by gossip.
                 news = card.peer == origin.peer or (card.key in self._table and not stated)
@@ -216,7 +243,7 @@ class Hearsay:
         stated = {key: (boot, incarnation, state) for key, boot, incarnation, state, _ in updates}
         spread = len(message.cards) <= _FEW_CARDS and not self.is_young(now)
         out = self._hear_packed(message.cards, message.certificates, stated, Origin(sender, spread), now)
-        return out + self._hear_states(updates, sender, source, now)
+        return out + self._hear_states(updates, sender, source, now) + self._greet(now)
 
     # --- lists --------------------------------------------------------------------------------------
 

@@ -40,6 +40,21 @@ class News(Generic[Item]):
         if times is not None:
             del self._told[times][key]
 
+    def known(self, key: bytes, times: int, limit: int) -> None:
+        """Somebody tells us this too: count it as told so many times more."""
+        before = self._times.get(key)
+        if before is None:
+            return
+        entry = self._told[before].pop(key)
+        after = before + times
+        if after >= limit:
+            del self._times[key]
+            return
+        while after >= len(self._told):
+            self._told.append({})
+        self._told[after][key] = entry
+        self._times[key] = after
+
     def take(self, room: int, limit: int) -> list[Item]:
         """Return news of at most `room` bytes; each is forgotten once it was taken `limit` times."""
         taken: list[tuple[int, bytes, tuple[int, Item]]] = []

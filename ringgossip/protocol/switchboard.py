@@ -166,7 +166,7 @@ class Switchboard:
             self._not_dialled_until,
             lambda peer, now: self.breakers.tried(peer, BY_DIALLING, now),
         )
-        self.neighbours = Neighbours(self.me, rng, self.membership.alive, self.dialing.linked, now)
+        self.neighbours = Neighbours(self.me, rng, self.membership.alive, self.dialing.linked, now, boot)
         self.serving = Serving(
             settings.serving,
             self.shelf,
@@ -255,7 +255,7 @@ class Switchboard:
                     more = self.dialing.need(item.peer, now)
                 case MemberUp():
                     self.dialing.member_up(item.peer, now)
-                    self.neighbours.member_up(item.peer, now)
+                    self.neighbours.member_up(item.peer, item.boot, now)
                     self.rules.member_up(item.peer, now)
                     more = self._try_again(item.peer, now)
                 case MemberDown():

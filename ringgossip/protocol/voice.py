@@ -18,6 +18,9 @@ NO_ROOT = bytes(8)
 
 _ROOM = MAX_DATAGRAM_PLAINTEXT - 16
 _UPDATES_SHARE = 500  # bytes of a datagram that updates get while cards wait too
+# So many tellings less for each who tells us the same of one that begins: most others know it then. Words of
+# doubt, of death and against either are told in full.
+_HEARD_TOO = 3
 _PING_ROOM = 600  # probes stay short: they must get through on a full uplink
 
 
@@ -76,6 +79,14 @@ class Voice:
         """Say nothing more of this member."""
         self._updates.discard(key)
         self._cards.discard(key)
+
+    def card_known(self, key: bytes) -> None:
+        """Somebody tells us of a card that we have."""
+        self._cards.known(key, _HEARD_TOO, self._limit)
+
+    def beginning_known(self, key: bytes) -> None:
+        """Somebody tells us that one began, as we know."""
+        self._updates.known(key, _HEARD_TOO, self._limit)
 
     def cards_known(self) -> None:
         """Say no card again that waits: others have them."""

@@ -162,6 +162,17 @@ def test_a_restart_is_seen_at_once_dead_or_not_yet(pause: float) -> None:
     assert all(node.told(PeerRestarted) for node in net.running() if node is not victim)
 
 
+def test_who_comes_back_says_so_to_all_itself() -> None:
+    net = world(50, watched=False)
+    victim = net.nodes[5]
+    net.leave(victim)
+    net.run(net.now + 1.0)
+    net.restart(victim)
+    # A question, the answer and a word to each, of 2 ms at most; by rumor it takes ten times as long.
+    assert net.run_until(all_say(net, victim, "alive"), 1.0, step=0.001) <= 0.01
+    assert victim.datagrams < 150
+
+
 def test_a_piece_of_news_is_everywhere_at_once() -> None:
     last = []
     for seed in range(5):

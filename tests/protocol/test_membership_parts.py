@@ -62,6 +62,18 @@ def test_news_is_told_so_often_newest_and_least_told_first() -> None:
     assert len(news) == 0
 
 
+def test_news_that_others_tell_us_is_told_less_often() -> None:
+    news: News[str] = News()
+    news.put(b"a", 10, "a")
+    news.put(b"b", 10, "b")
+    news.known(b"a", 2, 4)
+    news.known(b"c", 2, 4)  # of whom nothing is told
+    assert [news.take(10, 4) for _ in range(7)] == [["b"], ["b"], ["b"], ["a"], ["a"], ["b"], []]
+    news.put(b"a", 10, "a")
+    news.known(b"a", 9, 4)
+    assert not news
+
+
 def test_newer_news_of_a_member_replaces_older() -> None:
     news: News[str] = News()
     news.put(b"bob", 10, "suspect")

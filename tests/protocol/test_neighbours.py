@@ -5,13 +5,14 @@ from random import Random
 from ringgossip.content.hashing import hash_bytes
 from ringgossip.identity import PeerId
 from ringgossip.protocol.core import NeedLink
-from ringgossip.protocol.neighbours import DEGREE, LONGEST_HOLD, PATIENCE, QUIET, Neighbours
+from ringgossip.protocol.neighbours import AT_ONCE_OLD, DEGREE, LONGEST_HOLD, PATIENCE, QUIET, Neighbours
 
+BOOT = 1_800_000_000
 MANY = [PeerId(hash_bytes(str(number).encode())[:16]) for number in range(200)]
 
 
 def neighbours(me: PeerId, alive: list[PeerId], linked: set[PeerId]) -> Neighbours:
-    return Neighbours(me, Random(me), lambda: alive, linked.__contains__, 0.0)
+    return Neighbours(me, Random(me), lambda: alive, linked.__contains__, 0.0, BOOT)
 
 
 def test_a_small_cluster_is_a_full_mesh_within_seconds() -> None:
@@ -54,7 +55,7 @@ def test_a_new_member_is_linked_soon() -> None:
     machine = neighbours(MANY[0], MANY[:2], set())
     machine.wake(machine.next_wakeup())
     later = machine.next_wakeup()
-    machine.member_up(MANY[1], later - 3.0)
+    machine.member_up(MANY[1], BOOT, later - 3.0)
     assert machine.next_wakeup() <= later - 2.0
 
 
@@ -76,16 +77,30 @@ def test_links_are_asked_for_one_after_the_other_and_one_that_hangs_keeps_nobody
 def test_where_a_crowd_comes_links_wait_until_nobody_new_comes() -> None:
     machine = neighbours(MANY[0], MANY[:21], set())
     for number in range(1, 21):
-        machine.member_up(MANY[number], 10.0 + number * 0.05)
+        machine.member_up(MANY[number], BOOT, 10.0 + number * 0.05)
     last = 11.0
     assert last + QUIET <= machine.next_wakeup() <= last + 2 * QUIET
     assert machine.wake(last + QUIET - 0.01) == []
 
 
+def test_one_who_comes_back_to_many_does_not_take_them_for_a_crowd() -> None:
+    me, *others = sorted(MANY[:41])
+    linked: set[PeerId] = set()
+    machine = neighbours(me, [me, *others], linked)
+    for peer in others:
+        machine.member_up(peer, BOOT - 3600, 10.0)
+    while len(linked) < 40:
+        now = machine.next_wakeup()
+        assert now < 13.5, "all are asked for in seconds"
+        begun = [effect.peer for effect in machine.wake(now)]
+        assert len(begun) <= AT_ONCE_OLD
+        linked.update(begun)
+
+
 def test_where_somebody_always_comes_links_do_not_wait_for_ever() -> None:
     machine = neighbours(MANY[0], MANY, set())
     for number in range(1, 200):
-        machine.member_up(MANY[number], number * 0.1)
+        machine.member_up(MANY[number], BOOT, number * 0.1)
         if machine.wake(number * 0.1):
             break
     assert LONGEST_HOLD <= number * 0.1 <= LONGEST_HOLD + 2 * QUIET
@@ -101,7 +116,7 @@ def first_link(comers: list[tuple[float, PeerId]]) -> float:
             if machine.wake(now):
                 return now
         here += [peer] if peer not in here else []
-        machine.member_up(peer, at)
+        machine.member_up(peer, BOOT, at)
     return comers[-1][0]
 
 
