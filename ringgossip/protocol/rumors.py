@@ -1,11 +1,12 @@
 """Tell what is new, until it is no longer news.
 
-A record that is new here is forwarded at once to a few partners, and an interval
-later to a few more, drawn at random; whoever told us, or was told on a link, knows
-it. Nobody answers (blind): six calls of each reach all but one in four hundred,
-as many as counting four answers takes, and answers would be as many messages
-again. What no rumor brought is found by anti-entropy. The published variants are
-settings, and `simulate --truth` runs them.
+A record that is published here is told to all at once where these are not many;
+one that others bring is forwarded to a few partners. An interval later it is told
+to a few more, drawn at random; whoever told us, or was told on a link, knows it.
+Nobody answers (blind): six calls of each reach all but one in four hundred, as many
+as counting four answers takes, and answers would be as many messages again. What no
+rumor brought is found by anti-entropy. The published variants are settings, and
+`simulate --truth` runs them.
 
 Here news is pushed; whoever is asked for it (`give`) answers, which is the paper's pull.
 
@@ -40,6 +41,9 @@ class RumorSettings:
     most_rounds: int = 20  # an answer may be lost for ever, a rumor must not live that long
     hot: int = 256  # news at one time; more is left to anti-entropy
     burst: int = 64  # records forwarded at once in one interval, per peer
+    # What is published here is told to so many at once, and what follows within an interval together at its
+    # end: where these are all, one message to each does what rumor takes six for. 0: to `fanout`, as others.
+    wide: int = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +55,7 @@ class _Rumor:
     told: int = 0  # times, in this round
     known: int = 0  # answers that it was known there, in this round
     knows: dict[PeerId, None] = field(default_factory=dict)  # who told us, or was told where nothing is lost
+    untold: bool = False  # it was published here, and is to be told widely
 
 
 class _Words:
@@ -99,11 +104,13 @@ class Rumors:
         rng: Draw,
         partners: Callable[[int], list[PeerId]],
         route: Callable[[PeerId], Address | bool | None],
+        members: Callable[[], int] = lambda: 0,
     ) -> None:
         self._settings = settings
         self._rng = rng
         self._partners = partners
         self._route = route
+        self._members = members
         self._hot: dict[bytes, _Rumor] = {}  # first 8 bytes of the record hash -> rumor
         self._next_round = NEVER
         self._forwarded = 0
@@ -122,17 +129,40 @@ class Rumors:
             self._next_round = now + self._settings.interval * (0.5 + 0.5 * self._rng.random())
         if now >= self._window_ends:
             self._window_ends, self._forwarded = now + self._settings.interval, 0
+        if but is not None:
+            rumor.knows[but] = None
+        wide = self._settings.wide
+        if but is None and wide:
+            rumor.untold = True
+            if self._forwarded:
+                return []
+            self._forwarded += 1
+            return self._tell_widely()
+        if but == record.signer and self._members() <= wide:
+            return []  # its author tells all: an interval later is soon enough for those whom that missed
         if self._forwarded >= self._settings.burst:
             return []
         self._forwarded += 1
         rumor.rounds += 1
         partners = [peer for peer in self._partners(self._settings.fanout + 1) if peer != but]
-        if but is not None:
-            rumor.knows[but] = None
         out: Out = []
         words = _Words([rumor])
         for peer in partners[: self._settings.fanout]:
             out += self._send(peer, words)
+        return out
+
+    def _tell_widely(self) -> Out:
+        """Tell to many what was published here."""
+        fresh = [rumor for rumor in self._hot.values() if rumor.untold]
+        if not fresh:
+            return []
+        words = _Words(fresh)
+        out: Out = []
+        for peer in self._partners(self._settings.wide):
+            out += self._send(peer, words)
+        for rumor in fresh:
+            rumor.untold = False
+            rumor.rounds += 1
         return out
 
     def _send(self, peer: PeerId, words: "_Words") -> Out:
@@ -211,10 +241,10 @@ class Rumors:
             self._judge_round()
         if not self._hot:
             return []
-        out: Out = []
-        hot = list(self._hot.values())
+        hot = [rumor for rumor in self._hot.values() if not rumor.untold]
+        out = self._tell_widely()
         words = _Words(hot)
-        for peer in self._partners(self._settings.fanout):
+        for peer in self._partners(self._settings.fanout) if hot else ():
             news = hot if not self._settings.once else [rumor for rumor in hot if peer not in rumor.knows]
             if not news:
                 continue

@@ -201,7 +201,9 @@ class Switchboard:
             ),
             {key: number for key, mark, number in restored.marks if mark == TRIES},
         )
-        self.rumors = Rumors(settings.rumors, rng, self.rules.partners, self._route)
+        self.rumors = Rumors(
+            settings.rumors, rng, self.rules.partners, self._route, lambda: len(self.membership.alive())
+        )
         self.anti_entropy = AntiEntropy(settings.anti_entropy, self.catalog, rng, now)
         self.admission = Admission(self.catalog)
         self.authorship = Authorship(

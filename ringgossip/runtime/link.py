@@ -351,6 +351,8 @@ class Link:
                 if not count:
                     return "the other side closed it" if reader.between_frames else "it ended in mid-sentence"
                 reader.received(count)
+                if self._stream.rested:
+                    turn = trio.current_time()  # everybody else had theirs while we waited
                 continue
             message = decode(frame)
             if isinstance(message, UnknownMessage):

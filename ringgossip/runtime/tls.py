@@ -60,6 +60,7 @@ class TlsStream:
         self.place: tuple[str, int] = self.socket.getpeername()[:2]
         self._received = 0
         self._sent = 0
+        self.rested = False  # what was received last had to be waited for
 
     async def handshake(self) -> None:
         """Complete the handshake; raises `ssl.SSLError` and `OSError`."""
@@ -74,11 +75,13 @@ class TlsStream:
 
     async def receive_into(self, buffer: memoryview) -> int:
         """Receive at least one byte and return how many; 0 at the end of the stream."""
+        self.rested = False
         while True:
             try:
                 count = self.socket.recv_into(buffer)
             except ssl.SSLWantReadError:
                 self._received = 0
+                self.rested = True
                 await trio.lowlevel.wait_readable(self.socket)
             except ssl.SSLWantWriteError:
                 await trio.sleep(_OTHER_WAY)

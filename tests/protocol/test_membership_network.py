@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from member_network import MemberNetwork, Node
+from member_network import MemberNetwork, Node, update_of
 
 from ringgossip.events import (
     ClonedIdentity,
@@ -21,8 +21,9 @@ from ringgossip.events import (
     PeerSuspected,
 )
 from ringgossip.identity import PeerId
-from ringgossip.protocol.cards import MemberFacts
-from ringgossip.protocol.evidence import STATE_NAMES
+from ringgossip.protocol.cards import MemberFacts, read_card
+from ringgossip.protocol.evidence import DEAD, LEFT, MAX_INCARNATION, STATE_NAMES
+from ringgossip.wire.messages import Gossip
 
 Belief = tuple[int, int, int]
 
@@ -171,6 +172,34 @@ def test_who_comes_back_says_so_to_all_itself() -> None:
     # A question, the answer and a word to each, of 2 ms at most; by rumor it takes ten times as long.
     assert net.run_until(all_say(net, victim, "alive"), 1.0, step=0.001) <= 0.01
     assert victim.datagrams < 150
+
+
+def test_slander_at_the_highest_incarnation_costs_its_victim_a_second_and_nothing_for_good() -> None:
+    net = world(20)
+    victim, liar = net.nodes[5], net.nodes[9]
+
+    def slander(state: int) -> None:
+        view = net.nodes[0].machine.member(victim.peer)
+        assert view is not None
+        lie = Gossip(update_of(read_card(victim.machine.own_card), MAX_INCARNATION, state, boot=view.boot), (), ())
+        for node in net.running():
+            if node not in (victim, liar):
+                net._perform(node, node.machine.receive(lie, liar.peer, liar.address, net.now))
+
+    for state in (DEAD, LEFT):
+        slander(state)
+        assert not all_say(net, victim, "alive")()
+        assert net.run_until(all_say(net, victim, "alive"), 5.0) <= 2.5
+    for _ in range(40):  # as long as it goes on, others try the victim last; then it is over
+        slander(DEAD)
+        net.run(net.now + 0.1)
+    assert net.run_until(all_say(net, victim, "alive"), 5.0) <= 2.5
+    # Its store knows nothing of the lives it had to begin: it finds them out, and goes above.
+    net.crash(victim)
+    net.run(net.now + 1.0)
+    net.restart(victim)
+    assert net.run_until(all_say(net, victim, "alive"), 5.0) <= 2.5
+    assert victim.stopped is None
 
 
 def test_a_piece_of_news_is_everywhere_at_once() -> None:

@@ -26,6 +26,7 @@ def rumors(linked: bool = True, answered: bool = False, **settings: float) -> Ru
         Random(1),
         lambda count: PEERS[:count],
         lambda whom: linked or SOMEWHERE,
+        lambda: 6,
     )
 
 
@@ -47,6 +48,25 @@ def test_who_was_told_by_datagram_may_not_have_heard_it() -> None:
     machine = rumors(linked=False)
     machine.tell(RECORDS[0], 0.0)
     assert len(machine.wake(machine.next_wakeup())) == 3
+
+
+def test_what_is_published_here_is_told_to_all_at_once_and_what_follows_soon_after_together() -> None:
+    machine = rumors()
+    assert machine.tell(RECORDS[0], 0.0) == [Send(who, News((RECORDS[0].packed,)), LINK) for who in PEERS]
+    assert machine.tell(RECORDS[1], 0.01) == machine.tell(RECORDS[2], 0.02) == []
+    both = News((RECORDS[1].packed, RECORDS[2].packed))
+    assert machine.wake(machine.next_wakeup()) == [Send(who, both, LINK) for who in PEERS]
+    assert machine.hot() == 0
+
+
+def test_what_its_author_tells_all_is_told_once_more_and_not_at_once() -> None:
+    machine = rumors()
+    author = RECORDS[0].signer
+    assert machine.tell(RECORDS[0], 0.0, but=author) == []
+    assert len(machine.wake(machine.next_wakeup())) == 3
+    assert machine.hot() == 0
+    # Where there are more than it can have told, everybody helps.
+    assert len(rumors(wide=5).tell(RECORDS[0], 0.0, but=author)) == 3
 
 
 def test_it_is_told_until_enough_of_those_told_knew_it() -> None:
@@ -85,7 +105,7 @@ def test_a_newer_version_ends_the_rumor_of_the_older() -> None:
 
 def test_a_flood_of_news_is_bounded_and_left_to_comparison() -> None:
     machine = rumors()
-    sent = [effect for record in RECORDS for effect in machine.tell(record, 0.0)]
+    sent = [effect for record in RECORDS for effect in machine.tell(record, 0.0, but=PEERS[4])]
     assert machine.hot() == 256
     assert len(sent) == 64 * 3
 

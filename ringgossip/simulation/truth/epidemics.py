@@ -159,6 +159,7 @@ def _settings(setup: Mapping[str, Any]) -> RumorSettings:
         by_round=feedback and not setup.get("alone", False),
         most_rounds=_FOREVER,
         burst=0,
+        wide=0,
     )
 
 
