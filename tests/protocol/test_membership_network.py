@@ -181,7 +181,8 @@ def test_slander_at_the_highest_incarnation_costs_its_victim_a_second_and_nothin
     def slander(state: int) -> None:
         view = net.nodes[0].machine.member(victim.peer)
         assert view is not None
-        lie = Gossip(update_of(read_card(victim.machine.own_card), MAX_INCARNATION, state, boot=view.boot), (), ())
+        card = read_card(victim.machine.own_card)
+        lie = Gossip(update_of(card, MAX_INCARNATION, state, boot=view.boot), (), ())
         for node in net.running():
             if node not in (victim, liar):
                 net._perform(node, node.machine.receive(lie, liar.peer, liar.address, net.now))
