@@ -157,12 +157,12 @@ class Asking:
         return out
 
     def _is_ready(self, source: Source, now: float) -> bool:
-        """Tell whether a source is neither busy nor held by its breaker."""
+        """Tell whether a source may be asked, if only for what is critical."""
         source.suspected = self._guide.suspected(source.peer)
         source.held_until = self._guide.held_until(source.peer, now)
         if now < source.held_until:
             self._ask_at = min(self._ask_at, source.held_until)
-        return source.may_be_asked(now)
+        return source.may_be_asked_critically(now)
 
     def _note_asked(self, source: Source, now: float) -> None:
         """If its breaker is half open, that was the one trial."""
@@ -194,6 +194,8 @@ class Asking:
                     return asked
                 continue
             if pull.phase is not Phase.PULLING or not holding:
+                continue
+            if now < source.spent_until and self._guide.priority(pull.record) != "critical":
                 continue
             own = self._limits.get(pull.record.key)
             if own is not None and not own.may_take(now):

@@ -1,7 +1,7 @@
 """How many bytes may still leave today? For nodes that pay for what they send.
 
 The day comes from the world, as a number. What has left is written down every
-few MiB: a crash forgets at most so much.
+few MiB, of a small budget more often: a crash forgets at most so much.
 """
 
 from dataclasses import replace
@@ -12,6 +12,7 @@ from ringgossip.protocol.core import Effect, Notice, PersistSpent, Tell
 from ringgossip.strategy.bandwidth import Spent, left, spend, spent_until, turn_page
 
 _WRITE_EVERY = 16 * 2**20
+_PARTS = 64  # of a budget: no crash forgets more than one
 
 
 class Account:
@@ -60,6 +61,11 @@ class Account:
         return out + self.tell_if_spent()
 
     @property
+    def _smallest(self) -> int:
+        budgets = (self.budget.send_bytes_per_day, self.budget.send_bytes_per_month)
+        return min(budget for budget in budgets if budget is not None)
+
+    @property
     def _limited(self) -> bool:
         return self.left() is not None
 
@@ -72,7 +78,7 @@ class Account:
         out: list[Effect | Notice] = []
         over = self.left() == 0
         out += self.tell_if_spent()
-        if over or self._unwritten >= _WRITE_EVERY:
+        if over or self._unwritten >= min(_WRITE_EVERY, self._smallest // _PARTS):
             self._unwritten = 0
             out.append(PersistSpent(self._spent))
         return out

@@ -98,13 +98,14 @@ class Pulling(Asking):
             return self._condemn(record, f"its chunks of {record.chunk_size} bytes are too many to be honest")
         pull = self._keys.get(record.key)
         if pull is not None:
-            pull.rank = self._guide.rank(record)
+            before, pull.rank = pull.rank, self._guide.rank(record)
             # Of two records with one sequence the catalog has chosen; the one it names now is wanted.
             newest = pull.newer or pull.record
             if record != pull.record and record.sequence >= newest.sequence:
                 pull.newer = record
                 return self._leave_unserved(pull, now, patience=self._settings.look_interval)
-            return []
+            # Who gives nothing but what is critical may be asked now.
+            return self._fill(now) if pull.rank < before else []
         waiting = self._queued.get(record.key)
         if waiting is not None and (waiting == record or waiting.sequence > record.sequence):
             if waiting == record:

@@ -39,6 +39,7 @@ class Source:
     rate: float = 0.0  # bytes a second, smoothed; 0 while unknown
     busy_until: float = -NEVER
     busy_because: str = ""  # of what no waiting for a place will help
+    spent_until: float = -NEVER  # it gives only what is asked for as critical until then
     slow_until: float = -NEVER
     held_until: float = -NEVER  # by its breaker
     suspected: bool = False
@@ -146,6 +147,10 @@ class Source:
         return self.last_progress + timeout if self.chunks else NEVER
 
     def may_be_asked(self, now: float) -> bool:
+        """Tell whether it is neither busy nor held by its breaker, and gives what is not critical."""
+        return now >= self.spent_until and self.may_be_asked_critically(now)
+
+    def may_be_asked_critically(self, now: float) -> bool:
         """Tell whether it is neither busy nor held by its breaker."""
         return now >= self.busy_until and now >= self.held_until
 

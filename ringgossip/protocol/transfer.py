@@ -133,8 +133,12 @@ class Transfer(Pulling):
                 ask = giver.asks.get(message.request)
                 if ask is not None:
                     pause = min(max(message.retry_after, 0.05), 60.0)
-                    giver.busy_until = now + pause * (1 + 0.5 * self._rng.random())
+                    until = now + pause * (1 + 0.5 * self._rng.random())
                     giver.busy_because = message.reason
+                    if message.reason:
+                        giver.spent_until = until
+                    else:
+                        giver.busy_until = until
                     self._give_back(giver, ask)
                     pull = self._pulls.get(ask.root)
                     if message.reason and pull is not None:
@@ -306,6 +310,8 @@ class Transfer(Pulling):
         for source in self._sources.values():
             if now >= source.busy_until:
                 source.busy_until = -NEVER
+            if now >= source.spent_until:
+                source.spent_until = -NEVER
             if now >= source.stalled_at(self._settings.silence):
                 out += self._silent(source, now)
         for record in self._parked.take(due=now):
@@ -333,6 +339,8 @@ class Transfer(Pulling):
                 due = source.last_progress + silence
             if -NEVER < source.busy_until < due:
                 due = source.busy_until
+            if -NEVER < source.spent_until < due:
+                due = source.spent_until
         for pull in self._pulls.values():
             if pull.look_at < due and pull.phase in ASKING:
                 due = pull.look_at
@@ -343,6 +351,14 @@ class Transfer(Pulling):
     def pulls(self) -> list[Pull]:
         """Return the pulls under way, for `PeerCore` to make views of."""
         return list(self._pulls.values())
+
+    def flowing(self) -> list[str]:
+        """Return the artifacts whose chunks come in: nothing that went wrong with them before counts."""
+        return [
+            pull.record.key.text
+            for pull in self._pulls.values()
+            if pull.phase is Phase.PULLING and pull.bytes_received and not pull.stall_told
+        ]
 
     def waiting(self) -> int:
         """Return how many wanted versions have no place yet."""

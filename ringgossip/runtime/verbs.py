@@ -249,6 +249,10 @@ class PeerVerbs:
         """Return an artifact that no holder may be asked for now, and why."""
         return self._engine.core.held_back(trio.current_time())
 
+    def flowing(self) -> list[str]:
+        """Return the artifacts whose chunks come in just now."""
+        return self._engine.core.transfer.flowing()
+
     def below_copies(self) -> tuple[int, float]:
         """Return how many artifacts have too few copies elsewhere, and the seconds since the oldest has."""
         below = self._engine.core.below_copies(trio.current_time())

@@ -5,7 +5,7 @@ are functions of it; reading it costs nothing and waits for nothing.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -132,6 +132,13 @@ class Tally:
                 self.certificate = (event.reason, event.not_after)
             case SnapshotDeferred():
                 self._put_off(event, now)
+
+    def flows(self, artifacts: Iterable[str]) -> None:
+        """Chunks of these come in: nothing that went wrong with them before counts."""
+        for artifact in artifacts:
+            self.stalled.pop(artifact, None)
+            if self.outcomes.get(artifact) is False:
+                del self.outcomes[artifact]
 
     def _put_off(self, event: SnapshotDeferred, now: float) -> None:
         before = self._deferred.get(event.path)

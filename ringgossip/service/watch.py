@@ -41,6 +41,7 @@ class Watch:
         """Return how this peer is; the message says what to do about it."""
         peer, tally = self._peer, self.tally
         members = peer.members()
+        tally.flows(peer.flowing())
         stalled = next(iter(tally.stalled.items()), None)
         listed, here = peer.listed_here
         facts = Facts(

@@ -160,6 +160,13 @@ def test_a_restart_forgives_no_spent_byte() -> None:
     assert refused == [Send(A, Busy(2, 30.0, MONTH), LINK)], "it is told once"
 
 
+def test_a_crash_forgives_no_more_than_a_small_part_of_a_small_budget() -> None:
+    account = Account(Budget(send_bytes_per_day=6400), Spent())
+    account.day_changed(100)
+    written = [account.take(60), account.take(60), account.take(60)]
+    assert written == [[], [PersistSpent(Spent(100, 120, 120))], []]
+
+
 def test_a_clock_that_was_far_ahead_once_does_not_end_all_days() -> None:
     account = Account(Budget(send_bytes_per_day=100), Spent())
     account.day_changed(50_000)

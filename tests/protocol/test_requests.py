@@ -171,15 +171,19 @@ def test_training_started_elsewhere_is_forwarded_and_changes_the_weight_of_that_
     assert core(world, 1).rules.weights.partner(trainer) == before
 
 
-def test_a_node_that_recovered_pulls_at_once_what_its_disk_had_refused() -> None:
+@pytest.mark.parametrize("told_of", [True, False])
+def test_a_node_that_recovered_pulls_at_once_what_its_disk_had_refused(told_of: bool) -> None:
     world = world_of(PeerSpec("n0"), PeerSpec("n1", role="training"))
     world.nodes[1].disk.trouble = "no space left on the disk"
     for number in range(5):
         world.publish(0, "games", f"{number}.db", size=300 * KB)
     world.run(120.0)
     world.nodes[1].disk.trouble = None
-    world.nodes[0].give(3, 0, core(world, 0).signal, signal("NODE_RECOVERED", {"node_id": "n1"}))
+    if told_of:
+        world.nodes[0].give(3, 0, core(world, 0).signal, signal("NODE_RECOVERED", {"node_id": "n1"}))
     world.run(2.0)
+    assert len(world.nodes[1].disk.holdings) == (5 if told_of else 0), "else it waits for its back-off"
+    world.run(120.0)
     assert len(world.nodes[1].disk.holdings) == 5
 
 

@@ -208,10 +208,34 @@ def test_why_a_holder_gives_nothing_is_told_at_once_unless_another_may_be_asked(
     assert reason.count(why) == 2
     assert reason in puller.transfer.progress_of(record.key)
     before = len(puller.asked())
+    puller.wake(20.0)
+    assert len(puller.asked()) == before
     puller.wake(46.0)
     puller.deliver(*puller.asked()[before])
     pull = puller.transfer._keys[record.key]
     assert puller.transfer.refusals(pull).count(why) == 1, "what comes speaks for itself"
+
+
+def test_who_has_spent_its_budget_is_asked_at_once_for_what_becomes_critical() -> None:
+    words: dict[str, str] = {}
+    guide = Guide(
+        priority=lambda record: words.get(record.name, "normal"),
+        rank=lambda record: 0 if record.name in words else 9,
+    )
+    puller = Puller(1, guide)
+    puller.link(A)
+    records = [puller.origin.record(FORTY, "urgent"), puller.origin.record(manifest_of(40, "b"), "other")]
+    for record, manifest in zip(records, (FORTY, manifest_of(40, "b")), strict=True):
+        puller.manifests[manifest.root] = manifest
+        puller.want(record, A)
+        puller.hear(A, Have(record.root, 2, 0, b""))
+    for request in dict.fromkeys(number for _, number, _ in puller.asked()):
+        puller.hear(A, Busy(request, 30.0, "byte budget spent until 2026-12-01 00:00 UTC"))
+    before = len(puller.sent(GetChunks))
+    words["urgent"] = "critical"
+    puller.want(records[0], A)
+    asked = [send.message for send in puller.sent(GetChunks)[before:]]
+    assert asked and {message.root for message in asked} == {FORTY.root}  # type: ignore[union-attr]
 
 
 def test_who_is_suspected_is_asked_last_and_not_refused() -> None:
