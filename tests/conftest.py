@@ -1,5 +1,6 @@
 """What do all tests share? The helpers' folder on the path, and how hypothesis runs."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -29,3 +30,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: (item.path not in slow, "cluster" not in item.path.parts))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: who looks for garbage of made worlds need not pass there."""
+    gc.collect()
+    gc.freeze()

@@ -22,6 +22,8 @@ from ringgossip.client import Artifact
 from ringgossip.content.kinds import KINDS
 from ringgossip.errors import OperationFailed
 
+pytestmark = pytest.mark.slow
+
 GAMES = "games/node-1/g.db"
 
 

@@ -8,6 +8,7 @@ import random
 import time
 from pathlib import Path
 
+import pytest
 from cluster import Cluster, Node, everywhere
 from games import read_committed, start_writer, stop
 from remains import Remains, read_index, visible, was_committed
@@ -15,6 +16,8 @@ from remains import Remains, read_index, visible, was_committed
 from ringgossip.cli.demo_checks import look_into
 from ringgossip.cli.demo_matter import write_checkpoint
 from ringgossip.client import Artifact
+
+pytestmark = pytest.mark.slow
 
 KILLS = 20
 SIZE = 40 * 2**20

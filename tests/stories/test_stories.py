@@ -16,6 +16,8 @@ from ringgossip.simulation.engines import engine
 from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.sweep import is_run_twice, sweep
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[2] / "simulations"
 STORIES = sorted(FOLDER.glob("*.yaml"))
 # The last is the first of those that a sweep runs twice.
