@@ -4,9 +4,10 @@ News brings statements; cards that are missing are asked for. Whole lists are
 compared with whom we join, and with whoever shows another digest than ours for
 longer than news takes to go round.
 
-In a list, "dead" is old news and may be wrong by now (the teller may have been
-on the other side of a partition): of a member that we hold alive it is taken as
-an accusation, which the accused hears and can refute.
+"Dead" of a member that we hold alive is taken as an accusation, which the accused
+hears and can refute: the teller may have been on the other side of a partition that
+has healed. Who hears of a death in his own half has heard of the suspicion before;
+what stands in a list is older, and no more than an accusation even then.
 """
 
 from collections.abc import Iterable
@@ -101,6 +102,8 @@ class Hearsay:
             elif state == ALIVE and incarnation == 0 and standing.has_begun(boot):
                 self._voice.beginning_known(key)
             else:
+                if state == DEAD and standing.state == ALIVE and self._settings.doubt_deaths:
+                    update = (key, boot, incarnation, SUSPECT, accuser)
                 out += self._weigh(standing, update, accuser, sender, source, now)
         if wanted or strangers:
             out += self.want(wanted, strangers, sender, source, now)

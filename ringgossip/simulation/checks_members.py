@@ -38,7 +38,9 @@ class MemberChecks:
         self._seen: dict[tuple[int, int, str], tuple[int, int]] = {}
         self._looked_at: dict[int, tuple[Member, ...]] = {}
         self._complaints: dict[tuple[int, int], int] = {}  # (observer, minute) -> words about strangers
-        self.suspicions = self.false_suspicions = self.false_deaths = 0
+        # Suspicions that began while a wall stood between the two: what becomes of them is the wall's doing.
+        self._behind_walls: dict[tuple[int, int, str], None] = {}
+        self.suspicions = self.false_suspicions = self.false_deaths = self.deaths_across_walls = 0
         self.false_alarms: dict[tuple[float, int, str], None] = {}  # when, observer, member
         for kind in (PeerLost, PeerLeft):
             checks.watch_event(kind, self.fell)
@@ -64,7 +66,12 @@ class MemberChecks:
         belief = self._belief(node, event.name)
         if belief is not None:
             self._fallen[self._key(node, event.name)] = belief
-        if isinstance(event, PeerLost) and self._lives_near(node, event.name):
+        walled = self._behind_walls.pop(self._key(node, event.name), self) is None
+        if not isinstance(event, PeerLost) or not self._runs(event.name):
+            return
+        if walled or not self._lives_near(node, event.name):
+            self.deaths_across_walls += 1
+        else:
             self.false_deaths += 1
             self.false_alarms[node.kernel.now, node.index, event.name] = None
             if self._no_false_death:
@@ -75,6 +82,7 @@ class MemberChecks:
         subject = self._checks.node_named(event.name)
         if subject.stranger != node.stranger:
             self._checks.fail("S7", node, f"counts the stranger {event.name} among its members")
+        self._behind_walls.pop(self._key(node, event.name), None)
         fallen = self._fallen.pop(self._key(node, event.name), None)
         belief = self._belief(node, event.name)
         if fallen is not None and belief is not None and belief <= fallen:
@@ -87,10 +95,18 @@ class MemberChecks:
         if self._lives_near(node, event.name):
             self.false_suspicions += 1
             self.false_alarms[node.kernel.now, node.index, event.name] = None
+        elif self._runs(event.name):
+            self._behind_walls[self._key(node, event.name)] = None
+
+    def _runs(self, name: str) -> bool:
+        other = self._checks.node_named(name)
+        return other.running and not other.paused
 
     def _lives_near(self, node: "Node", name: str) -> bool:
-        other = self._checks.node_named(name)
-        return other.running and not other.paused and node.shared.network.reachable(node.index, other.index)
+        """Tell whether a question and its answer pass between the two."""
+        other, network = self._checks.node_named(name).index, node.shared.network
+        both = network.reachable(node.index, other) and network.reachable(other, node.index)
+        return both and self._runs(name)
 
     # --- strangers ------------------------------------------------------------------------------
 

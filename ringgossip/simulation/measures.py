@@ -75,6 +75,7 @@ def measure(
         "suspicions": members.suspicions,
         "false_suspicions": members.false_suspicions,
         "false_deaths": members.false_deaths,
+        "deaths_across_walls": members.deaths_across_walls,
         "copies": len(seconds),
         "copies_lost_with_machines": _lost(world),
         **asked,

@@ -58,6 +58,7 @@ MEASURES = {
     "suspicions": "how often a member was suspected",
     "false_suspicions": "how often one was suspected that ran and could be reached",
     "false_deaths": "how often one was declared dead that ran and could be reached",
+    "deaths_across_walls": "how often one was declared dead that ran, behind a partition or a cut way",
     "copies": "copies that were completed",
     "copy_seconds_median": "from publishing to a copy, the middle one",
     "copy_seconds_90": "nine of ten copies were there by then",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ringgossip.events import PeerLost, PeerRecovered
+from ringgossip.events import PeerLost, PeerRecovered, PeerSuspected
 from ringgossip.protocol.anti_entropy import _Walking
 from ringgossip.simulation.checks import PromiseBroken
 from ringgossip.simulation.checks_bounds import MOST, BoundChecks
@@ -52,7 +52,20 @@ def test_a_death_of_one_that_runs_is_false_unless_a_wall_stands_between(world: W
     world.plan([Partition(world.now, (0,))])
     world.run(0.1)
     checks.fell(node, PeerLost("peer-1"))
-    assert checks.false_deaths == 1
+    assert (checks.false_deaths, checks.deaths_across_walls) == (1, 1)
+
+
+def test_a_death_that_began_behind_a_wall_is_the_walls_doing_also_after_it_went(world: World) -> None:
+    checks, node = MemberChecks(world, world.checks), world.nodes[0]
+    world.plan([Partition(world.now, (0,), one_way=True)])
+    world.run(0.1)
+    for name in ("peer-1", "peer-2"):
+        checks.suspected(node, PeerSuspected(name))
+    world.network.drop_all_walls()
+    checks.rose(node, PeerRecovered("peer-2"))
+    for name in ("peer-1", "peer-2"):
+        checks.fell(node, PeerLost(name))
+    assert (checks.false_deaths, checks.deaths_across_walls, checks.false_suspicions) == (1, 1, 0)
 
 
 def test_s7_a_stranger_among_the_members_is_told() -> None:

@@ -156,6 +156,7 @@ _FACTS = (
     ("copy_seconds_last", "slowest copy", " s"),
     ("settle_seconds", "settled after faults in", " s"),
     ("false_deaths", "false deaths", ""),
+    ("deaths_across_walls", "deaths across a partition", ""),
     ("datagrams_per_peer_second", "datagrams a peer and second", ""),
 )
 

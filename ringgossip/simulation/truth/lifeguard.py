@@ -37,7 +37,8 @@ def published(alpha: float, beta: float, health: bool) -> MembershipSettings:
         probe=ProbeSettings(stalled_after=NEVER),
         suspicion=SuspicionSettings(alpha=alpha, beta=beta, buddy=health),
         gossip=GossipSettings(forward=False),
-        lists=ListSettings(settle=30.0, gap=30.0),  # lists are compared every so often, whoever differs
+        # Lists are compared every so often, whoever differs; who is said to be dead is.
+        lists=ListSettings(settle=30.0, gap=30.0, doubt_deaths=False),
         worst_health=8 if health else 0,
     )
 
