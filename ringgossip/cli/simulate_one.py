@@ -1,10 +1,11 @@
 """How is one seed told, shrunk, or compared with another? What `ringgossip simulate` says of each."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from ringgossip.cli.output import bytes_text, emit, note, table
+from ringgossip.cli.output import bytes_text, emit, note, seconds_text, table
 from ringgossip.errors import UsageError
 from ringgossip.simulation.differing import first_difference, load_trace, save_trace
 from ringgossip.simulation.kernel import TraceLine
@@ -14,25 +15,29 @@ from ringgossip.simulation.saving import story_text
 from ringgossip.simulation.scenario import Story
 from ringgossip.simulation.shrinking import Budget, shrink
 
-_STEP = 5.0  # virtual seconds between two words of progress
-
 
 class _Shown(Progress):
-    """Says on a terminal how far a run is."""
+    """Says on standard error how far a run is: on a terminal in one line, else in a line now and then."""
 
     def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-        self._last = ("", -_STEP)
+        self._terminal = sys.stderr.isatty()
+        self._pause = 0.25 if self._terminal else 30.0
+        self._began = time.monotonic()
+        self._due = self._began + self._pause
 
     def __call__(self, phase: str, now: float, end: float) -> None:
-        if self._shown and (phase != self._last[0] or now >= self._last[1] + _STEP):
-            self._last = (phase, now)
-            print(f"\r{phase}: {now:.0f} of {end:.0f} virtual seconds ", end="", file=sys.stderr, flush=True)
+        at = time.monotonic()
+        if at < self._due:
+            return
+        self._due = at + self._pause
+        said = f"{phase}: {now:.1f} of {end:.0f} virtual seconds, after {seconds_text(at - self._began)}"
+        print(f"\r{said} " if self._terminal else said, end="" if self._terminal else "\n",
+              file=sys.stderr, flush=True)  # fmt: skip
 
     def over(self) -> None:
         """Clear the line."""
-        if self._shown:
-            print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
+        if self._terminal:
+            print("\r" + " " * 70 + "\r", end="", file=sys.stderr, flush=True)
 
 
 def run(

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ringgossip.simulation.report.timeline import Timeline
 
 _LEAST_QUIET = 3.0  # seconds over which quiet is measured
+_SAMPLED = 0.5  # virtual seconds between two samples of what left the uplinks, for a report
 _SHOWN = 0.1  # virtual seconds between two words of progress: a thousand busy peers take long for them
 _SELDOM = (50_000, 20, 20)  # collections of garbage: a world lives until its end, and has few cycles
 
@@ -238,19 +239,22 @@ class _Telling:
             self.world.start(index)
 
     def _pass(self, until: float, phase: str) -> None:
-        world, look_at = self.world, self.world.now + self._look_every
+        world, look_at, sample_at = self.world, self.world.now + self._look_every, self.world.now
         while world.now < until:
             stop = min(look_at, until)
-            world.kernel.run(stop if self._progress is None else min(stop, world.now + _SHOWN))
-            if world.now >= stop:
+            if self._progress is not None or self._samples is not None:
+                stop = min(stop, world.now + _SHOWN)
+            world.kernel.run(stop)
+            if self._samples is not None and world.now >= sample_at:
+                self._samples.take(world)
+                sample_at = world.now + _SAMPLED
+            if world.now >= min(look_at, until):
                 self._look()
                 look_at = world.now + self._look_every
             if self._progress is not None:
                 self._progress(phase, world.now, until)
 
     def _look(self) -> None:
-        if self._samples is not None:
-            self._samples.take(self.world)
         self.members.look()
         self._bounds.look()
         self._rules.look()
@@ -283,6 +287,8 @@ class _Telling:
                 waited = world.now - began
                 world.run(max(self._look_every / 2, 0.0 if waited < 10 else 1.0 if waited < 40 else 4.0))
                 self._look()
+                if self._samples is not None:
+                    self._samples.take(world)
                 if self._progress is not None:
                     self._progress("liveness", world.now - began, max(asked.values()))
 
