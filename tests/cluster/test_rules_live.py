@@ -107,6 +107,28 @@ def test_what_is_published_is_pushed_by_the_row_of_its_node_and_kind(
     everywhere([nodes[name] for name in takers], head)
 
 
+def test_a_role_that_changes_while_it_runs_moves_data_by_the_new_rules_and_the_new_plan(
+    nodes: dict[str, Node], tmp_path: Path
+) -> None:
+    head = nodes["head"]
+    config = head.folder / f"{head.name}.yaml"
+    before = config.read_text()
+    artifact = publish(nodes["train"], tmp_path, "npz", "roles.npz")
+    everywhere([node for name, node in nodes.items() if name != "head"], artifact)
+    assert not head.holds(artifact), "a coordinator takes nothing"
+    config.write_text(before.replace('"coordinator"', '"training"'))
+    head.send(signal.SIGHUP)
+    until(lambda: head.holds(artifact), "the trainer that it has become to take what it lacks")
+    assert not pushes(head, "models")
+    publish(head, tmp_path, "models", "roles.pth")
+    [(plan, told)] = until(lambda: pushes(head, "models"), "it to push by its new plan")
+    assert (plan, told) == ("broadcast", set(nodes) - {"head"})
+    config.write_text(before)
+    head.send(signal.SIGHUP)
+    until(lambda: nodes["train"].client.explain(artifact.text, "head")["code"] == "coordinator", "it to be")
+    assert head.holds(artifact), "and nothing is taken from it"
+
+
 def test_keep_that_is_read_again_lets_go_what_others_pledge_to_keep(
     nodes: dict[str, Node], tmp_path: Path
 ) -> None:
