@@ -70,5 +70,6 @@ MEASURES = {
     "errands_left": "what absent nodes are still to be told to pull",
     "pulls_at_a_time": "the most artifacts that one peer was pulling at the same time",
     "training_ratio": "time to copy at peers that train, over that of the others: medians",
+    "drain_ratio": "time to copy of what ephemeral nodes published, over that of the others: medians",
     "copies_lost_with_machines": "publications of which no copy was left when their machine went",
 }

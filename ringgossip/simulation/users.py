@@ -134,8 +134,13 @@ def measured(world: "World", times: Mapping[int, list[tuple[int, float]]]) -> di
         urgent = [report.duration for asked, report in answered if asked.priority in _URGENT]
         if urgent:
             found["sync_seconds_urgent"] = max(urgent)
-    ratio = _training_ratio(world, times)
-    return found if ratio is None else found | {"training_ratio": ratio}
+    for name, ratio in (
+        ("training_ratio", _training_ratio(world, times)),
+        ("drain_ratio", _drain_ratio(world, times)),
+    ):
+        if ratio is not None:
+            found[name] = ratio
+    return found
 
 
 def _missing(world: "World") -> list[tuple[str, str]]:
@@ -174,4 +179,20 @@ def _training_ratio(world: "World", times: Mapping[int, list[tuple[int, float]]]
         for peer, seconds in copies:
             so_far = [training for at, training in trains.get(peer, ()) if at <= published]
             (here if so_far and so_far[-1] else there).append(seconds)
+    return _ratio(here, there)
+
+
+def _drain_ratio(world: "World", times: Mapping[int, list[tuple[int, float]]]) -> float | None:
+    """Return the time to a copy of what ephemeral nodes published, over that of what the others did."""
+    spot = {spec.name for spec in world.specs if spec.ephemeral}
+    here: list[float] = []
+    there: list[float] = []
+    for ticket, copies in times.items():
+        record = world.publications[ticket].record
+        if record is not None:
+            (here if record.origin in spot else there).extend(seconds for _, seconds in copies)
+    return _ratio(here, there)
+
+
+def _ratio(here: list[float], there: list[float]) -> float | None:
     return median(here) / median(there) if here and there and median(there) > 0 else None
