@@ -140,6 +140,12 @@ class Inbox:
         else:
             self.complete(Arriving(accepted, came, self._fast))
 
+    def kept(self, peer: PeerId, head: Head, verdict: Verdict) -> None:
+        """A body of a link that has ended is in its place: nobody need be asked for it again."""
+        root = self._asked.get(head.request)
+        if verdict.good and root is not None:
+            self._tell(AcceptBody(peer, head.request, root, head.index, head.length, b""), True, None)
+
     # --- common -------------------------------------------------------------------------------
 
     def rest(self) -> bool:

@@ -302,7 +302,9 @@ class Link:
     def received(self, head: Head, began: float, ended: float, came: memoryview | Verdict) -> None:
         """A body came on the lane: it is proven, or lies in a borrowed buffer."""
         if self.end_reason is not None:
-            if not isinstance(came, Verdict):
+            if isinstance(came, Verdict):
+                self._inbox.kept(self.peer, head, came)
+            else:
                 self._inbox.give_back(came)
             return
         self.receiving.begin(began)

@@ -213,6 +213,29 @@ async def test_a_broken_lane_ends_its_link(nodes, monkeypatch) -> None:
 
 
 @pytest.mark.trio
+async def test_what_a_lane_wrote_just_as_its_link_ended_is_told_all_the_same(nodes, monkeypatch) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await link_with_lane(monkeypatch, alice, bob)
+        write = bob.chunks.verify_and_write
+        [link] = bob.links.all()
+
+        def last(*chunk: Any) -> bool:
+            good = write(*chunk)
+            link.end_reason = "it ended while its lane wrote"
+            return good
+
+        monkeypatch.setattr(bob.chunks, "verify_and_write", last)
+        chunk = alice.give(bob, 8, 5000, os.urandom(100_000))
+        bob.chunks.hashes[5000] = bob.core.wanted[8, 5000]
+        bob.perform([Send(alice.peer_id, GetChunks(8, chunk.root, (5000,)), LINK)])
+        before = len(bob.core.told("chunk_stored"))
+        alice.perform([chunk])
+        await bob.core.until("chunk_stored", before + 1)
+        assert bob.core.told("chunk_stored")[-1][:2] == (8, 5000)
+        assert not bob.core.told("discarded") and bob.receiving.used == 0
+
+
+@pytest.mark.trio
 async def test_a_lane_that_nobody_told_of_is_refused(nodes, monkeypatch) -> None:
     monkeypatch.setattr("ringgossip.runtime.links.HANDSHAKE_TIMEOUT", 0.2)
     async with open_node(nodes.alice) as alice:

@@ -5,6 +5,7 @@ process with SIGBUS.
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -17,6 +18,7 @@ from ringgossip.errors import StoreError
 from ringgossip.strategy.candidates import DiskUse
 
 _FICLONE: Final = 0x40049409
+_libc = ctypes.CDLL(None, use_errno=True)
 # At once: for more Linux takes pages of 1 MiB and more, which a virtual machine often has to ask
 # of its host first. Measured: 0.45 CPU seconds a GiB in such pieces, 0.4 to 1.5 in larger ones.
 _WRITE_BYTES: Final = 256 * 1024
@@ -156,6 +158,20 @@ def clone(source: int, target: int) -> bool:
             raise
         return False
     return True
+
+
+def set_room_aside(fd: int, length: int) -> None:
+    """Make an empty file `length` bytes long, its blocks its own already where the file system can.
+
+    Writing into such a file takes a third less of the processor: no block is looked for with each page.
+    Raises `OSError` when there is no room.
+    """
+    # Not `os.posix_fallocate`: where the file system cannot, it writes to every block.
+    if length and _libc.fallocate(fd, 0, ctypes.c_int64(0), ctypes.c_int64(length)):
+        problem = ctypes.get_errno()
+        if problem in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+            raise OSError(problem, os.strerror(problem))
+        os.ftruncate(fd, length)
 
 
 def sync_folder(folder: Path | int) -> None:

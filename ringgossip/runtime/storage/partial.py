@@ -24,7 +24,7 @@ from ringgossip.content.manifest import Manifest
 from ringgossip.content.record import Record
 from ringgossip.errors import StoreError
 from ringgossip.runtime.storage import ledger
-from ringgossip.runtime.storage.disk import ChunkMissing, Handle, read_at, trouble, write_at
+from ringgossip.runtime.storage.disk import ChunkMissing, Handle, read_at, set_room_aside, trouble, write_at
 from ringgossip.runtime.storage.index import Index
 from ringgossip.runtime.storage.places import BitSet
 
@@ -63,7 +63,7 @@ class Partial:
             same = known is not None and known.inode == found.st_ino and found.st_size == record.size
             if not same:
                 os.ftruncate(fd, 0)
-                os.ftruncate(fd, record.size)
+                set_room_aside(fd, record.size)
         except OSError as problem:
             self._handle.close()
             raise trouble(problem, f"{path} cannot be made") from None

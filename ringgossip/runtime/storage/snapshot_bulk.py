@@ -19,7 +19,9 @@ Source: SQLite, "WAL-mode File Format", sections 2.3 and 2.3.1; "Locking", secti
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ringgossip.errors import SnapshotPostponed
 from ringgossip.runtime.storage.disk import copy_range
@@ -28,6 +30,24 @@ from ringgossip.runtime.storage.disk import copy_range
 STEP_BYTES = 8 << 20
 WAL_HEADER_BYTES = 32
 _ATTEMPTS = 10
+
+
+class Again(Exception):
+    """The source changed its state while we looked; look again. The text says what was seen."""
+
+
+def refuse_if_not_sqlites(file: BinaryIO) -> None:
+    """Raise `Again` unless SQLite, in this process, has this very file open, as we have.
+
+    By its path each of the two may have found another one, in a folder that was swapped away and back.
+    """
+    with suppress(FileNotFoundError):  # without /proc the paths must do
+        ours, times = os.fstat(file.fileno()), 0
+        for number in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                times += os.path.samestat(os.fstat(int(number.name)), ours)
+        if times < 2:
+            raise Again("another program replaced it for a while")
 
 
 def worth_bulk(source: Path, bulk_from: int) -> bool:
@@ -53,6 +73,7 @@ def copy_wal(wal: Path, destination: Path) -> bool:
     """Copy a WAL, all of one generation; False if there is nothing in it. The same transaction is held."""
     for _ in range(_ATTEMPTS):
         with wal.open("rb", buffering=0) as file, destination.open("wb", buffering=0) as copy:
+            refuse_if_not_sqlites(file)
             header = os.pread(file.fileno(), WAL_HEADER_BYTES, 0)
             if len(header) < WAL_HEADER_BYTES:
                 return False

@@ -30,6 +30,7 @@ from ringgossip.content.chunking import chunk_count, chunk_length
 from ringgossip.content.hashing import HASH_BYTES, hash_bytes
 from ringgossip.errors import StoreError
 from ringgossip.runtime.storage.disk import copy_range, read_at, write_at
+from ringgossip.runtime.storage.snapshot_bulk import refuse_if_not_sqlites
 
 # Above this share of changed chunks a whole snapshot is kept: it is the base of those that follow.
 LARGEST_SHARE: Final = 0.5
@@ -172,6 +173,7 @@ class Gathering:
 def _copy_wal(wal: Path, beside: Path, commit: Commit) -> bool:
     """Copy a WAL up to a commit; False if it was begun anew, and so all of it is in the database already."""
     with wal.open("rb", buffering=0) as file, beside.open("wb", buffering=0) as copy:
+        refuse_if_not_sqlites(file)
         copy_range(file.fileno(), 0, commit.wal_bytes, copy.fileno(), 0)
         # Only a transaction that reads nothing from the WAL lets a writer begin it anew.
         if os.pread(file.fileno(), 8, 16) == commit.salt:

@@ -40,7 +40,14 @@ from typing import BinaryIO
 from ringgossip.content.hashing import hash_bytes
 from ringgossip.content.kinds.games import HEADER_BYTES, LIVE_READING, uri_of
 from ringgossip.errors import ArtifactRefused, SnapshotPostponed, StoreError
-from ringgossip.runtime.storage.snapshot_bulk import WAL_HEADER_BYTES, copy_main, copy_wal, worth_bulk
+from ringgossip.runtime.storage.snapshot_bulk import (
+    WAL_HEADER_BYTES,
+    Again,
+    copy_main,
+    copy_wal,
+    refuse_if_not_sqlites,
+    worth_bulk,
+)
 from ringgossip.runtime.storage.snapshot_changes import WAL_INDEX_HEADER_BYTES, Commit, Gathering, bring_in
 
 STILL_SECONDS = 0.05
@@ -63,10 +70,6 @@ class Copied:
     journal_mode: str
     writer_stall: float
     gathered: bool = False  # only what changed
-
-
-class _Again(Exception):
-    """The source changed its state while we looked; look again. The text says what was seen."""
 
 
 def fingerprint(source: Path) -> bytes:
@@ -128,7 +131,7 @@ def copy_database(
                 )
             _refuse_if_exclusive(source, lock_timeout)
             return _copy_at_rest(source, destination, "wal")
-        except _Again as again:
+        except Again as again:
             restless = str(again)
             os.truncate(destination, 0)
             time.sleep(STILL_SECONDS)
@@ -225,7 +228,7 @@ def _same_commit(source: Path, reader: sqlite3.Connection, shm: BinaryIO | None)
         after = Commit.read(shm.fileno())
         if before is not None and before == after:
             if not os.path.samestat(Path(f"{source}-shm").stat(), os.fstat(shm.fileno())):
-                raise _Again("another program opened it anew")
+                raise Again("another program opened it anew")
             return after
     return None
 
@@ -233,7 +236,8 @@ def _same_commit(source: Path, reader: sqlite3.Connection, shm: BinaryIO | None)
 def _refuse_if_replaced(source: Path, file: BinaryIO) -> None:
     """SQLite opened the file by its path, and we did: it must be one file."""
     if not os.path.samestat(source.stat(), os.fstat(file.fileno())):
-        raise _Again("another program replaced it")
+        raise Again("another program replaced it")
+    refuse_if_not_sqlites(file)
 
 
 def _watch(source: Path, since: float, limit: float | None) -> Callable[[int, int], None]:
@@ -278,7 +282,7 @@ def _explain(source: Path, destination: Path, problem: sqlite3.Error, lock_timeo
         return _copy_at_rest(source, destination, "rollback")
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
         # Its sidecars went or came between our look and SQLite's, or are not for us to read.
-        raise _Again(str(problem)) from None
+        raise Again(str(problem)) from None
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")):
         raise SnapshotPostponed(_locked(source, lock_timeout)) from None
     if name.startswith("SQLITE_FULL"):
@@ -345,7 +349,7 @@ def _parts(source: Path) -> dict[str, tuple[int, ...] | None]:
 
 def _refuse_if_moved(source: Path, before: dict[str, tuple[int, ...] | None], mode: str) -> None:
     if _parts(source) != before or (mode == "wal" and Path(f"{source}-shm").exists()):
-        raise _Again("another program writes it")
+        raise Again("another program writes it")
 
 
 @contextmanager
@@ -364,7 +368,7 @@ def _sidecars_kept(source: Path, lock_timeout: float) -> Iterator[BinaryIO]:
     """Hold a reader's lock, so that nobody who closes the database last removes `-wal` and `-shm` now."""
     with _shared_lock(source, lock_timeout) as file:
         if not Path(f"{source}-shm").exists():
-            raise _Again("another program closed it")
+            raise Again("another program closed it")
         yield file
 
 

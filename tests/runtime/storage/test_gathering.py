@@ -2,15 +2,18 @@
 
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ringgossip.content.chunking import hash_stream
-from ringgossip.runtime.storage.snapshot_changes import Commit, _copy_wal, changed_chunks
-from ringgossip.runtime.storage.snapshot_source import _same_commit
+from ringgossip.runtime.storage.snapshot_changes import Commit, Gathering, _copy_wal, changed_chunks
+from ringgossip.runtime.storage.snapshot_source import _same_commit, copy_database
 from ringgossip.runtime.storage.snapshots import SnapshotHelper, SnapshotTaken
 
 CHUNK = 65536
@@ -254,3 +257,53 @@ def test_a_wal_that_was_begun_anew_is_not_brought_in(source: Path, tmp_path: Pat
         writer.execute("PRAGMA wal_checkpoint(RESTART)")
         writer.execute("INSERT INTO games VALUES (8001, 0, NULL)")
         assert not _copy_wal(wal, beside, commit) and not beside.exists()
+
+
+WRITERS = """
+import sqlite3, sys
+for balance, path in enumerate(sys.argv[1:]):
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("PRAGMA journal_mode=WAL")
+    writer.execute("CREATE TABLE IF NOT EXISTS games (id INTEGER PRIMARY KEY, balance INTEGER, body BLOB)")
+    writer.execute("INSERT INTO games VALUES (100000, ?, zeroblob(90000))", (balance,))
+    globals()[path] = writer
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("gathered", [False, True])
+def test_a_folder_that_is_swapped_away_while_sqlite_opens_it_is_looked_at_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gathered: bool
+) -> None:
+    other, aside, target = tmp_path / "other", tmp_path / "aside", tmp_path / "copy"
+    other.mkdir()
+    target.touch()
+    looks = []
+    real = sqlite3.connect
+
+    def connect(name: object, **options: Any) -> sqlite3.Connection:
+        if "mode=ro" not in str(name):
+            return real(str(name), **options)
+        looks.append(name)
+        if len(looks) > 1:
+            return real(str(name), **options)
+        source.parent.rename(aside)
+        other.rename(source.parent)
+        reader = real(str(name), **options)
+        reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        source.parent.rename(other)
+        aside.rename(source.parent)
+        return reader
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    # In a process of their own: what tells the two files apart is which one this process has open.
+    command = [sys.executable, "-c", WRITERS, other / source.name, source]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writers:
+        assert writers.stdout is not None and writers.stdout.readline() == "ready\n"
+        gathering = Gathering(b"", CHUNK, lambda _: None) if gathered else None
+        copied = copy_database(source, target, 1.0, 1.0, 0, gathering)
+        writers.communicate()
+    assert len(looks) == 2 and copied.gathered == gathered
+    with closing(real(target)) as copy:
+        assert copy.execute("SELECT balance FROM games WHERE id = 100000").fetchone() == (1,)

@@ -347,8 +347,9 @@ def test_a_wal_that_is_begun_anew_under_the_copy_is_copied_again(
             wal.write_bytes(f"generation {restarts}".encode().ljust(512, b"2"))
 
     monkeypatch.setattr(snapshot_bulk, "copy_range", restarted_meanwhile)
-    assert snapshot_bulk.copy_wal(wal, copy)
-    assert copy.read_bytes() == wal.read_bytes()
-    restarts = 1000
-    with pytest.raises(SnapshotPostponed, match="tried again"):
-        snapshot_bulk.copy_wal(wal, copy)
+    with wal.open("rb"):  # as SQLite has it
+        assert snapshot_bulk.copy_wal(wal, copy)
+        assert copy.read_bytes() == wal.read_bytes()
+        restarts = 1000
+        with pytest.raises(SnapshotPostponed, match="tried again"):
+            snapshot_bulk.copy_wal(wal, copy)
