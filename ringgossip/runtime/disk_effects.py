@@ -133,9 +133,12 @@ class DiskEffects:
             self._writing = False
             what = f"{len(batch)} records and {len(certificates)} certificates"
             self._trouble(f"{what} are not on disk: {explain(error)}")
+            # The core tries records again; certificates go with what is written next, not at once for ever.
+            self._unkept = certificates + self._unkept
             for record in batch:
                 self._told(self._board.core.persist_failed(record, explain(error), _now()))
-            self._write_more()
+            if self._unwritten:
+                self._write_more()
 
         self._crews.index.submit(lambda: self._store.persist_batch(batch, certificates), written, failed)
 
