@@ -2,9 +2,10 @@
 
 Peers announce on their links what they hold and no longer hold: whom a copy
 concerns (its origin, who counts copies) at once, the others soon, with what else
-has changed by then. Every such word carries a digest of the holdings (a count and an exclusive
-or), which also goes alone when a link opens and after 30 seconds without a word;
-only if it differs from the book here the whole list travels.
+has changed by then. Every such word carries a digest of the holdings (a count and an
+exclusive or), which also goes alone when a link opens and after 30 seconds without
+a word, then ever more rarely; only if it differs from the book here the whole list
+travels.
 The statement is the holder's own, on an authenticated link, about a copy that
 is verified, synced and renamed: that is what a receipt counts (promise S6).
 
@@ -30,6 +31,7 @@ _PART = 1000  # entries in one message: 72 kB
 _MOST_PEERS = 8192
 _MOST_VERSIONS = 2_000_000
 _MOST_IN_BOOK = 500_000  # one peer that invents holdings must leave room for the others
+_CALMEST = 8  # times the interval between two comparisons, after long silence
 _PAUSE = 5.0  # seconds between two lists for the same peer
 GATHER = 1.0  # seconds that what concerns nobody in particular waits for more of it
 _TOGETHER = 3.0  # books that are to be compared within so many seconds are compared at one turn
@@ -80,6 +82,7 @@ class Receipts:
         self._own_xor = 0
         self._news: dict[bytes, list[PeerId]] = {}  # entries that came or went -> who was told already
         self._news_at = NEVER
+        self._calm = 1  # so many intervals between two comparisons: more while nothing of ours changes
 
     # --- what we hold -------------------------------------------------------------------
 
@@ -121,6 +124,7 @@ class Receipts:
         return []
 
     def _note_news(self, entry: bytes, told: list[PeerId], now: float) -> None:
+        self._calm = 1
         if self._linked:
             self._news[entry] = told
             self._news_at = min(self._news_at, now + GATHER)
@@ -176,9 +180,10 @@ class Receipts:
         if now < self._nearest():
             return out
         out += self._tell_news(now)
+        self._calm = min(_CALMEST, 2 * self._calm)
         for peer, due in self._linked.items():
             if now + _TOGETHER >= due:
-                self._linked[peer] = now + self._interval * (0.75 + 0.5 * self._rng.random())
+                self._linked[peer] = now + self._calm * self._interval * (0.75 + 0.5 * self._rng.random())
                 out.append(self._digest_for(peer))
         self._due = None
         return out
