@@ -60,6 +60,21 @@ def test_a_timeline_has_every_copy_and_what_was_said_of_the_killed() -> None:
     assert len(timeline.faults) == 2
 
 
+def test_who_has_a_later_version_lacks_nothing() -> None:
+    world, samples = World(3, seed=1), Samples()
+    world.start()
+    world.run(2.0)
+    world.plan([Partition(world.now, (2,), seconds=4.0)])
+    for _ in range(2):
+        world.publish(0, "models", "best.pth", size=1_000_000)
+        world.run(2.0)
+    world.run(10.0)
+    first, second = collect(world, samples, world.now).publications
+    assert {name for _, name in first.copies} == {name for _, name in second.copies} == {"peer-1", "peer-2"}
+    late = {name: at for at, name in first.copies}["peer-2"]
+    assert (late, "peer-2") in second.copies, "it never had the first"
+
+
 def test_the_page_needs_nothing_else_and_closes_what_it_opens(page: str) -> None:
     open_tags: list[str] = []
 

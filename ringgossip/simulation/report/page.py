@@ -69,7 +69,7 @@ def render(reports: Sequence[RunReport]) -> str:
         ),
         _section(
             "Copies of each artifact",
-            "Every line is one version of one file, and how many peers hold it." + of_shown,
+            "Every line is one version of one file, and how many peers hold it or a later one." + of_shown,
             views.copies(timeline),
         ),
         _section(

@@ -5,7 +5,7 @@ they did. What left each uplink is sampled by the runner between two stretches
 of time, because a sample in the event queue would change the run.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ _MEMBERSHIP = {
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One publication and when each copy of it was complete."""
+    """One publication, and when each peer first had a copy of it or of a later version."""
 
     artifact: str
     sequence: int
@@ -121,7 +121,7 @@ def collect(
     false_alarms: Collection[tuple[float, int, str]] = (),  # when, observer, member
 ) -> Timeline:
     """Take out of a finished world what the report shows."""
-    copies: dict[tuple[str, int], list[tuple[float, str]]] = {}
+    copies: dict[str, list[tuple[float, str, int]]] = {}
     seen: list[Seen] = []
     for node in world.nodes:
         for at, event in node.told:
@@ -131,7 +131,7 @@ def collect(
                 false = what in ("suspected", "lost") and (at, node.index, about) in false_alarms
                 seen.append(Seen(at, node.name, about, what, false))
             elif isinstance(event, events.ArtifactCompleted):
-                copies.setdefault((event.artifact, event.sequence), []).append((at, node.name))
+                copies.setdefault(event.artifact, []).append((at, node.name, event.sequence))
     publications = [
         Published(
             one.key.text,
@@ -139,7 +139,7 @@ def collect(
             one.record.size,
             world.nodes[one.peer].name,
             one.asked_at,
-            tuple(sorted(copies.get((one.key.text, one.record.sequence), ()))),
+            _first_copies(copies.get(one.key.text, ()), one.record.sequence, world.nodes[one.peer].name),
         )
         for one in world.publications.values()
         if one.record is not None
@@ -159,6 +159,17 @@ def collect(
         sent=tuple(samples.sent),
         left=tuple(samples.left),
     )
+
+
+def _first_copies(
+    copies: Sequence[tuple[float, str, int]], sequence: int, origin: str
+) -> tuple[tuple[float, str], ...]:
+    """Return when each peer had this version or a later one: who has what came next lacks nothing."""
+    first: dict[str, float] = {}
+    for at, name, has in sorted(copies):
+        if has >= sequence and name != origin:
+            first.setdefault(name, at)
+    return tuple((at, name) for name, at in first.items())
 
 
 def _fault_text(fault: "Fault") -> str:
