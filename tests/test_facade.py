@@ -68,6 +68,8 @@ def test_a_sync_moves_data_from_either_loop(
         assert facade.health_check().healthy
         refused = await sync("models", targets=["nobody"])
         assert not refused.success and "nobody" in refused.errors[0]
+        with pytest.raises(UsageError, match="bandwidth_limit must be above 0"):
+            await sync("models", bandwidth_limit_mbps=0)
 
     run(main)
     assert two.client.artifacts("models", name=name)[0].complete

@@ -173,7 +173,9 @@ class PeerVerbs:
             num_players=None if num_players is None else check_num_players(num_players),
             priority=_priority(priority),
             timeout=_positive(timeout, "timeout"),
-            bandwidth_limit=bandwidth_limit and _positive(bandwidth_limit, "bandwidth_limit"),
+            bandwidth_limit=(
+                None if bandwidth_limit is None else _positive(bandwidth_limit, "bandwidth_limit")
+            ),
             exclude_nodes=_names(exclude_nodes, "exclude_nodes") or (),
             prefer_ephemeral=prefer_ephemeral,
             require_confirmation=require_confirmation,
