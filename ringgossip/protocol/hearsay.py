@@ -282,7 +282,7 @@ class Hearsay:
     def agree(self, key: bytes) -> None:
         """A member's digest is ours: it has every card that we tell, or says so."""
         self._differs_since = NEVER
-        if self._voice.backlog:
+        if self._voice.cards.waiting:
             if self._agreed_on != self._roster.digest:
                 self._agreed_on, self._agreed = self._roster.digest, {}
             self._agreed[key] = None

@@ -290,7 +290,7 @@ class Membership(MemberViews):
         if message.updates:
             out += self._hearsay.hear_updates(message.updates, sender, source, now)
         standing = self._hear_pulse(message.pulse, sender, source, now, out)
-        if standing is not None and isinstance(source, Address):
+        if standing is not None and type(source) is Address:
             self._routes.heard_from(standing, source, now)
         out.append(answer(sender, source, self._voice.ack(message.number, standing)))
         return out
@@ -300,7 +300,7 @@ class Membership(MemberViews):
         if message.updates:
             out += self._hearsay.hear_updates(message.updates, sender, source, now)
         standing = self._hear_pulse(message.pulse, sender, source, now, out)
-        ours = self._prober.acked(message.number, sender[:8])
+        ours = self._prober.acked(message.number, sender)
         if not ours:
             out += self._prober.relay_ack(message.number, sender[:8], message.pulse)
         if standing is not None:
@@ -385,7 +385,7 @@ class Membership(MemberViews):
             out += self._prober.wake(now)
         if now >= self._gossiper.due:
             out += self._gossiper.wake(now)
-        while (name := self._deadlines.pop_due(now)) is not None:
+        while self._deadlines.heap and (name := self._deadlines.pop_due(now)) is not None:
             out += self._due(name[0], name[1], now)
         return self._finish(out, now)
 
@@ -430,9 +430,9 @@ class Membership(MemberViews):
         """Return when to be woken."""
         if self._closed:
             return NEVER
-        due, gossip, deadline = self._prober.due, self._gossiper.due, self._deadlines.next()
-        if gossip < due:
-            due = gossip
+        probe, gossip = self._prober.due, self._gossiper.due
+        due = gossip if gossip < probe else probe
+        deadline = self._deadlines.next() if self._deadlines.heap else NEVER
         return deadline if deadline < due else due
 
 

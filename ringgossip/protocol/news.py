@@ -12,14 +12,14 @@ Item = TypeVar("Item")
 class News(Generic[Item]):
     """A queue of news, by member. O(1) for each piece put or taken."""
 
-    __slots__ = ("_times", "_told")
+    __slots__ = ("_told", "waiting")
 
     def __init__(self) -> None:
         self._told: list[dict[bytes, tuple[int, Item]]] = []  # by how often it was told
-        self._times: dict[bytes, int] = {}
+        self.waiting: dict[bytes, int] = {}  # of whom there is news, and how often it was told
 
     def __len__(self) -> int:
-        return len(self._times)
+        return len(self.waiting)
 
     @property
     def untold(self) -> int:
@@ -29,31 +29,31 @@ class News(Generic[Item]):
     def put(self, key: bytes, size: int, item: Item) -> None:
         """Add news about a member, `size` bytes long, in place of what was said before."""
         self.discard(key)
-        self._times[key] = 0
+        self.waiting[key] = 0
         if not self._told:
             self._told.append({})
         self._told[0][key] = (size, item)
 
     def discard(self, key: bytes) -> None:
         """Say nothing more about a member."""
-        times = self._times.pop(key, None)
+        times = self.waiting.pop(key, None)
         if times is not None:
             del self._told[times][key]
 
     def known(self, key: bytes, times: int, limit: int) -> None:
         """Somebody tells us this too: count it as told so many times more."""
-        before = self._times.get(key)
+        before = self.waiting.get(key)
         if before is None:
             return
         entry = self._told[before].pop(key)
         after = before + times
         if after >= limit:
-            del self._times[key]
+            del self.waiting[key]
             return
         while after >= len(self._told):
             self._told.append({})
         self._told[after][key] = entry
-        self._times[key] = after
+        self.waiting[key] = after
 
     def take(self, room: int, limit: int) -> list[Item]:
         """Return news of at most `room` bytes; each is forgotten once it was taken `limit` times."""
@@ -69,10 +69,10 @@ class News(Generic[Item]):
         for times, key, entry in taken:
             times += 1
             if times >= limit:
-                del self._times[key]
+                del self.waiting[key]
                 continue
             if times == len(self._told):
                 self._told.append({})
             self._told[times][key] = entry
-            self._times[key] = times
+            self.waiting[key] = times
         return [entry[1] for _, _, entry in taken]

@@ -137,15 +137,17 @@ class Prober:
         return []
 
     def _begin(self, now: float) -> Out:
+        settings, slower = self._settings, self._health.score + 1
         self._started = now
-        self._period_ends = self.due = now + self._health.scale(self._settings.interval)
-        key = self._pop_urgent() or self._roster.next_target(self._rng)
+        self._period_ends = now + settings.interval * slower
+        key = (self._pop_urgent() if self._urgent else None) or self._roster.next_target(self._rng)
         if key is None:
+            self.due = self._period_ends
             return []
         standing = self._roster.table[key]
         number = self.next_number()
-        probe = self._probe = _Probe(key, number, now + self._health.scale(self._settings.timeout))
-        self.due = probe.timeout_at
+        self.due = now + settings.timeout * slower
+        probe = self._probe = _Probe(key, number, self.due)
         sends: Out = [*self._routes.probe(standing, self._voice.ping(number, standing))]
         if not sends or self._routes.is_indirect(key):
             # Others at once, and once more at the timeout: half a period is still left then.
@@ -212,10 +214,10 @@ class Prober:
         self._routes.missed(standing)
         return standing
 
-    def acked(self, number: int, key: bytes) -> bool:
+    def acked(self, number: int, sender: PeerId) -> bool:
         """An answer came; return whether it answers the probe under way."""
         probe = self._probe
-        if probe is None or probe.number != number or probe.key != key:
+        if probe is None or probe.number != number or probe.key != sender[:8]:
             return False
         self._succeed()
         return True
@@ -230,7 +232,8 @@ class Prober:
 
     def _succeed(self) -> None:
         self._probe = None
-        self._health.note(-1)
+        if self._health.score:
+            self._health.note(-1)
         self.due = self._period_ends
 
     def hear_nack(self, number: int) -> None:

@@ -151,7 +151,7 @@ class Roster:
         place = self._next
         if place >= len(ring):
             place = 0
-        other = place + draw_below(rng, len(ring) - place)
+        other = place + int(rng.random() * (len(ring) - place))
         key = ring[other]
         ring[other], ring[place] = ring[place], key
         self._next = place + 1

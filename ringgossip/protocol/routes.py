@@ -60,8 +60,11 @@ class Routes:
 
     def send(self, standing: Standing, message: Message) -> list[Send]:
         """Return how to send a message to a member; empty if there is no way now."""
-        key = standing.card.key
+        card = standing.card
+        key = card.key
         way = self._ways.get(key)
+        if way is None and card.facts.addresses:
+            return [Send(card.facts.addresses[0], message, DATAGRAM)]
         address = self.address(standing)
         if address is None or (way is not None and way.blocked and key in self.linked):
             return [Send(standing.card.peer, message, LINK)] if key in self.linked else []
@@ -70,7 +73,7 @@ class Routes:
     def probe(self, standing: Standing, message: Message) -> list[Send]:
         """Like `send`, but now and then try again whether datagrams have come to pass."""
         out = self.send(standing, message)
-        way = self._ways.get(standing.card.key)
+        way = self._ways.get(standing.card.key) if self._ways else None
         if way is not None and way.blocked and out and out[0].lane is LINK:
             way.probes += 1
             address = self.address(standing)
@@ -121,6 +124,8 @@ class Routes:
         way = self._ways.get(key)
         known = standing.card.facts.addresses
         first = bool(known) and (known[0] is source or known[0] == source)
+        if way is None and first:
+            return False
         back = way is not None and way.indirect
         if way is not None:
             way.missed, way.blocked, way.indirect = 0, False, False

@@ -14,11 +14,11 @@ Name = tuple[str, bytes | int]
 class Deadlines:
     """Names and the times at which they are due."""
 
-    __slots__ = ("_heap", "_order", "_when")
+    __slots__ = ("_order", "_when", "heap")
 
     def __init__(self) -> None:
         self._when: dict[Name, tuple[float, int]] = {}
-        self._heap: list[tuple[float, int, Name]] = []
+        self.heap: list[tuple[float, int, Name]] = []  # empty: nothing is due, ever
         self._order = 0
 
     def set(self, name: Name, when: float) -> None:
@@ -28,11 +28,11 @@ class Deadlines:
             return
         self._order += 1
         self._when[name] = (when, self._order)
-        if len(self._heap) > 64 + 4 * len(self._when):
-            self._heap = [(when, order, name) for name, (when, order) in self._when.items()]
-            heapify(self._heap)
+        if len(self.heap) > 64 + 4 * len(self._when):
+            self.heap = [(when, order, name) for name, (when, order) in self._when.items()]
+            heapify(self.heap)
         else:
-            heappush(self._heap, (when, self._order, name))
+            heappush(self.heap, (when, self._order, name))
 
     def cancel(self, name: Name) -> None:
         """Forget `name`; nothing happens if it is not set."""
@@ -49,8 +49,8 @@ class Deadlines:
 
     def pop_due(self, now: float) -> Name | None:
         """Take out and return the earliest name that is due, or None."""
-        while self._heap and self._heap[0][0] <= now:
-            when, order, name = heappop(self._heap)
+        while self.heap and self.heap[0][0] <= now:
+            when, order, name = heappop(self.heap)
             if self._when.get(name) == (when, order):
                 del self._when[name]
                 return name
@@ -58,7 +58,7 @@ class Deadlines:
 
     def next(self) -> float:
         """Return the nearest deadline."""
-        heap, set_to = self._heap, self._when
+        heap, set_to = self.heap, self._when
         while heap:
             when, order, name = heap[0]
             now_set = set_to.get(name)

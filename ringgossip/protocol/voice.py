@@ -28,7 +28,7 @@ class Voice:
     """The one who speaks."""
 
     __slots__ = (
-        "_cards", "_factor", "_limit_of", "_pulse", "_roster", "_updates", "buddy", "me", "root", "tag",
+        "_factor", "_limit_of", "_pulse", "_roster", "_updates", "buddy", "cards", "me", "root", "tag",
     )  # fmt: skip
 
     def __init__(self, roster: Roster, me: Standing, factor: int, buddy: bool = True) -> None:
@@ -43,7 +43,7 @@ class Voice:
         self._roster = roster
         self._factor = factor
         self._updates: News[bytes] = News()
-        self._cards: News[tuple[bytes, bytes]] = News()
+        self.cards: News[tuple[bytes, bytes]] = News()  # they are large
         self._pulse: bytes | None = None
         self._limit_of = (0, 0)
 
@@ -73,16 +73,16 @@ class Voice:
         size = len(card.packed) + len(certificate) + 6
         if size > _ROOM:
             size, certificate = len(card.packed) + 3, b""
-        self._cards.put(card.key, size, (card.packed, certificate))
+        self.cards.put(card.key, size, (card.packed, certificate))
 
     def forget(self, key: bytes) -> None:
         """Say nothing more of this member."""
         self._updates.discard(key)
-        self._cards.discard(key)
+        self.cards.discard(key)
 
     def card_known(self, key: bytes) -> None:
         """Somebody tells us of a card that we have."""
-        self._cards.known(key, _HEARD_TOO, self._limit)
+        self.cards.known(key, _HEARD_TOO, self._limit)
 
     def beginning_known(self, key: bytes) -> None:
         """Somebody tells us that one began, as we know."""
@@ -90,22 +90,17 @@ class Voice:
 
     def cards_known(self) -> None:
         """Say no card again that waits: others have them."""
-        self._cards = News()
+        self.cards = News()
 
     @property
     def has_news(self) -> bool:
         """Tell whether anything waits to be told."""
-        return bool(self._updates) or bool(self._cards)
-
-    @property
-    def backlog(self) -> int:
-        """How many cards wait; they are large."""
-        return len(self._cards)
+        return bool(self._updates.waiting or self.cards.waiting)
 
     @property
     def untold(self) -> int:
-        """How many of them were never told."""
-        return self._cards.untold
+        """How many cards were never told."""
+        return self.cards.untold
 
     @property
     def _limit(self) -> int:
@@ -126,25 +121,27 @@ class Voice:
         first = b""
         if to is not None and to.state != ALIVE and (self.buddy or to.state != SUSPECT):
             first = self.accuse(to)
-        if not self._updates:
+        if not self._updates.waiting:
             return first
         return first + b"".join(self._updates.take(room - len(first), self._limit))
 
     def ping(self, number: int, to: Standing) -> Ping:
         """Return a probe of `to`."""
-        return Ping(number, to.card.key, self.pulse, self.updates(to))
+        silent = to.state == ALIVE and not self._updates.waiting
+        return Ping(number, to.card.key, self._pulse or self.pulse, b"" if silent else self.updates(to))
 
     def ack(self, number: int, to: Standing | None) -> Ack:
         """Return the answer to the ping of that number."""
-        return Ack(number, self.pulse, self.updates(to))
+        silent = (to is None or to.state == ALIVE) and not self._updates.waiting
+        return Ack(number, self._pulse or self.pulse, b"" if silent else self.updates(to))
 
     def gossip(self) -> Gossip | None:
         """Return the next datagram of news, or None if there is none."""
-        updates = self.updates(None, _UPDATES_SHARE if self._cards else _ROOM)
+        updates = self.updates(None, _UPDATES_SHARE if self.cards.waiting else _ROOM)
         cards: tuple[bytes, ...] = ()
         certificates: tuple[bytes, ...] = ()
-        if self._cards:
-            taken = self._cards.take(_ROOM - len(updates), self._limit)
+        if self.cards.waiting:
+            taken = self.cards.take(_ROOM - len(updates), self._limit)
             cards = tuple(card for card, _ in taken)
             certificates = tuple(certificate for _, certificate in taken if certificate)
         return Gossip(updates, cards, certificates) if updates or cards else None

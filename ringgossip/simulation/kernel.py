@@ -25,8 +25,9 @@ NOBODY = 0xFFFFFFFF  # The owner of events that belong to no peer.
 ALARM, DATAGRAM, STREAM, DISK, FAULT, VERB, TOLD, OTHER = range(8)
 KIND_NAMES = ("alarm", "datagram", "stream", "disk", "fault", "verb", "told", "other")
 
-_ENTRY = struct.Struct("<dIBq").pack
-_LOG_BYTES = 16 * 1024  # are hashed at once: a call for each entry is dearer than its bytes
+_ENTRY = "dIBq"
+_ENTRIES = 512  # are packed and hashed at once
+_PACK_ALL = struct.Struct("<" + _ENTRIES * _ENTRY).pack
 
 Action = Callable[..., object]
 TraceLine = tuple[float, int, int, int, str]
@@ -42,8 +43,8 @@ class Kernel:
     """Virtual time and the queue of everything that will happen in it."""
 
     __slots__ = (
-        "_alarms", "_boots", "_hash", "_heap", "_log", "_order", "_pending", "_shuffle",
-        "events", "now", "seed", "trace", "wanted",
+        "_alarms", "_boots", "_hash", "_heap", "_order", "_pending", "_shuffle", "events", "log", "now",
+        "seed", "trace", "wanted",
     )  # fmt: skip
 
     def __init__(self, seed: int, *, shuffle: bool = False, trace: list[TraceLine] | None = None) -> None:
@@ -56,7 +57,7 @@ class Kernel:
         self._order = 0
         self._shuffle = Random(derive(seed, "shuffle")) if shuffle else None
         self._hash = hashlib.blake2b(digest_size=16)
-        self._log = bytearray()
+        self.log: list[float] = []  # what `note` was told and is not hashed yet, four to an entry
         self._boots: list[int] = []
         self._alarms: list[Action | None] = []
         self.wanted: list[float] = []  # when each owner is to be woken, as `set_alarm` said last
@@ -151,15 +152,19 @@ class Kernel:
 
     def note(self, owner: int, kind: int, detail: int = 0, text: str = "") -> None:
         """Add what happened now to the run's hash, and to its trace if one is kept."""
-        log = self._log
-        log += _ENTRY(self.now, owner, kind, detail)
-        if text:
-            log += text.encode()
-        if len(log) > _LOG_BYTES:
-            self._hash.update(log)
-            log.clear()
+        log = self.log
+        log += (self.now, owner, kind, detail)
+        if text or len(log) >= 4 * _ENTRIES:
+            self._hash_log()
+            self._hash.update(text.encode())
         if self.trace is not None:
             self.trace.append((self.now, owner, kind, detail, text))
+
+    def _hash_log(self) -> None:
+        log = self.log
+        pack = _PACK_ALL if len(log) == 4 * _ENTRIES else struct.Struct("<" + len(log) // 4 * _ENTRY).pack
+        self._hash.update(pack(*log))
+        log.clear()
 
     def trace_input(
         self, owner: int, name: str, method: str, arguments: Sequence[Any], effects: Sequence[Any]
@@ -173,6 +178,5 @@ class Kernel:
     @property
     def run_hash(self) -> str:
         """A hash over everything that happened so far: equal runs have equal ones."""
-        self._hash.update(self._log)
-        self._log.clear()
+        self._hash_log()
         return self._hash.hexdigest()

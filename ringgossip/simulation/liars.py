@@ -106,10 +106,10 @@ def _replay(world: "World", node: "Node", generator: Random) -> None:
     """Say old words of others again."""
     caught = node.caught
     if caught:
-        old = caught[below(generator, len(caught))]
+        sender, _, carried, tag = caught[below(generator, len(caught))]
         victim = _victim(world, node, generator)
         # Production refuses the packet itself by its number; sealed anew, only its words are old.
-        packet = old._replace(key=node.keys[0])
+        packet = node.sealed(carried, tag, sender)
         world.network.send(node.index, world.network.addresses[victim.index], packet, 400)
 
 
@@ -197,7 +197,7 @@ class Knocking(Fault):
             if over:
                 return
             source = _victim(world, target, generator)
-            packet = source.sealed(b"\xc1", 0, source.certificate.peer_id)._replace(key="another")
+            packet = (source.certificate.peer_id, "another", b"\xc1", 0)
             world.network.send(source.index, world.network.addresses[self.peer], packet, 300)
             world.kernel.after((0.5 + generator.random()) / self.rate, knock)
 

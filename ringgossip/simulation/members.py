@@ -38,7 +38,7 @@ from ringgossip.protocol.peer_core import CoreSettings
 from ringgossip.simulation.acquaint import acquaint
 from ringgossip.simulation.node import Node
 from ringgossip.simulation.world import PeerSpec, World
-from ringgossip.wire.messages import PROTOCOL_VERSION, DialMe, Hello, Message
+from ringgossip.wire.messages import PROTOCOL_VERSION, Ack, DialMe, Hello, Message, Ping
 
 if TYPE_CHECKING:
     from ringgossip.identity.certificate import NodeCertificate
@@ -78,7 +78,7 @@ class MembersCore:
         return self._settle(self.membership.leave(now), now)
 
     def wake(self, now: float) -> Out:
-        out = self.membership.wake(now) if self.membership.next_wakeup() <= now else []
+        out = self.membership.wake(now)
         if self.dialing.next_wakeup() <= now:
             out = out + self.dialing.wake(now)
         return self._settle(out, now)
@@ -125,9 +125,12 @@ class MembersCore:
         return [Tell(PeerProtocolError(sender.hex()[:12], reason))]
 
     def receive(self, message: Message, sender: PeerId, source: Address | LinkId, now: float) -> Out:
-        if type(message) is Hello:
-            out = self.membership.card_heard(message.card, sender, now)
-        elif type(message) is DialMe:
+        kind = type(message)
+        if kind is Ping or kind is Ack:
+            out = self.membership.receive(message, sender, source, now)
+        elif kind is Hello:
+            out = self.membership.card_heard(message.card, sender, now)  # type: ignore[attr-defined]
+        elif kind is DialMe:
             out = self.dialing.need(sender, now)
         else:
             out = self.membership.receive(message, sender, source, now)

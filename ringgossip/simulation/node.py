@@ -210,13 +210,17 @@ class Node:
         self._woken_at = now
         if self._wakes > _SAME_INSTANT:
             raise Restless(f"{self.name} wakes again and again at {now}")
-        self.give(ALARM, 0, core.wake)
+        if self.paused or self._inbox or self._free_at > now or self.kernel.trace is not None:
+            self.give(ALARM, 0, core.wake)
+        else:
+            self._perform(ALARM, 0, core.wake(self.clock() if self.clock.off else now))
 
     # --- what the network brings -----------------------------------------------------------
 
     def _datagram(self, packet: Packet, source: Address, damaged: bool) -> None:
         core, kernel = self.core, self.kernel
         assert core is not None
+        sender, key, carried, tag = packet
         must_wait = self.paused or self._inbox or self._free_at > kernel.now
         if must_wait:
             if self._datagrams_waiting >= _SOCKET_BUFFER:
@@ -224,7 +228,6 @@ class Node:
             self._datagrams_waiting += 1
         if self.catching:
             self.caught = [*self.caught[1 - _MOST_CAUGHT :], packet]
-        sender, key, carried, tag = packet
         if damaged or key not in self.keys:
             reason = "its packet does not open"
             self.give(DATAGRAM_EVENT, 0, core.packet_refused, str(source), reason)
@@ -370,7 +373,7 @@ class Node:
         if lane is DATAGRAM:
             assert isinstance(to, Address), "a datagram goes to an address"
             carried, size = shared.wire.datagram(message, dialect)
-            packet = Packet(self.notary.certificate.peer_id, self.keys[0], carried, TAGS[kind])
+            packet = (self.notary.certificate.peer_id, self.keys[0], carried, TAGS[kind])
             shared.network.send(self.index, to, packet, size)
             return
         assert not isinstance(to, Address), "a link message goes to a peer"
@@ -381,7 +384,7 @@ class Node:
 
     def sealed(self, carried: Any, tag: int, sender: PeerId) -> Packet:
         """Return a packet under our key; only a liar names another sender."""
-        return Packet(sender, self.keys[0], carried, tag)
+        return sender, self.keys[0], carried, tag
 
     def _tell(self, effect: Tell) -> None:
         self.told.append((self.kernel.now, effect.event))

@@ -5,7 +5,7 @@ other side, so that a message that breaks its own limits is found. `sized` only
 says how long it would be (`sizes`), and hands the object over.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from ringgossip.identity import PeerId
 from ringgossip.simulation.dialects import CURRENT, Dialect
@@ -24,13 +24,8 @@ class BrokenLimit(AssertionError):
     """A machine made a message that its own wire refuses."""
 
 
-class Packet(NamedTuple):
-    """A sealed datagram: who sealed it, under which gossip key, and what is in it."""
-
-    sender: PeerId
-    key: str
-    carried: Any
-    tag: int
+Packet = tuple[PeerId, str, Any, int]
+"""A sealed datagram: who sealed it, under which gossip key, what is in it, and the tag of that."""
 
 
 class Wire:

@@ -192,9 +192,9 @@ class Decoder:
     def read(self, data: bytes | memoryview) -> Message:
         """Return the message, or raise `PeerMisbehaved`."""
         size = len(data)
-        if size > self.most_bytes:
-            raise PeerMisbehaved(f"{self.name} of {size} bytes, at most {self.most_bytes} are allowed")
         if size > _SHORT_BYTES:
+            if size > self.most_bytes:
+                raise PeerMisbehaved(f"{self.name} of {size} bytes, at most {self.most_bytes} are allowed")
             count_through(data, self.most_values, self.name)
         try:
             # Written out: handing limits on in a dict takes longer than unpacking a probe.

@@ -548,7 +548,7 @@ def test_a_list_of_members_has_an_end() -> None:
 def test_cards_are_told_on_until_several_members_show_that_they_have_them() -> None:
     names = ("bob", "carol", "dave", "eve", "frank")
     lab = Lab(*names)
-    waiting = lab.machine._voice.backlog
+    waiting = len(lab.machine._voice.cards)
     digest = lab.machine._roster.digest
 
     def shows_our_digest(name: str) -> None:
@@ -557,10 +557,10 @@ def test_cards_are_told_on_until_several_members_show_that_they_have_them() -> N
 
     for _ in range(20):  # it may lie: what it repeats is what we told it
         shows_our_digest("bob")
-    assert lab.machine._voice.backlog == waiting > 0
+    assert len(lab.machine._voice.cards) == waiting > 0
     for name in names:
         shows_our_digest(name)
-    assert lab.machine._voice.backlog == 0
+    assert len(lab.machine._voice.cards) == 0
 
 
 def test_while_many_come_a_list_by_datagram_is_answered_with_a_few_cards_to_begin_with() -> None:

@@ -46,7 +46,7 @@ def test_moving_a_deadline_often_takes_no_more_memory() -> None:
     deadlines = Deadlines()
     for number in range(10_000):
         deadlines.set(("a", 1), float(number))
-    assert len(deadlines._heap) < 200
+    assert len(deadlines.heap) < 200
     assert deadlines.next() == 9999.0
 
 
