@@ -56,7 +56,7 @@ from ringgossip.protocol.marks import TRIES
 from ringgossip.protocol.membership import Membership, MembershipSettings
 from ringgossip.protocol.neighbours import Neighbours
 from ringgossip.protocol.notices import BY_ASKING, BY_DIALLING, NOTICES
-from ringgossip.protocol.receipts import Receipts, version_of
+from ringgossip.protocol.receipts import Receipts, entry_of, version_of
 from ringgossip.protocol.rules import DISK_STOPPED, OUR_DISK, Rules, RuleSettings
 from ringgossip.protocol.rumors import Rumors, RumorSettings
 from ringgossip.protocol.serving import Serving, ServingSettings
@@ -64,10 +64,7 @@ from ringgossip.protocol.shelf import Shelf
 from ringgossip.protocol.transfer import Transfer
 from ringgossip.protocol.troubles import Troubles
 from ringgossip.protocol.versions import Versions
-from ringgossip.wire.messages import (
-    CertificatesWanted,
-    News,
-)
+from ringgossip.wire.messages import CertificatesWanted, Holding, News
 
 if TYPE_CHECKING:
     from ringgossip.identity.certificate import NodeCertificate
@@ -399,6 +396,9 @@ class Switchboard:
         """A record is new in our catalog, and what it names is listed."""
         out: Out = [Tell(ArtifactAnnounced(record.key.text, record.sequence, record.size))]
         out += self._spread(record, before, sender, now)
+        if sender is not None and sender == record.signer:  # its author, who tells of what it has
+            added = self.receipts.note(Holding(entry_of(record), b""), sender)
+            out += self._copies_confirmed(sender, added, now)
         conflict = self.catalog.conflict(record.kind, record.name)
         if conflict is not None and record in conflict:
             winner, loser = conflict
