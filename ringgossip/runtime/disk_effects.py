@@ -56,6 +56,8 @@ class DiskBoard(Protocol):
 
     def perform(self, effects: list[Effect]) -> None: ...
 
+    def next(self, call: Callable[[], None]) -> None: ...
+
 
 def explain(error: Exception) -> str:
     """Return an error in one line; one that nobody foresaw says what it is."""
@@ -91,7 +93,7 @@ class DiskEffects:
         if len(records) <= _VERIFIED_HERE and not self._crews.signatures.waiting:
             reasons = check()
             core, batch = self._board.core, effect.batch
-            self._crews.post(lambda: self._told(core.records_verified(batch, reasons, _now())))
+            self._board.next(lambda: self._told(core.records_verified(batch, reasons, _now())))
             return
         self._crews.signatures.submit(
             check,

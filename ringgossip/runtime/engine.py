@@ -8,6 +8,7 @@ of the core is a bug of ours: it ends the peer, with its traceback in the log.
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import SystemRandom
@@ -108,6 +109,8 @@ class Engine:
         # Until when the timer sleeps; an earlier deadline moves it, and so does one that is much later.
         self._alarm = trio.CancelScope()
         self._batching = False
+        self._next: deque[Call] = deque()
+        self._nexting = False
         self._stopped = trio.Event()
         self._credentials = credentials
         nonce = secrets.token_bytes(BOOT_NONCE_BYTES)
@@ -220,8 +223,16 @@ class Engine:
         """Perform effects in order, and move the timer if something is due earlier now."""
         for effect in effects:
             self._perform[type(effect)](effect)
+        while self._next and not self._nexting:
+            self._nexting = True
+            self._next.popleft()()
+            self._nexting = False
         if not self._batching:
             self._settle()
+
+    def next(self, call: Call) -> None:
+        """Make `call`, an input of the core, as soon as the effects of the present one are performed."""
+        self._next.append(call)
 
     def _settle(self) -> None:
         if self._links is not None:
