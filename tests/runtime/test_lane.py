@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESOCB3
 from recording import Node, open_node
 
@@ -92,6 +93,19 @@ async def test_a_fast_link_gets_a_lane_and_bodies_go_both_ways(nodes, monkeypatc
         assert {index: bob.chunks.written[index] for index in bodies} == bodies
         assert alice.chunks.written == bodies
         assert alice.sending.used == bob.receiving.used == 0
+
+
+@pytest.mark.trio
+async def test_a_slow_link_gets_no_lane(nodes, monkeypatch) -> None:
+    monkeypatch.setattr(link_module, "LEAST_RATE", 1e15)
+    monkeypatch.setattr("ringgossip.runtime.rates._SAMPLE", 1e-6)
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        alice.perform([alice.give(bob, 1, number, bytes(65536)) for number in range(3)])
+        await bob.core.until("chunk_stored", 3)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        [link] = alice.links.all()
+        assert link.sending.rate > 0 and not link._lane_wanted
 
 
 class Way:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import trio
+import trio.testing
 from recording import Node, open_node
 
 from ringgossip.content.hashing import hash_bytes
@@ -15,6 +16,7 @@ from ringgossip.identity import Address
 from ringgossip.identity.credentials import Credentials
 from ringgossip.protocol.core import LINK, CloseLink, Dial, LinkId, Send, SendChunk
 from ringgossip.runtime import link as link_module
+from ringgossip.runtime.tls import TlsStream
 from ringgossip.wire.codec import encode
 from ringgossip.wire.frames import pack_frame
 from ringgossip.wire.messages import CatalogRoot, ChunkPiece, Hello
@@ -40,6 +42,22 @@ async def test_both_sides_may_ask_whoever_dialled(nodes) -> None:
         alice.perform([Send(bob.peer_id, CatalogRoot(b"from ali"), LINK)])
         assert (await alice.core.until("receive", 2))[1][0] == CatalogRoot(b"from bob")
         assert (await bob.core.until("receive", 2))[1][0] == CatalogRoot(b"from ali")
+
+
+async def test_what_the_kernel_does_not_take_at_once_follows_in_order(nodes, monkeypatch) -> None:
+    async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
+        await alice.link(bob)
+        await bob.core.until("receive")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        link = alice.links.all()[0]
+        said = [CatalogRoot(bytes([number] * 8)) for number in range(3)]
+        alice.perform([Send(bob.peer_id, said[0], LINK)])
+        assert not link.has_control  # sent right here: no task had to wake up for it
+        monkeypatch.setattr(TlsStream, "send_some", lambda stream, data: stream.socket.send(data[:3]))
+        alice.perform([Send(bob.peer_id, message, LINK) for message in said[1:]])
+        assert link.has_control
+        heard = await bob.core.until("receive", 4)
+        assert [message for message, *_ in heard[1:]] == said
 
 
 async def test_a_flood_of_short_messages_leaves_everybody_else_their_turn(nodes) -> None:
@@ -217,6 +235,10 @@ async def test_silent_strangers_are_cut_off_and_members_still_get_in(nodes, monk
             ):
                 await trio.sleep(0.01)
         assert alice.counters["connections_turned_away"] > 0
+        # Who is turned away hears it at once, also the last of them.
+        with trio.fail_after(5):
+            while await strangers[-1].receive_some():
+                pass
         await bob.link(alice)
         for stranger in strangers:
             await stranger.aclose()
