@@ -23,11 +23,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, `sys.argv` unless given, and return its exit code."""
     if arguments is not None:
         return _run(arguments)
+    _open_what_is_closed()
     try:
         return _run(sys.argv[1:])
     finally:
         # This process ends: looking for garbage in all its modules a last time is a sixth of a peer's CPU.
         gc.freeze()
+
+
+def _open_what_is_closed() -> None:
+    """Let standard streams that the caller closed (`>&-`) lead nowhere; nothing else gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123  For as long as we run.
 
 
 def _run(arguments: Sequence[str]) -> int:

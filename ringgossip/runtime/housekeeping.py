@@ -3,6 +3,7 @@
 - Copies are read again, slowly and one after the other; what is damaged is moved
   aside and pulled again from those who still have it (field notes, incident 18).
   While chunks move, scrubbing slows down; it never stops.
+- A data folder that was removed under the running peer is told, for as long as it is not there.
 - A certificate that will expire is told in time: nobody lets us in afterwards.
 """
 
@@ -18,7 +19,7 @@ import trio
 
 from ringgossip.config import PeerConfig
 from ringgossip.errors import StoreError
-from ringgossip.events import CertificateExpires
+from ringgossip.events import CertificateExpires, StorageTrouble
 from ringgossip.identity.certificate import NodeCertificate
 from ringgossip.protocol.core import Effect, Tell
 from ringgossip.runtime.storage.store import Store
@@ -26,6 +27,7 @@ from ringgossip.runtime.workers import Workers
 
 SCRUB_INTERVAL = 2.0
 BUSY_SHARE = 0.1  # of the rate, while chunks come or go
+FOLDER_INTERVAL = 30.0
 CERTIFICATE_INTERVAL = 3600.0
 CERTIFICATE_WARNING = 30 * 86400.0
 _TOLD_AGAIN = 86400.0
@@ -60,6 +62,7 @@ class Housekeeping:
         """Look after everything, for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_certificate)
+            nursery.start_soon(self._watch_folder)
             if self._scrubbing.bytes_per_second:
                 nursery.start_soon(self._scrub)
 
@@ -87,6 +90,13 @@ class Housekeeping:
     def _moved(self) -> int:
         counters = self._board.counters
         return counters.get("chunk_bytes_received", 0) + counters.get("chunk_bytes_sent", 0)
+
+    async def _watch_folder(self) -> None:
+        while True:
+            await trio.sleep(FOLDER_INTERVAL)
+            if await self._workers.call(self._store.is_gone):
+                reason = f"{self._store.data} or its lock was removed, or another lies there: restart this peer"
+                self._board.perform([Tell(StorageTrouble(reason))])
 
     # --- certificate ------------------------------------------------------------------------
 

@@ -277,3 +277,12 @@ def test_the_same_command_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "ringgossip", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == f"ringgossip, version {ringgossip.__version__}\n"
+
+
+def test_a_command_whose_standard_streams_are_closed_ends_as_any_other() -> None:
+    command = f"{sys.executable} -m ringgossip config explain nothing >&- 2>&- <&-; echo $?"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("2\n", "")
+    command = f"{sys.executable} -m ringgossip --help >&-"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -125,3 +125,15 @@ async def test_days_are_said_as_people_say_them(nodes) -> None:
     left = certificate.not_after - time.time()
     assert "expires in 730 days; run" in housekeeping.expiry(certificate, left, Path("/x"))
     assert "expires in a day;" in housekeeping.expiry(certificate, 86500.0, Path("/x"))
+
+
+async def test_a_data_folder_that_was_removed_under_the_peer_is_told(config, monkeypatch) -> None:
+    monkeypatch.setattr(housekeeping, "FOLDER_INTERVAL", 0.05)
+    heard: list[Event] = []
+    async with open_runtime_peer(config("alice")) as alice, trio.open_nursery() as nursery:
+        await nursery.start(gather, alice, heard)
+        await trio.sleep(0.2)
+        assert not any(isinstance(event, StorageTrouble) for event in heard)
+        alice.config.data.rename(alice.config.data.with_name("elsewhere"))
+        await until(lambda: "restart this peer" in str([one for one in heard if isinstance(one, StorageTrouble)]))
+        nursery.cancel_scope.cancel()

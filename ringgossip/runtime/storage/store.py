@@ -291,6 +291,16 @@ class Store:
         """Read about `budget` bytes of our copies again and compare them with what was signed."""
         return self._scrubber.scrub(budget)
 
+    def is_gone(self) -> bool:
+        """Tell whether the data folder was removed, or another lies, or is mounted, where it was."""
+        try:
+            found = (self._layout.data / "lock").stat()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False  # A disk in trouble: whoever reads and writes tells of it.
+        return not os.path.samestat(found, os.fstat(self._lock.fileno()))
+
     def path_of(self, record: Record) -> Path | None:
         """Return where this version can be opened, None if it is not here or not as one file."""
         place = self._holdings.version(record)
