@@ -179,6 +179,10 @@ def test_a_killed_peer_is_gone_and_a_restarted_one_is_found_again(folder: Path) 
             client.status()
         peer = PeerProcess(config).ready()
         assert client.status()["node"] == "carol"
+        (peer.data / "socket").rename(peer.data / "socket.removed")
+        with pytest.raises(PeerGone, match=f"process {peer.process.pid} has .*control socket was removed"):
+            ringgossip.connect(peer.data).status()
+        (peer.data / "socket.removed").rename(peer.data / "socket")
         # A peer that hangs is no reason to hang.
         impatient = ringgossip.connect(peer.data, patience=0.3)
         peer.send(signal.SIGSTOP)

@@ -54,7 +54,9 @@ class Connection:
                 self._socket.settimeout(patience)
                 data = self._socket.recv(_READ)
             except TimeoutError:
-                raise TimedOut(f"the peer on {self._data} has said nothing for {patience:g} s") from None
+                raise TimedOut(
+                    f"the peer on {self._data} has said nothing for {patience:g} s: is it paused?"
+                ) from None
             except PeerMisbehaved as error:
                 raise OperationFailed(f"{self._data}/socket leads to no peer: {error}") from None
             except OSError:
@@ -83,4 +85,26 @@ os.register_at_fork(after_in_child=_close_in_child)
 def _nobody(data: str) -> str:
     if not os.path.isdir(data):  # noqa: PTH112
         return f"there is no folder {data}: give the `data:` folder of a running peer"
+    process = _who_has(data)
+    if process:
+        return (
+            f"process {process} has {data}, but does not listen there: it starts or ends right now, or "
+            "its control socket was removed; wait a moment, then restart it"
+        )
     return f"no peer runs on {data}: start it with `ringgossip peer --config ...`"
+
+
+def _who_has(data: str) -> str:
+    """Return the process that holds the lock of a data folder; empty where none does, or nothing tells.
+
+    Not by trying: a peer that starts at this very moment would be refused.
+    """
+    try:
+        with open(f"{data}/lock", encoding="ascii") as lock:  # noqa: PTH123
+            process, inode = lock.read(32).strip(), os.fstat(lock.fileno()).st_ino
+        with open("/proc/locks", encoding="ascii") as locks:  # noqa: PTH123
+            # 1: FLOCK  ADVISORY  WRITE 708 08:01:262150 0 EOF
+            held = [line.split()[-4:-2] for line in locks]
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return process if any(row[0] == process and row[1].endswith(f":{inode}") for row in held) else ""

@@ -95,8 +95,8 @@ class Housekeeping:
         while True:
             await trio.sleep(FOLDER_INTERVAL)
             if await self._workers.call(self._store.is_gone):
-                reason = f"{self._store.data} or its lock was removed, or another lies there: restart this peer"
-                self._board.perform([Tell(StorageTrouble(reason))])
+                reason = f"{self._store.data} or its lock was removed, or another lies there"
+                self._board.perform([Tell(StorageTrouble(f"{reason}: restart this peer"))])
 
     # --- certificate ------------------------------------------------------------------------
 

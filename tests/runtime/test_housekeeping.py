@@ -135,5 +135,5 @@ async def test_a_data_folder_that_was_removed_under_the_peer_is_told(config, mon
         await trio.sleep(0.2)
         assert not any(isinstance(event, StorageTrouble) for event in heard)
         alice.config.data.rename(alice.config.data.with_name("elsewhere"))
-        await until(lambda: "restart this peer" in str([one for one in heard if isinstance(one, StorageTrouble)]))
+        await until(lambda: any("restart this peer" in getattr(event, "reason", "") for event in heard))
         nursery.cancel_scope.cancel()
