@@ -42,7 +42,7 @@ def verdict(client: Client, words: str) -> dict[str, Any]:
 
 def test_a_peer_whose_seeds_are_silent_says_so(start: Start) -> None:
     peer = start("alice", seeds=["127.0.0.1:9"], interval_seconds=0.5)
-    status = verdict(peer.client, "alone: the seed does not answer; check that they run")
+    status = verdict(peer.client, "alone: the seed does not answer; check that it runs")
     assert (status["status"], status["healthy"]) == ("degraded", True)
 
 
