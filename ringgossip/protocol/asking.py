@@ -16,8 +16,9 @@ from ringgossip.protocol.notices import BY_ASKING
 from ringgossip.protocol.pacing import LATE, TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
 from ringgossip.protocol.sources import Ask, Source
+from ringgossip.protocol.sparing import leave_to_better, leave_to_pullers
 from ringgossip.protocol.transfer_settings import TransferSettings as TransferSettings
-from ringgossip.strategy.order import pick, without
+from ringgossip.strategy.order import pick
 from ringgossip.wire.messages import CancelChunks, GetChunks, GetPages
 
 Out = list[Effect | Notice]
@@ -226,7 +227,12 @@ class Asking:
             limit = min(limit, max(1, int(source.bucket.level(now)) // chunk_size))
         if own is not None and own.rate is not None:
             limit = min(limit, max(1, int(own.level(now)) // chunk_size))
-        candidates = self._leave_to_better(candidates, pull, source, now)
+        candidates = leave_to_better(candidates, pull, source, self._sources, now)
+        if candidates and holding == ALL:
+            candidates = leave_to_pullers(candidates, pull, source, self._sources, now)
+            if not candidates:
+                self._ask_at = min(self._ask_at, now + settings.look_at_least)
+                return []
         rarest = pull.availability.rarest(candidates)
         if holding == ALL:
             rarest = rarest & pull.share_of(self._me) or rarest
@@ -251,17 +257,6 @@ class Asking:
             return 0 if self._owed else 1
         most = min(self._settings.batch, window // 2, self._bucket.level(now))
         return min(self._settings.request_chunks, max(1, int(most) // chunk_size), room // chunk_size)
-
-    def _leave_to_better(self, candidates: int, pull: Pull, source: Source, now: float) -> int:
-        """Return what nobody better has, if this source misbehaved or is slow."""
-        mine = source.rank(now)
-        if mine == (0, 0) or not candidates:
-            return candidates
-        for peer, holding in pull.holders.items():
-            other = self._sources[peer]
-            if other.rank(now) < mine and other.may_be_asked(now):
-                candidates = 0 if holding == ALL else without(candidates, holding)
-        return candidates
 
     def _hurry(self, source: Source, pull: Pull, holding: int, limit: int, now: float) -> list[int]:
         """Choose chunks that others owe us: this source is idle, and they may have long queues.
