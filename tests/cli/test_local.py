@@ -83,7 +83,8 @@ def test_a_publication_is_shown_with_its_receipt_here_and_there(
     assert Path(artifact["path"]).read_bytes() == path.read_bytes()
     text = as_text(capsys, "artifacts", "--data", bob.data)
     assert "models/alice/m.pth" in text
-    assert "alice, bob" in text
+    # That she holds it too is told by alice, soon after.
+    until(lambda: "alice, bob" in as_text(capsys, "artifacts", "--data", bob.data))
     assert as_json(capsys, "artifacts", "--board-type", "square8", "--data", bob.data) == {"artifacts": []}
 
 
