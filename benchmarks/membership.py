@@ -9,11 +9,10 @@ sockets, TLS, stores and files, one core for all of them. The one that crashes i
 a process of its own, and gets SIGKILL. Partitions are in `tests/protocol/`, in
 virtual time: loopback cannot be cut without root.
 
-Not met: join 2.6 s once all are open (1.7 at best), restart 0.42 s (0.23 one session before; why is not
-known). Of what the one core does in a join a third is verifying 2,450 cards (132 us each), a quarter
-datagrams, a fifth 49 handshakes. To open fifty stores takes 1.4 s before that, mostly in their threads. News
-0.18 / 0.38 s: a turn of the loop for 50 peers takes 20-50 ms, news needs three hops, and all that one piece
-causes costs 13 ms of a peer's core.
+Join is not met: 2.6 s once all are open. Of what the one core does in a join a third is verifying
+2,450 cards (132 us each), a quarter datagrams, a fifth 49 handshakes. To open fifty stores takes 1.4 s
+before that, mostly in their threads. News reaches all in one hop: the median hears of it in the very turn
+of the loop in which the last does, so in one process both are what one turn of all peers takes.
 """
 
 import argparse
