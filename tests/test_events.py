@@ -69,6 +69,8 @@ def test_an_event_stays_as_it_was_told() -> None:
     event = events.PeerJoined("gpu-3", "10.0.0.3:7000")
     with pytest.raises(dataclasses.FrozenInstanceError, match="name"):
         event.name = "another"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError, match="name"):
+        del event.name
     assert pickle.loads(pickle.dumps(event)) == event == copy.deepcopy(event)
     assert {event: 1}[dataclasses.replace(event)] == 1
     assert event != dataclasses.replace(event, name="another")

@@ -17,6 +17,7 @@ import math
 import os
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -118,8 +119,9 @@ class SharedFolder:
                     self._complained = False
                 now = trio.current_time()
                 if found and not self._seen and not self._live and self._already is not None:
-                    for name in await self._already(self._share, found):
-                        self._seen[name] = _Seen(found[name], now, done=found[name])
+                    with suppress(StoreError):  # then all are looked into
+                        for name in await self._already(self._share, found):
+                            self._seen[name] = _Seen(found[name], now, done=found[name])
                 for name in self.finished(found, now):
                     seen = self._seen[name]
                     seen.busy = True

@@ -219,6 +219,15 @@ async def test_a_restart_opens_only_what_changed_in_a_folder(configs, tmp_path, 
     assert sorted(opened[1:]) == ["0.pth", "1.pth", "2.pth", "3.pth"]
 
 
+@pytest.mark.trio
+async def test_an_index_that_does_not_answer_ends_no_folder(configs, tmp_path, monkeypatch) -> None:
+    (tmp_path / "a.pth").write_bytes(b"weights")
+    monkeypatch.setattr(Store, "published_sources", lambda *_: _refuse("the disk reports an I/O error"))
+    share = ShareFolder(kind="models", folder=tmp_path, match="*.pth", settle_seconds=0.1)
+    async with open_runtime_peer(configs("alice", share=(share,)), embedded=False) as alice:
+        await alice.wait_for("models", "a.pth", timeout=15)
+
+
 def _refuse(reason: str) -> None:
     raise StoreError(reason)
 

@@ -170,6 +170,7 @@ def set_room_aside(fd: int, length: int) -> None:
     if length and _libc.fallocate(fd, 0, ctypes.c_int64(0), ctypes.c_int64(length)):
         problem = ctypes.get_errno()
         if problem in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+            os.ftruncate(fd, 0)  # ext4 keeps what it found until then: all that was free
             raise OSError(problem, os.strerror(problem))
         os.ftruncate(fd, length)
 

@@ -4,6 +4,7 @@ The disk is a real one of a few MiB: tmpfs, mounted in a mount namespace of a fo
 """
 
 import ctypes
+import errno
 import os
 import sqlite3
 import sys
@@ -11,11 +12,13 @@ import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from stores import MIB, content, fill, manifest_of, publish, receive, record_of
 
 from ringgossip.errors import StoreError
+from ringgossip.runtime.storage.disk import set_room_aside
 from ringgossip.runtime.storage.store import NoRoom, Store
 from ringgossip.service.place import bound_socket
 
@@ -83,6 +86,20 @@ def test_a_full_disk_stops_a_transfer_that_goes_on_when_there_is_room(tmp_path: 
             assert store.finalise(record).read_bytes() == data
 
     on_small_disk(tmp_path / "disk", 16 * MIB, play)
+
+
+def test_of_too_little_room_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_ext4(fd: int, *_: object) -> int:
+        os.posix_fallocate(fd, 0, MIB)
+        ctypes.set_errno(errno.ENOSPC)
+        return -1
+
+    monkeypatch.setattr("ringgossip.runtime.storage.disk._libc", SimpleNamespace(fallocate=as_ext4))
+    with (tmp_path / "partial").open("wb") as file:
+        with pytest.raises(OSError, match="No space"):
+            set_room_aside(file.fileno(), 2 * MIB)
+        found = os.fstat(file.fileno())
+    assert (found.st_size, found.st_blocks) == (0, 0)
 
 
 def test_an_index_that_cannot_grow_says_so_and_keeps_what_it_had(tmp_path: Path) -> None:
