@@ -3,9 +3,11 @@
 Every key that is one value, or a list of words, is read from `RINGGOSSIP_<KEY>`;
 the names that users of the reference already export are read under their own
 prefix and ours. Explicit YAML wins over all of them, they win over defaults.
+What sets nothing and looks like a slip of the pen is named, and never an error.
 """
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +80,9 @@ _REFERENCE_NAMES = {
     "SYNC_PARALLEL": "parallel",
 }
 
+# Read elsewhere: by the facade, and by our tests.
+_ELSEWHERE = ("CONFIG", "OTHER_PYTHONS")
+
 
 @dataclass(frozen=True, slots=True)
 class FromEnvironment:
@@ -109,3 +114,28 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, FromEnvironmen
                 found[key] = FromEnvironment(variable, read(text))
                 break
     return found
+
+
+def slips(environment: Mapping[str, str], keys: Iterable[str]) -> tuple[str, ...]:
+    """Return a line for every variable that sets nothing and is near one that would, or that names a key.
+
+    `keys`: all of node.yaml, those included that no variable sets.
+    """
+    found = []
+    written = {key.partition(".")[0].upper(): key.partition(".")[0] for key in keys}
+    theirs = [f"RINGRIFT_{name}" for name in _REFERENCE_NAMES]
+    ours = [f"RINGGOSSIP_{name}" for name in (*map(str.upper, _KEYS), *_REFERENCE_NAMES, *_ELSEWHERE)]
+    for variable in sorted(environment):
+        prefix, _, name = variable.partition("_")
+        # Other programs of the reference have variables of their own, and many.
+        known, nearness = (ours, 0.6) if prefix == "RINGGOSSIP" else (theirs, 0.8)
+        if prefix not in ("RINGGOSSIP", "RINGRIFT") or variable in known:
+            continue
+        if prefix == "RINGGOSSIP" and name in written:
+            found.append(f"environment {variable}: sets nothing; write `{written[name]}:` in node.yaml")
+            continue
+        tails = [one.partition("_")[2] for one in known]
+        close = difflib.get_close_matches(name[:100], tails, n=1, cutoff=nearness)
+        if close:
+            found.append(f"environment {variable}: sets nothing; did you mean {prefix}_{close[0]}?")
+    return tuple(found)

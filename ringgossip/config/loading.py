@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringgossip.config.blocks import Keep, ShareFolder
-from ringgossip.config.environment import FromEnvironment, from_environment, variables_of
+from ringgossip.config.environment import FromEnvironment, from_environment, slips, variables_of
 from ringgossip.config.settings import BLOCKS, PeerConfig, knobs
 from ringgossip.errors import ConfigError
 
@@ -48,22 +48,24 @@ def load_config(
     host; the latter needs `data` and `credentials` beside it. What is given
     here wins over both. `environment` is the process's own if not given.
     Raises `ConfigError` with one line for every problem in the file and in the
-    environment.
+    environment. A variable that looks misspelt is one of the notices.
     """
     from ringgossip.config.hosts_file import is_hosts_file
     from ringgossip.config.yaml_nodes import read_document
 
     path = Path(path)
     document = read_document(path)
-    around = from_environment(os.environ if environment is None else environment)
+    environment = os.environ if environment is None else environment
+    around = from_environment(environment)
     said = {
         key: value for key, value in (("node", node), ("data", data), ("credentials", credentials)) if value
     }
     for key in said:
         around.pop(key, None)
-    if is_hosts_file(document.value):
-        return _load_hosts(path, document, said, around)
-    return _load_node(path, document, said, around)
+    load = _load_hosts if is_hosts_file(document.value) else _load_node
+    settings = load(path, document, said, around)
+    ignored = slips(environment, (knob.key for knob in knobs()))
+    return replace(settings, notices=(*settings.notices, *ignored))
 
 
 def _load_node(

@@ -102,6 +102,23 @@ def test_a_container_is_told_its_addresses_by_the_environment(tmp_path: Path) ->
     assert config.ephemeral is True
 
 
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("RINGGOSSIP_SEED", "sets nothing; did you mean RINGGOSSIP_SEEDS?"),
+        ("RINGRIFT_DATA_SYNC_INTERVALL", "sets nothing; did you mean RINGRIFT_DATA_SYNC_INTERVAL?"),
+        ("RINGGOSSIP_BANDWIDTH", "sets nothing; write `bandwidth:` in node.yaml"),
+    ],
+)
+def test_a_misspelt_variable_is_named_and_is_no_error(tmp_path: Path, variable: str, said: str) -> None:
+    assert load(tmp_path, SMALL, {variable: "1"}).notices == (f"environment {variable}: {said}",)
+
+
+@pytest.mark.parametrize("variable", ["RINGRIFT_AI_MODEL", "RINGGOSSIP_CONFIG", "RINGGOSSIP_NODE_ID", "SEED"])
+def test_a_variable_that_others_read_is_not_named(tmp_path: Path, variable: str) -> None:
+    assert load(tmp_path, SMALL, {variable: "1"}).notices == ()
+
+
 def test_an_empty_variable_sets_nothing(tmp_path: Path) -> None:
     assert load(tmp_path, SMALL, {"RINGGOSSIP_PATIENCE": " "}).patience == 15.0
 
