@@ -26,6 +26,7 @@ from ringgossip.events import (
     TransferStarted,
 )
 from ringgossip.protocol.transfer import NO_HOLDER
+from ringgossip.strategy.bandwidth import SPENT
 
 _T = TypeVar("_T")
 
@@ -110,8 +111,7 @@ class Tally:
                 self._began.pop(event.artifact, None)
                 self.stalled.pop(event.artifact, None)
             case TransferStalled():
-                # Nobody failed who is not there.
-                self._failed(event.artifact, counts=event.reason != NO_HOLDER)
+                self._failed(event.artifact, counts=not _is_patience(event.reason))
                 _keep(self.stalled, event.artifact, Told(event.reason, now))
             case CopyConfirmed():
                 self._count(self.operations, (_kind(event.artifact), event.holder, SENT), 1)
@@ -185,6 +185,11 @@ def _keep(table: dict[str, _T], key: str, value: _T, most: int = _MOST_TRANSFERS
     table[key] = value
     if len(table) > most:
         del table[next(iter(table))]
+
+
+def _is_patience(reason: str) -> bool:
+    """Tell whether nobody failed: no holder is there, or all who spoke keep to their byte budget."""
+    return reason == NO_HOLDER or all(f": {SPENT} " in said for said in reason.split("; "))
 
 
 def _kind(artifact: str) -> str:

@@ -17,7 +17,10 @@ from ringgossip.config.blocks import Budget
 from ringgossip.config.limits import Limit, peer_limit
 from ringgossip.strategy.weights import share_of
 
-__all__ = ["Limit", "Spent", "divide", "left", "peer_limit", "spend", "spent_until", "turn_page"]
+__all__ = ["SPENT", "Limit", "Spent", "divide", "left", "peer_limit", "spend", "spent_until", "turn_page"]
+
+
+SPENT = "byte budget spent until"
 
 
 def divide(rate: float, priorities: Sequence[str]) -> list[float]:
@@ -76,7 +79,7 @@ def spent_until(budget: Budget, spent: Spent, day: int) -> str:
     if month is not None and now.this_month >= month:
         while _month(now.day + nights) == _month(now.day) and nights < 31:
             nights += 1
-    return f"byte budget spent until {_date(now.day + nights)} 00:00 UTC"
+    return f"{SPENT} {_date(now.day + nights)} 00:00 UTC"
 
 
 def _date(day: int) -> date:

@@ -1,8 +1,10 @@
 """Is what happened counted under the right name, and within bounds?"""
 
 from ringgossip import events
+from ringgossip.config.blocks import Budget
 from ringgossip.protocol.transfer import NO_HOLDER
 from ringgossip.service.tally import _MOST_TRANSFERS, BUCKETS, RECEIVED, SENT, Tally
+from ringgossip.strategy.bandwidth import Spent, spent_until
 
 MODEL = "models/gpu-1/a/b.pth"
 
@@ -57,6 +59,16 @@ def test_an_artifact_whose_holders_are_away_is_no_failed_transfer() -> None:
     counted.hear(events.TransferStalled(MODEL, 1, NO_HOLDER))
     assert counted.stalled[MODEL].text == NO_HOLDER
     assert counted.outcomes == {}
+
+
+def test_waiting_for_spent_byte_budgets_is_no_failed_transfer_unless_somebody_failed_too() -> None:
+    counted, _ = tally()
+    spent = f"vast-1: {spent_until(Budget(send_bytes_per_day=1), Spent(3, 1), 3)}"
+    counted.hear(events.TransferStalled(MODEL, 1, f"{spent}; {spent}"))
+    assert counted.stalled[MODEL].text == f"{spent}; {spent}"
+    assert counted.outcomes == {}
+    counted.hear(events.TransferStalled(MODEL, 1, f"{spent}; vast-2: busy"))
+    assert counted.outcomes == {MODEL: False}
 
 
 def test_bad_chunks_and_rejected_files_are_failed_verifications() -> None:
