@@ -31,7 +31,7 @@ from ringgossip.runtime.storage.disk import ChunkMissing, Signature, remove, syn
 from ringgossip.runtime.storage.holdings import Holdings
 from ringgossip.runtime.storage.partial import Keeper, Partial
 from ringgossip.runtime.storage.places import Place, PlaceKind
-from ringgossip.runtime.storage.reuse import Reuse
+from ringgossip.runtime.storage.reuse import Reuse, twin
 from ringgossip.runtime.storage.space import Space
 from ringgossip.runtime.storage.thinning import thin_superseded
 
@@ -229,11 +229,13 @@ class Receiving:
     def _show(self, record: Record, partial: Partial, keep_predecessor: bool) -> tuple[Place, Place | None]:
         """Rename the file to where it is visible; return its place and that of the version before it."""
         path = self._layout.replica_path(*record.key)
+        # Its chunks may have come from elsewhere in the store, and the file that lies there is as good.
+        orphan = partial.orphan_inode or twin(self._orphan(record), partial)
         with self._layout.replica_folder(*record.key, create=True) as (folder, base):
             before = None
             if self._is_newest(record):
                 kind = PlaceKind.REPLICA
-                before = self._make_way(record, partial.orphan_inode, path, folder, base)
+                before = self._make_way(record, orphan, path, folder, base)
             else:
                 # Visible sequences never go back: an older version that took longer gets its own name.
                 kind = PlaceKind.KEPT

@@ -270,6 +270,29 @@ class Reuse:
         return len(view)
 
 
+def twin(path: Path | None, partial: Partial) -> int | None:
+    """Return the inode of a file that has the very bytes of a whole partial file, None if it has others."""
+    try:
+        fd = os.open(path or "", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        found, record = os.fstat(fd), partial.record
+        if not stat.S_ISREG(found.st_mode) or found.st_size != record.size:
+            return None
+        buffer = memoryview(bytearray(record.chunk_size))
+        for index in range(partial.manifest.chunk_count):
+            view = buffer[: partial.length(index)]
+            got = read_at(fd, view, index * record.chunk_size)
+            if got < len(view) or hash_bytes(view) != partial.manifest.chunk_hash(index):
+                return None
+        return found.st_ino
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
 class _Prover:
     """A thread that reads back what was copied and hashes it, so that both cores work."""
 

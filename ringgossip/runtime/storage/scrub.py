@@ -83,7 +83,8 @@ class Scrubber:
             with self._holdings.files.get(place) as fd:
                 got = read_at(fd, view, index * place.chunk_size)
         except FileNotFoundError:
-            return False
+            self._holdings.lose(place, f"{place.path} is gone; it is pulled again from whoever has it")
+            raise
         except OSError as problem:
             reason = trouble(problem, f"{place.path} cannot be read")
             if problem.errno == errno.EIO:

@@ -124,6 +124,33 @@ def test_a_damaged_index_is_moved_aside_and_replicas_are_proven_again_without_fe
         assert path.read_bytes() == data and len(told) == 1
 
 
+def test_two_replicas_of_one_content_are_both_good_when_the_index_is_lost(
+    tmp_path: Path, told: list[str]
+) -> None:
+    data = content(3 * MIB + 5)
+    with Store.open(tmp_path) as first:
+        paths = [receive(first, data, name)[1] for name in ("a.bin", "b.bin")]
+    (tmp_path / "index.db").unlink()
+    with Store.open(tmp_path, on_trouble=told.append) as second:
+        for name, path in zip(("a.bin", "b.bin"), paths, strict=True):
+            record = record_of(manifest_of(data), name)
+            assert fill(second, record, manifest_of(data), data) == []
+            assert second.finalise(record) == path
+        assert told == [] and list((tmp_path / "damaged").iterdir()) == []
+
+
+def test_a_file_of_the_same_length_where_a_replica_belongs_is_moved_aside_still(
+    store: Store, told: list[str]
+) -> None:
+    data = content(2 * MIB + 5)
+    _, path = receive(store, data, "a.bin")
+    other = path.with_name("b.bin")
+    other.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    receive(store, data, "b.bin")
+    assert other.read_bytes() == data
+    assert len(told) == 1 and "was unknown to the index: moved to" in told[0]
+
+
 def test_rubbish_instead_of_an_index_is_moved_aside_too(tmp_path: Path, told: list[str]) -> None:
     Store.open(tmp_path).close()
     (tmp_path / "index.db").write_bytes(b"no database" * 1000)
@@ -528,6 +555,14 @@ def test_a_replica_that_vanished_is_no_longer_held(tmp_path: Path) -> None:
     path.unlink()
     with Store.open(tmp_path) as second:
         assert second.restored.holdings == () and len(second.restored.records) == 1
+
+
+def test_the_scrubber_says_of_a_replica_removed_by_hand_that_it_is_gone(store: Store) -> None:
+    _, path = receive(store, content(MIB))
+    store._holdings.files.close()
+    path.unlink()
+    [found] = store.scrub_next(MIB).damaged
+    assert found == f"{path} is gone; it is pulled again from whoever has it"
 
 
 def test_bit_sets_of_the_protocol_are_integers() -> None:
