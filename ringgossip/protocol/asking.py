@@ -330,7 +330,8 @@ class Asking:
     def _send_ask(self, source: Source, pull: Pull, indices: list[int], now: float) -> Out:
         self._request = self._request % (2**32 - 1) + 1
         waiting = {index: pull.length(index) for index in indices}
-        source.asked(Ask(self._request, pull.root, waiting, now), now)
+        priority = self._guide.priority(pull.record)
+        source.asked(Ask(self._request, pull.root, waiting, now, critical=priority == "critical"), now)
         self._note_asked(source, now)
         amount = sum(waiting.values())
         self._owed += amount
@@ -339,7 +340,7 @@ class Asking:
         pull.take(indices)
         pull.asked_last = now
         self._charge(source, pull.root, amount, now)
-        word = PRIORITIES.index(self._guide.priority(pull.record))
+        word = PRIORITIES.index(priority)
         return [Send(source.peer, GetChunks(self._request, pull.root, tuple(indices), word), LINK)]
 
     def _ask_pages(self, source: Source, pull: Pull, holding: int, now: float) -> Out:

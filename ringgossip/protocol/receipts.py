@@ -120,8 +120,9 @@ class Receipts:
             return []
         del self._own[entry]
         self._own_xor ^= _fingerprint(entry)
-        self._note_news(entry, [], now)
-        return []
+        first = [peer for peer in self.concerned(record) if peer in self._linked]
+        self._note_news(entry, first, now)
+        return [Send(peer, Holding(b"", entry), LINK) for peer in first]
 
     def _note_news(self, entry: bytes, told: list[PeerId], now: float) -> None:
         self._calm = 1

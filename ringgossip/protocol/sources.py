@@ -23,6 +23,7 @@ class Ask:
     waiting: dict[int, int]  # chunk index -> length in bytes; for pages: place in `pages` -> 0
     asked_at: float
     pages: tuple[tuple[int, int], ...] = ()
+    critical: bool = False  # it was asked for as such
     late: dict[int, int] = field(default_factory=dict)  # given to others meanwhile; still welcome
     begun: dict[int, float] = field(default_factory=dict)  # bodies on their way to our disk, since when
 

@@ -33,7 +33,12 @@ def leave_to_better(
 def leave_to_pullers(
     candidates: int, pull: Pull, source: Source, sources: Mapping[PeerId, Source], now: float
 ) -> int:
-    """Return what no puller at work has, if this whole holder brings hardly more than one of them."""
+    """Return what no puller at work has, if this whole holder brings hardly more than one of them.
+
+    It is asked once to see what it brings: else one slow puller with many chunks could keep us from it.
+    """
+    if not source.rate and not source.outstanding:
+        return candidates
     theirs, rate, count = 0, 0.0, 0
     for peer, holding in pull.holders.items():
         other = sources[peer]

@@ -397,7 +397,9 @@ class Switchboard:
         out: Out = [Tell(ArtifactAnnounced(record.key.text, record.sequence, record.size))]
         out += self._spread(record, before, sender, now)
         if sender is not None and sender == record.signer:  # its author, who tells of what it has
-            added = self.receipts.note(Holding(entry_of(record), b""), sender)
+            # Without a link it will not say that the version before went: that leaves its book now.
+            gone = b"" if before is None or self.dialing.linked(sender) else entry_of(before)
+            added = self.receipts.note(Holding(entry_of(record), gone), sender)
             out += self._copies_confirmed(sender, added, now)
         conflict = self.catalog.conflict(record.kind, record.name)
         if conflict is not None and record in conflict:

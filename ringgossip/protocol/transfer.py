@@ -135,7 +135,7 @@ class Transfer(Pulling):
                     pause = min(max(message.retry_after, 0.05), 60.0)
                     until = now + pause * (1 + 0.5 * self._rng.random())
                     giver.busy_because = message.reason
-                    if message.reason:
+                    if message.reason and not ask.critical:
                         giver.spent_until = until
                     else:
                         giver.busy_until = until

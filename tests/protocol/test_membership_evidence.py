@@ -16,13 +16,16 @@ from ringgossip.protocol.evidence import (
     Standing,
     read_updates,
 )
+from ringgossip.protocol.settings import ListSettings, MembershipSettings
 
 CARD = card_of("carol")
+# A death that is told of whom we hold alive is doubted at first: this is about what it is then, evidence.
+BELIEVING = MembershipSettings(lists=ListSettings(doubt_deaths=False))
 
 
 def believed(*statements: tuple[int, int]) -> tuple[str, int]:
     """What a machine that knows carol believes after hearing (incarnation, state) in this order."""
-    lab = Lab("bob", "carol")
+    lab = Lab("bob", "carol", settings=BELIEVING)
     for at, (incarnation, state) in enumerate(statements):
         lab.gossip(update_of(lab.cards["carol"], incarnation, state), now=0.001 * (at + 1))
     member = lab.machine.member(lab.cards["carol"].peer)

@@ -41,6 +41,15 @@ def test_a_seed_that_brings_clearly_more_than_a_puller_is_asked_for_everything(s
     assert left(swarm) == full_set(COUNT)
 
 
+def test_a_seed_whose_speed_nobody_knows_is_tried(swarm) -> None:
+    pull, sources = swarm
+    pull.set_holder(BOB, full_set(COUNT))
+    sources[BOB].rate, sources[SEED].rate, sources[SEED].outstanding = 1e4, 0.0, 0
+    assert left(swarm) == full_set(COUNT), "else one slow puller that has it all would keep us from it"
+    sources[SEED].outstanding = 65536
+    assert left(swarm) == 0
+
+
 def test_pullers_that_bring_nothing_now_take_no_work_from_the_seed(swarm) -> None:
     swarm[1][CAROL].outstanding = 0
     assert left(swarm) == full_set(COUNT) ^ BOBS

@@ -236,6 +236,10 @@ def test_who_has_spent_its_budget_is_asked_at_once_for_what_becomes_critical() -
     puller.want(records[0], A)
     asked = [send.message for send in puller.sent(GetChunks)[before:]]
     assert asked and {message.root for message in asked} == {FORTY.root}  # type: ignore[union-attr]
+    refused = len(puller.sent(GetChunks))
+    for message in asked:
+        puller.hear(A, Busy(message.request, 30.0, "and no"))  # type: ignore[union-attr]
+    assert len(puller.sent(GetChunks)) == refused, "nor again and again of who refuses that too"
 
 
 def test_who_is_suspected_is_asked_last_and_not_refused() -> None:

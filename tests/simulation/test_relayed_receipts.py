@@ -89,3 +89,16 @@ def test_what_is_said_through_others_stays_little(opened: int) -> None:
     world.run(60)
     idle = (sum(world.network.bytes_sent) - before) / 60 / len(world.nodes)
     assert idle < 2000, f"{idle:.0f} bytes a second and peer, at rest"
+
+
+def test_who_has_no_link_to_an_author_counts_only_its_newest_version_as_held_there() -> None:
+    world = a_world(closed=2)
+    author, reader = world.nodes[1].core, world.nodes[2].core
+    assert author is not None and reader is not None and not reader.dialing.linked(author.me)
+    held = []
+    for _ in range(3):
+        ticket = world.publish(1, "games", "games.db", size=100_000)
+        world.run(3)
+        records = [record_of(world, one) for one in range(1, ticket + 1)]
+        held.append([author.me in reader.receipts.holders(record) for record in records])
+    assert held == [[True], [False, True], [False, False, True]], "no book may grow with every publication"
