@@ -137,6 +137,11 @@ class Beliefs:
             return []
         return self._believe(standing_of(standing.card, standing.incarnation, DEAD), now, self._voice.tag)
 
+    def suspected_since(self, key: bytes) -> float:
+        """Return since when we suspect a member; whom we do not suspect, from later on."""
+        suspicion = self._suspicions.get(key)
+        return NEVER if suspicion is None else suspicion.started
+
     def postpone(self, seconds: float) -> None:
         """We were away for so long, and could have heard nobody refute."""
         for key, suspicion in self._suspicions.items():

@@ -4,9 +4,10 @@ News brings statements; cards that are missing are asked for. Whole lists are
 compared with whom we join, and with whoever shows another digest than ours for
 longer than news takes to go round.
 
-"Dead" of a member that we hold alive is taken as an accusation, which the accused
-hears and can refute: the teller may have been on the other side of a partition that
-has healed. Who hears of a death in his own half has heard of the suspicion before;
+"Dead" of a member that we hold alive, or began to suspect just now, is taken as an
+accusation, which the accused hears and can refute: the teller may have been on the
+other side of a partition that has healed. Who hears of a death in his own half has
+heard of the suspicion seconds before;
 what stands in a list is older, and no more than an accusation even then.
 """
 
@@ -102,12 +103,17 @@ class Hearsay:
             elif state == ALIVE and incarnation == 0 and standing.has_begun(boot):
                 self._voice.beginning_known(key)
             else:
-                if state == DEAD and standing.state == ALIVE and self._settings.doubt_deaths:
+                if state == DEAD and self._doubts(standing, now):
                     update = (key, boot, incarnation, SUSPECT, accuser)
                 out += self._weigh(standing, update, accuser, sender, source, now)
         if wanted or strangers:
             out += self.want(wanted, strangers, sender, source, now)
         return out
+
+    def _doubts(self, standing: Standing, now: float) -> bool:
+        """Tell whether "dead" is no more than an accusation: who dies was suspected for a while."""
+        since = self._beliefs.suspected_since(standing.card.key)
+        return self._settings.doubt_deaths and standing.state < DEAD and now < since + self._settings.doubt
 
     def _hear_states(self, updates: Iterable[Update], sender: PeerId, source: Source, now: float) -> Out:
         """Take in entries of somebody's list."""

@@ -26,6 +26,7 @@ class ListSettings:
     settle: float = 0.6
     gap: float = 1.0
     follow_up: tuple[float, ...] = (0.4, 1.0)  # after joining, compare with the same member again
+    doubt: float = 1.0  # seconds for which a suspect can refute whatever is said; suspicions last 4 at least
     doubt_deaths: bool = True  # "dead" of whom we hold alive accuses; False: it is believed, as the papers do
 
 

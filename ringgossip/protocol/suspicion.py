@@ -29,12 +29,12 @@ class SuspicionSettings:
 class Suspicion:
     """One member that did not answer, and who says so."""
 
-    __slots__ = ("_accusers", "_longest", "_needed", "_shortest", "_started")
+    __slots__ = ("_accusers", "_longest", "_needed", "_shortest", "started")
 
     def __init__(self, accuser: bytes, started: float, shortest: float, longest: float, needed: int) -> None:
         """`needed` is how many further accusers make the shortest time enough; 0: nobody else can confirm."""
         self._accusers = [accuser]
-        self._started = started
+        self.started = started
         self._shortest = shortest
         self._longest = longest
         self._needed = needed
@@ -49,7 +49,7 @@ class Suspicion:
     @property
     def deadline(self) -> float:
         """When this suspicion is believed."""
-        return self._started + self.allowed(len(self._accusers) - 1)
+        return self.started + self.allowed(len(self._accusers) - 1)
 
     def allowed(self, confirmations: int) -> float:
         """Return how many seconds a suspect has in all.
@@ -66,4 +66,4 @@ class Suspicion:
 
     def postpone(self, seconds: float) -> None:
         """Give the suspect more time, because we ourselves were not there to hear it."""
-        self._started += seconds
+        self.started += seconds
