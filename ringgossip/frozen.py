@@ -35,6 +35,7 @@ def frozen(kind: type[_T]) -> type[_T]:
     """Make a class a frozen dataclass with slots."""
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True)(kind)
     made.__init__ = _init(made)
+    made.__frozen__ = True  # for whoever looks for what may change
     for method in _shared(fields(made)):
         if method.__name__ not in vars(kind):
             setattr(made, method.__name__, method)

@@ -235,7 +235,7 @@ class Hearsay:
             known = self._table.get(card.key)
             if card.key == self._roster.me:
                 out += self._myself.meet(card, None, now)
-            elif known is not None and known.card is card:
+            elif known is not None and known.card.packed == card.packed:
                 self._voice.card_known(card.key)
             else:
                 # What one says of itself is news, whatever it came with; so is what changes by gossip.

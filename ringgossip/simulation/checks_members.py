@@ -104,9 +104,8 @@ class MemberChecks:
 
     def _lives_near(self, node: "Node", name: str) -> bool:
         """Tell whether a question and its answer pass between the two."""
-        other, network = self._checks.node_named(name).index, node.shared.network
-        both = network.reachable(node.index, other) and network.reachable(other, node.index)
-        return both and self._runs(name)
+        other = self._checks.node_named(name).index
+        return node.shared.network.reachable(node.index, other) and self._runs(name)
 
     # --- strangers ------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ objects that are its entries, have the path of that table with `[]` behind it.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import is_dataclass
 from itertools import islice
 from operator import attrgetter
 from typing import Any
@@ -59,7 +58,8 @@ def _names_inside(kind: type) -> tuple[str, ...] | None:
     if issubclass(kind, _TABLES):
         return None
     ours = kind.__module__.startswith("ringgossip.") and not issubclass(kind, tuple)
-    frozen = is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    params = getattr(kind, "__dataclass_params__", None)
+    frozen = hasattr(kind, "__frozen__") or (params is not None and params.frozen)
     slots = [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())]
     return tuple(sorted(slots)) if ours and not frozen else ()
 

@@ -19,7 +19,7 @@ from ringgossip.events import (
     PeerSuspected,
 )
 from ringgossip.identity import Address
-from ringgossip.protocol.cards import MemberFacts
+from ringgossip.protocol.cards import MemberFacts, read_card
 from ringgossip.protocol.core import (
     DATAGRAM,
     LINK,
@@ -588,3 +588,16 @@ def test_while_many_come_rounds_of_gossip_are_fewer() -> None:
         return gossiper.due - 1.0
 
     assert next_round(60) > 5 * next_round(3)
+
+
+def test_a_card_that_others_tell_us_is_told_less_often_whatever_is_remembered_of_its_bytes() -> None:
+    lab = Lab("bob", "carol", "dave")
+    carol, told = lab.cards["carol"], lab.machine._voice.cards.waiting
+    assert told[carol.key] == 0
+    for times, teller in ((3, "bob"), (6, "dave")):
+        read_card.cache_clear()  # as where there are more cards than it keeps
+        lab.hear(Gossip(b"", (carol.packed,), ()), lab.cards[teller], 0.1)
+        assert told.get(carol.key, times) == times
+    for _ in range(3):
+        lab.hear(Gossip(b"", (carol.packed,), ()), lab.cards["bob"], 0.1)
+    assert carol.key not in told
