@@ -181,6 +181,44 @@ def test_the_origin_hears_of_a_copy_at_once_and_the_others_with_what_else_has_ch
     assert [send.to for send in alice.receipts.wake(4.0) if isinstance(send, Send)] == [carol]
 
 
+def test_what_is_compared_or_listed_was_told_before() -> None:
+    """Else books differ by what everybody is about to hear, and whole lists travel for it."""
+    bob, carol = PeerId(b"b" * 16), PeerId(b"c" * 16)
+
+    def said(out: Out) -> list[tuple[PeerId, type]]:
+        return [(send.to, type(send.message)) for send in out if isinstance(send, Send)]  # type: ignore[misc]
+
+    def with_news() -> tuple[Receipts, float]:
+        alice = Keeper("a", 1, [])
+        alice.receipts.link_opened(bob, 0.0)
+        compares_at = alice.receipts.next_wakeup()
+        alice.hold(RECORDS[0], compares_at - 0.5)
+        return alice.receipts, compares_at
+
+    receipts, now = with_news()
+    assert said(receipts.wake(now)) == [(bob, Holding)]
+    receipts, now = with_news()
+    assert said(receipts.link_opened(carol, now)) == [(bob, Holding), (carol, HoldingsDigest)]
+    receipts, now = with_news()
+    assert said(receipts.receive(HoldingsWanted(), bob, ON, now)[0]) == [(bob, Holding), (bob, HoldingsList)]
+
+
+def test_books_are_compared_ever_more_rarely_until_something_changes() -> None:
+    alice, bob = Keeper("a", 1, []), PeerId(b"b" * 16)
+    alice.receipts.link_opened(bob, 0.0)
+    gaps = []
+    for _ in range(5):
+        now = alice.receipts.next_wakeup()
+        assert len(alice.receipts.wake(now)) == 1
+        gaps.append(alice.receipts.next_wakeup() - now)
+    assert 45 <= gaps[0] <= 75 and all(180 <= gap <= 300 for gap in gaps[2:])
+    alice.hold(RECORDS[0], now + 1.0)
+    alice.receipts.wake(now + 2.0)
+    assert alice.receipts.next_wakeup() <= now + 2.0 + 37.5
+    assert len(alice.receipts.wake(now + 40.0)) == 1
+    assert alice.receipts.next_wakeup() <= now + 40.0 + 75.0
+
+
 def test_a_word_that_was_lost_shows_in_the_next() -> None:
     alice, bob = Keeper("a", 1, []), Keeper("b", 2, [])
     alice.receipts.link_opened(bob.me, 0.0)

@@ -10,7 +10,7 @@ from pytest import approx
 
 from ringgossip.content.record import Record
 from ringgossip.events import ArtifactRejected, BadChunk, TransferStalled
-from ringgossip.identity import PeerId
+from ringgossip.identity import Address, PeerId
 from ringgossip.protocol.core import NEVER, Abandon, DiscardBody, Finalise, NeedLink, Tell
 from ringgossip.protocol.guide import Guide
 from ringgossip.protocol.pacing import TokenBucket
@@ -423,6 +423,31 @@ def test_partial_holders_tell_what_they_have_and_are_asked_for_no_more() -> None
     puller.hear(B, HaveMore(record.root, (9, 40, 10**15)))
     assert set(puller.asked_of(B)) <= {0, 1, 2, 9}
     assert puller.pull.holders[B] == 0b1000000111
+
+
+def test_a_short_pull_is_told_to_its_holders_and_only_if_it_lasts_to_all_who_hear_of_its_end_too() -> None:
+    puller = Puller()
+    short = manifest_of(16)
+    record = puller.origin.record(short)
+    puller.manifests[record.root] = short
+    puller.link(A, B)
+    puller.want(record, A)
+
+    def told(wanted: bool) -> list[PeerId]:
+        said = [send for send in puller.sent(Interest) if send.message == Interest(record.root, wanted)]
+        return [PeerId(bytes(send.to)) for send in said if not isinstance(send.to, Address)]
+
+    assert told(True) == [A]
+    puller.wake(0.9)
+    puller.link(C)
+    assert told(True) == [A]
+    puller.wake(1.1)
+    assert told(True) == [A, B, C]
+    puller.link(peer(4))
+    assert told(True) == [A, B, C, peer(4)]
+    puller.see(puller.transfer.link_broken(B, puller.now))
+    deliver_all(puller, record)
+    assert told(False) == [A, C, peer(4)]
 
 
 def test_lies_about_holdings_cost_nothing_and_break_nothing() -> None:
