@@ -7,8 +7,8 @@ longer than news takes to go round.
 "Dead" of a member that we hold alive, or began to suspect just now, is taken as an
 accusation, which the accused hears and can refute: the teller may have been on the
 other side of a partition that has healed. Who hears of a death in his own half has
-heard of the suspicion seconds before;
-what stands in a list is older, and no more than an accusation even then.
+heard of the suspicion seconds before; what stands in a list is older, and no more
+than an accusation even then.
 """
 
 from collections.abc import Iterable

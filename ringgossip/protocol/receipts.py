@@ -7,7 +7,8 @@ exclusive or), which also goes alone when a link opens and after 30 seconds with
 a word, then ever more rarely; only if it differs from the book here the whole list
 travels.
 The statement is the holder's own, on an authenticated link, about a copy that
-is verified, synced and renamed: that is what a receipt counts (promise S6).
+is verified, synced and renamed: that is what a receipt counts (promise S6). Of an
+author alone, whom no receipt counts, it is enough that it tells us of the record.
 
 Peers are bits: the holders of a version are one integer, so that the books of
 fifty peers over 20,000 artifacts cost one small object per version.

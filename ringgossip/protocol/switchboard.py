@@ -399,8 +399,7 @@ class Switchboard:
         if sender is not None and sender == record.signer:  # its author, who tells of what it has
             # Without a link it will not say that the version before went: that leaves its book now.
             gone = b"" if before is None or self.dialing.linked(sender) else entry_of(before)
-            added = self.receipts.note(Holding(entry_of(record), gone), sender)
-            out += self._copies_confirmed(sender, added, now)
+            self.receipts.note(Holding(entry_of(record), gone), sender)
         conflict = self.catalog.conflict(record.kind, record.name)
         if conflict is not None and record in conflict:
             winner, loser = conflict
