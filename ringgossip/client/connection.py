@@ -91,7 +91,19 @@ def _nobody(data: str) -> str:
             f"process {process} has {data}, but does not listen there: it starts or ends right now, or "
             "its control socket was removed; wait a moment, then restart it"
         )
-    return f"no peer runs on {data}: start it with `ringgossip peer --config ...`"
+    why = _last_words(data)
+    ended = f"; the last one stopped: {why}; when that is mended," if why else ":"
+    return f"no peer runs on {data}{ended} start it with `ringgossip peer --config ...`"
+
+
+def _last_words(data: str) -> str:
+    """Return why the last peer ended by itself, one printable line; empty where it was told to, or killed."""
+    try:
+        with open(f"{data}/stopped", encoding="utf-8") as words:  # noqa: PTH123
+            said = words.read(1000).strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return "".join(letter if letter.isprintable() else " " for letter in said)
 
 
 def _who_has(data: str) -> str:

@@ -141,11 +141,13 @@ async def _opened(config: PeerConfig | str | Path, embedded: bool) -> AsyncItera
                 finally:
                     await peer.close()
                     nursery.cancel_scope.cancel()
+            why = engine.stop_reason
             if failure:
                 bug = f"a bug of ringgossip stopped this peer: {_first(failure[0])!r}"
-                raise OperationFailed(f"{bug}; its log has the traceback") from failure[0]
-            if engine.stop_reason is not None:
-                raise OperationFailed(engine.stop_reason)
+                why = f"{bug}; its log has the traceback"
+            if why is not None:
+                await trio.to_thread.run_sync(store.last_words, why)
+                raise OperationFailed(why) from (failure[0] if failure else None)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_SECONDS):
                 await trio.to_thread.run_sync(_close, crews, store, abandon_on_cancel=True)

@@ -16,7 +16,8 @@ from remains import read_index
 
 from ringgossip.cli.demo_checks import look_into
 from ringgossip.cli.demo_matter import write_checkpoint, write_npz
-from ringgossip.errors import OperationFailed
+from ringgossip.client import connect
+from ringgossip.errors import OperationFailed, PeerGone
 from ringgossip.identity.authority import enroll
 
 
@@ -160,12 +161,15 @@ def test_a_cloned_machine_stops_with_one_line_and_the_other_goes_on(
         f"error: another machine runs with this node's key, at {other.address}: "
         "enroll one of the two under a name of its own"
     ]
+    with pytest.raises(PeerGone, match="the last one stopped: another machine runs with this node's key"):
+        connect(stopped.data)
     each(nodes[:2], lambda node: node.states()[original.name] == "alive", "to see the other one")
     assert other.alive
     other.kill()
     del shared_cluster.nodes["clone"]
     original.kill()
     original.start()
+    assert not (original.data / "stopped").exists()
     shared_cluster.meet(*nodes)
 
 

@@ -1,6 +1,7 @@
 """Where in the data folder does everything lie, and how do names become paths that stay inside?
 
     <data>/lock                 one process per store
+    <data>/stopped              why the last peer here ended by itself; for people
     <data>/index.db             what we know
     <data>/replicas/<kind>/<origin>/<name>[@<sequence>]
     <data>/partial/<root>.part  files in progress
@@ -86,6 +87,17 @@ class Layout:
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())
         return file
+
+    def last_words(self, why: str | None) -> None:
+        """Leave a line for whoever asks why no peer runs here, or, with None, take it back."""
+        # A disk that refuses is no reason to end otherwise, or not to start.
+        with contextlib.suppress(OSError):
+            path = self.data / "stopped"
+            path.unlink(missing_ok=True)
+            if why is not None:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with os.fdopen(fd, "w", encoding="utf-8") as file:
+                    file.write(f"{why}\n")
 
     # --- names and paths ------------------------------------------------------------------
 

@@ -102,6 +102,7 @@ class Store:
         """
         layout = Layout(data)
         lock = layout.lock()
+        layout.last_words(None)
         try:
 
             def opened() -> "Store":
@@ -133,6 +134,10 @@ class Store:
     def next_boot(self, wall_seconds: int) -> int:
         """Return this start's number, higher than any before; on disk already."""
         return self._index.ask(lambda database: ledger.next_boot(database, wall_seconds))
+
+    def last_words(self, why: str) -> None:
+        """Leave in the data folder why its peer ends by itself, until the next one opens it."""
+        self._layout.last_words(why)
 
     @property
     def data(self) -> Path:
