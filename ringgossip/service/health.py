@@ -7,6 +7,8 @@ what to do about it. Source: field notes, section 1, health.
 
 from dataclasses import dataclass
 
+from ringgossip.strategy.bandwidth import SPENT
+
 HEALTHY = "healthy"
 DEGRADED = "degraded"
 UNHEALTHY = "unhealthy"
@@ -86,10 +88,12 @@ def judge(facts: Facts) -> Judgement:
     quiet = facts.now - (facts.started if facts.last_completed is None else facts.last_completed)
     if facts.missing and not facts.moving and quiet > patience:
         why = f"{facts.stalled[0]}: {facts.stalled[1]}" if facts.stalled else "nobody reachable serves them"
+        remedy = "bring a holder back: `ringgossip artifacts` names them"
+        if facts.stalled and SPENT in facts.stalled[1]:
+            remedy = "wait, or raise `budget:` there and send SIGHUP"
         return Judgement(
             DEGRADED,
-            f"nothing arrived for {quiet:.0f} s while {_things(facts.missing)} missing ({why}); "
-            "bring a holder back: `ringgossip artifacts` names them",
+            f"nothing arrived for {quiet:.0f} s while {_things(facts.missing)} missing ({why}); {remedy}",
         )
     if facts.failed > facts.succeeded / 2 and facts.missing:
         why = f"; {facts.stalled[0]}: {facts.stalled[1]}" if facts.stalled else ""

@@ -113,6 +113,12 @@ def test_the_message_says_what_stalls_and_why() -> None:
     assert "1 artifact is missing (models/b/m.pth: no holder is reachable)" in judge(facts).message
 
 
+def test_who_waits_for_the_byte_budget_of_another_is_not_told_to_bring_it_back() -> None:
+    spent = ("models/b/m.pth", "b: byte budget spent until 2026-11-29 00:00 UTC")
+    said = judge(replace(WELL, missing=1, last_completed=None, stalled=spent)).message
+    assert "raise `budget:` there" in said and "bring a holder back" not in said
+
+
 @pytest.mark.parametrize(("failed", "status"), [(5, HEALTHY), (6, DEGRADED)])
 def test_more_failures_than_half_of_the_successes_is_degraded(failed: int, status: str) -> None:
     assert judge(replace(WELL, failed=failed, missing=1)).status == status
