@@ -103,17 +103,15 @@ class _Reader:
                 found |= self._read(path, value, check, field)
                 self._lines[field] = self._document.keys[path].line
         for block, known in (("allowed_external_storage", "host"), ("excluded_hosts", "name")):
-            for index, entry in enumerate(self._list(given.get(block))):
-                for key in entry:
+            entries = given.get(block)
+            for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+                for key in entry if isinstance(entry, dict) else ():
                     path = (name, block, index, key)
                     if block == "allowed_external_storage" and key in ("path", "subdirs"):
                         self._silence(key, path, "replicas go below the data folder: give it with --data")
                     elif key not in (known, *RECEIVES):
                         self._unknown(path, (known, *RECEIVES))
         return found
-
-    def _list(self, value: Any) -> list[dict[str, Any]]:
-        return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
     def _mapping(self, path: "KeyPath") -> dict[str, Any]:
         value: Any = self._document.value

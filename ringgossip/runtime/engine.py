@@ -110,7 +110,7 @@ class Engine:
         self._alarm = trio.CancelScope()
         self._batching = False
         self._next: deque[Call] = deque()
-        self._nexting = False
+        self._performing = False
         self._stopped = trio.Event()
         self._credentials = credentials
         nonce = secrets.token_bytes(BOOT_NONCE_BYTES)
@@ -221,13 +221,15 @@ class Engine:
 
     def perform(self, effects: Sequence[Effect]) -> None:
         """Perform effects in order, and move the timer if something is due earlier now."""
-        for effect in effects:
-            self._perform[type(effect)](effect)
-        while self._next and not self._nexting:
-            self._nexting = True
-            self._next.popleft()()
-            self._nexting = False
-        if not self._batching:
+        inside, self._performing = self._performing, True
+        try:
+            for effect in effects:
+                self._perform[type(effect)](effect)
+            while self._next and not inside:
+                self._next.popleft()()
+        finally:
+            self._performing = inside
+        if not (inside or self._batching):
             self._settle()
 
     def next(self, call: Call) -> None:

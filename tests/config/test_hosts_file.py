@@ -174,8 +174,8 @@ def test_no_disk_is_shared_where_the_file_does_not_skip_shared_disks(tmp_path: P
         ),
         ("hosts: {a: {colour: red}}", "line 2: hosts.a.colour: means nothing here"),
         (
-            "sync_routing: {excluded_hosts: [{name: a, recieve_games: true}]}\nhosts: {a: {}}",
-            "line 2: sync_routing.excluded_hosts[0].recieve_games: means nothing here; did you mean "
+            "sync_routing: {excluded_hosts: [b, {name: a, recieve_games: true}]}\nhosts: {a: {}}",
+            "line 2: sync_routing.excluded_hosts[1].recieve_games: means nothing here; did you mean "
             "'receive_games'?",
         ),
         ("hosts: {a: {rol: x}}", "line 2: hosts.a.rol: means nothing here: did you mean 'role'?"),

@@ -9,7 +9,7 @@ from artifacts import Origin, manifest_of
 
 from ringgossip.content.record import Record
 from ringgossip.errors import StoreError
-from ringgossip.protocol.core import Persist, PersistCertificate, Tell
+from ringgossip.protocol.core import Persist, PersistCertificate, Tell, VerifyRecords
 from ringgossip.runtime.disk_effects import DiskEffects
 
 ORIGIN = Origin()
@@ -20,7 +20,8 @@ class Disk:
 
     def __init__(self) -> None:
         self.restored = SimpleNamespace(store=b"ours....")
-        self.index = self.core = self
+        self.index = self.core = self.signatures = self
+        self.waiting = 0
         self.jobs: list[tuple[Callable[[], Any], Callable[[Any], None], Callable[[Exception], None]]] = []
         self.written: list[tuple[list[Record], list[bytes]]] = []
         self.told: list[str] = []
@@ -40,6 +41,13 @@ class Disk:
 
     def persist_failed(self, record: Record, reason: str, now: float) -> list[Any]:
         self.told.append(f"{record.name}: {reason}")
+        return []
+
+    def next(self, call: Callable[[], None]) -> None:
+        self.jobs.append((call, lambda _: None, lambda _: None))
+
+    def records_verified(self, batch: int, reasons: tuple[str | None, ...], now: float) -> list[Any]:
+        self.told.append(f"{batch}: {reasons}")
         return []
 
     def perform(self, effects: list[Any]) -> None:
@@ -71,6 +79,16 @@ def effects(disk: Disk) -> DiskEffects:
 
 def record(name: str) -> Record:
     return ORIGIN.record(manifest_of(1), name)
+
+
+def test_the_verdict_on_few_records_is_the_next_input_and_none_in_the_middle_of_this_one(
+    disk: Disk, effects: DiskEffects
+) -> None:
+    effects.verify(VerifyRecords(7, ((record("a.db"), b"no certificate"),)))
+    assert not disk.told and len(disk.jobs) == 1
+    disk.run()
+    [verdict] = disk.told
+    assert verdict.startswith("7: ('certificate is damaged")
 
 
 def test_what_comes_while_one_is_written_shares_the_next_write(disk: Disk, effects: DiskEffects) -> None:

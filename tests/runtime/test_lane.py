@@ -227,7 +227,8 @@ async def test_a_broken_lane_ends_its_link(nodes, monkeypatch) -> None:
 
 
 @pytest.mark.trio
-async def test_what_a_lane_wrote_just_as_its_link_ended_is_told_all_the_same(nodes, monkeypatch) -> None:
+@pytest.mark.parametrize("right", [True, False])
+async def test_what_a_lane_wrote_as_its_link_ended_is_told_all_the_same(nodes, monkeypatch, right) -> None:
     async with open_node(nodes.alice) as alice, open_node(nodes.bob) as bob:
         await link_with_lane(monkeypatch, alice, bob)
         write = bob.chunks.verify_and_write
@@ -236,7 +237,7 @@ async def test_what_a_lane_wrote_just_as_its_link_ended_is_told_all_the_same(nod
         def last(*chunk: Any) -> bool:
             good = write(*chunk)
             link.end_reason = "it ended while its lane wrote"
-            return good
+            return good and right
 
         monkeypatch.setattr(bob.chunks, "verify_and_write", last)
         chunk = alice.give(bob, 8, 5000, os.urandom(100_000))
@@ -244,8 +245,14 @@ async def test_what_a_lane_wrote_just_as_its_link_ended_is_told_all_the_same(nod
         bob.perform([Send(alice.peer_id, GetChunks(8, chunk.root, (5000,)), LINK)])
         before = len(bob.core.told("chunk_stored"))
         alice.perform([chunk])
-        await bob.core.until("chunk_stored", before + 1)
-        assert bob.core.told("chunk_stored")[-1][:2] == (8, 5000)
+        if right:
+            await bob.core.until("chunk_stored", before + 1)
+            assert bob.core.told("chunk_stored")[-1][:2] == (8, 5000)
+        else:  # of a wrong chunk nobody says that it is here
+            while link.end_reason is None:
+                await trio.sleep(0.01)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            assert len(bob.core.told("chunk_stored")) == before
         assert not bob.core.told("discarded") and bob.receiving.used == 0
 
 
