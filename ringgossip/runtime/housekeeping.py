@@ -52,6 +52,8 @@ class Housekeeping:
         self, config: PeerConfig, certificate: NodeCertificate, store: Store, workers: Workers, board: Board
     ) -> None:
         self._scrubbing = config.scrub
+        # `/health` takes three intervals of silence for a disk that is well again.
+        self._look = min(FOLDER_INTERVAL, 2 * config.interval_seconds)
         self._credentials = config.credentials
         self._certificate = certificate
         self._store = store
@@ -93,7 +95,7 @@ class Housekeeping:
 
     async def _watch_folder(self) -> None:
         while True:
-            await trio.sleep(FOLDER_INTERVAL)
+            await trio.sleep(self._look)
             if await self._workers.call(self._store.is_gone):
                 reason = f"{self._store.data} or its lock was removed, or another lies there"
                 self._board.perform([Tell(StorageTrouble(f"{reason}: restart this peer"))])
