@@ -155,7 +155,7 @@ def _good(facts: Facts) -> str:
 
 
 def _coming(facts: Facts) -> str:
-    why = f" ({facts.stalled[0]} stands: {facts.stalled[1]})" if facts.stalled and not facts.moving else ""
+    why = f" ({facts.stalled[0]} stands: {facts.stalled[1]})" if facts.stalled else ""
     return f"{_things(facts.missing)} on the way{why}"
 
 
