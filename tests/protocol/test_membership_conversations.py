@@ -601,3 +601,20 @@ def test_a_card_that_others_tell_us_is_told_less_often_whatever_is_remembered_of
     for _ in range(3):
         lab.hear(Gossip(b"", (carol.packed,), ()), lab.cards["bob"], 0.1)
     assert carol.key not in told
+
+
+def test_who_blames_itself_waits_longer_for_an_answer() -> None:
+    lab = Lab("bob", "carol", "dave", "erin", settings=QUIET)
+    lab.machine._health.note(2)
+    at, _ = first_ping(lab)
+    history = lab.run(at + 2.9)
+    asked = [when for when, e in history if isinstance(e, Send) and isinstance(e.message, PingRequest)]
+    assert asked[0] - at == pytest.approx(1.5)
+
+
+def test_who_answers_from_elsewhere_than_its_card_says_is_asked_there() -> None:
+    lab, elsewhere = Lab("bob", settings=QUIET), Address("nat.example", 40_000)
+    _, ping = first_ping(lab)
+    bob = lab.cards["bob"]
+    lab.machine._routes.answered(lab.machine._table[bob.key], elsewhere, 1.0)
+    assert lab.machine._routes.address(lab.machine._table[bob.key]) == elsewhere != ping.to
