@@ -104,6 +104,10 @@ def complaints(tmp_path: Path, text: str | bytes, **environment: str) -> list[st
             "listen: here:there",
             "5:9: listen: 'here:there' is no address: write host:port, for example 10.0.0.7:7946",
         ),
+        (
+            "listen: '10.0.0.7 :7946'",
+            "5:9: listen: '10.0.0.7 :7946' is no address: write host:port, for example 10.0.0.7:7946",
+        ),
         ('"a\\nb": 1', "5:1: 'a\\nb': is no key"),
     ],
 )

@@ -134,6 +134,12 @@ async def test_a_data_folder_that_was_removed_under_the_peer_is_told(config, mon
         await nursery.start(gather, alice, heard)
         await trio.sleep(0.2)
         assert not any(isinstance(event, StorageTrouble) for event in heard)
-        alice.config.data.rename(alice.config.data.with_name("elsewhere"))
+        data = alice.config.data
+        data.rename(data.with_name("elsewhere"))
         await until(lambda: any("restart this peer" in getattr(event, "reason", "") for event in heard))
+        data.mkdir()
+        (data / "lock").touch()
+        await trio.sleep(0.2)
+        heard.clear()  # what was seen before the lock was there
+        await until(lambda: any("another lies there" in getattr(event, "reason", "") for event in heard))
         nursery.cancel_scope.cancel()

@@ -71,6 +71,14 @@ def test_waiting_for_spent_byte_budgets_is_no_failed_transfer_unless_somebody_fa
     assert counted.outcomes == {MODEL: False}
 
 
+def test_what_flows_again_has_not_failed() -> None:
+    counted, _ = tally()
+    counted.hear(events.ArtifactCompleted("models/a/b", 1, 5000, "/r"))
+    counted.hear(events.TransferStalled(MODEL, 1, "no answer"))
+    counted.flows([MODEL, "models/a/b"])
+    assert (counted.stalled, counted.outcomes) == ({}, {"models/a/b": True})
+
+
 def test_bad_chunks_and_rejected_files_are_failed_verifications() -> None:
     counted, _ = tally()
     counted.hear(events.BadChunk("vast-2", MODEL, 7))
