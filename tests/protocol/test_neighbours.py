@@ -127,3 +127,17 @@ def test_one_member_that_starts_again_and_again_is_no_crowd() -> None:
 def test_crowds_that_come_again_and_again_with_pauses_between_keep_nobody_from_links() -> None:
     comers = [(1.0 + 1.001 * burst, peer) for burst in range(60) for peer in MANY[1:9]]
     assert first_link(comers) <= 1.0 + LONGEST_HOLD + 2 * QUIET
+
+
+def test_old_members_that_cannot_be_reached_do_not_keep_new_ones_waiting_for_ever() -> None:
+    me, *others = sorted(MANY[:12])
+    old, new = others[:10], others[10]
+    machine = neighbours(me, [me, *others], set())
+    for peer in old:
+        machine.member_up(peer, BOOT - 3600, 10.0)
+    machine.member_up(new, BOOT, 10.0)
+    asked: list[PeerId] = []
+    while new not in asked:
+        now = machine.next_wakeup()
+        assert now < 16.0
+        asked += [effect.peer for effect in machine.wake(now)]
