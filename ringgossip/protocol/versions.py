@@ -2,7 +2,8 @@
 
 A superseded version is dropped once nobody pulls it. A version that does not
 follow from its predecessor (another store made it, or it has fewer completed
-games) does not replace it: the predecessor stays, pinned, under `name@sequence`.
+games, or fewer games where none is told to be completed) does not replace it:
+the predecessor stays, pinned, under `name@sequence`.
 """
 
 from collections.abc import Callable
@@ -52,10 +53,14 @@ class Versions:
             return None
         if before.store != record.store:
             return "another store of its origin made it"
-        had, has = before.metadata.get("games_completed"), record.metadata.get("games_completed")
-        if isinstance(had, int) and (not isinstance(has, int) or has < had):
-            count = has if isinstance(has, int) else "an unknown number of"
-            return f"it has {count} completed games, not {had}"
+        # All games count where a database does not tell which are completed.
+        for fact, games in (("games_completed", "completed games"), ("games_total", "games")):
+            had, has = before.metadata.get(fact), record.metadata.get(fact)
+            if not isinstance(had, int):
+                continue
+            if isinstance(has, int) and has >= had:
+                return None
+            return f"it has {has if isinstance(has, int) else 'an unknown number of'} {games}, not {had}"
         return None
 
     def became_visible(self, record: Record, pinned: bool, now: float) -> Record | None:

@@ -2,6 +2,7 @@
 
 from artifacts import Origin, manifest_of
 
+from ringgossip.content.record import Record
 from ringgossip.protocol.core import NEVER, Drop
 from ringgossip.protocol.shelf import Shelf
 from ringgossip.protocol.versions import Versions
@@ -76,3 +77,17 @@ def test_a_lost_copy_is_not_dropped_as_well() -> None:
     assert versions.drop_unpulled(1.0) == ([], [])
     versions.lost(V[1])
     assert versions.visible(V[1].key) is None
+
+
+def test_where_completed_games_are_not_told_apart_fewer_games_do_not_replace_more() -> None:
+    versions = Versions(Shelf(), lambda root: False)
+
+    def of(sequence: int, **facts: int) -> Record:
+        return ORIGIN.record(manifest_of(2, f"t{sequence}"), sequence=sequence, metadata=facts)
+
+    versions.became_visible(of(6, games_total=300), False, 0.0)
+    assert versions.shrinks(of(7, games_total=40)) == "it has 40 games, not 300"
+    assert versions.shrinks(of(8)) == "it has an unknown number of games, not 300"
+    assert versions.shrinks(of(9, games_total=300)) is None
+    versions.became_visible(of(10, games_total=300, games_completed=5), False, 0.0)
+    assert versions.shrinks(of(11, games_total=200, games_completed=5)) is None
