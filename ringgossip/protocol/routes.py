@@ -103,10 +103,7 @@ class Routes:
     def heard_from(self, standing: Standing, source: Address, now: float) -> None:
         """A member sent us a datagram; where it is not where its card says, answers go there."""
         self._heard_at = now
-        known = standing.card.facts.addresses
-        if known and known[0] is source:
-            return
-        key = standing.card.key
+        known, key = standing.card.facts.addresses, standing.card.key
         way = self._ways.get(key)
         if source in known:
             if way is not None and way.learned is not None and way.learned not in known:

@@ -197,8 +197,12 @@ def test_a_start_that_the_disk_refuses_says_what_to_do(
 ) -> None:
     with Store.open(tmp_path / "data"):
         pass
-    (tmp_path / "data" / "partial" / "left by a crash").touch()
-    monkeypatch.setattr(Path, "unlink", failing_once(Path.unlink, number))
+    left, unlink = tmp_path / "data" / "partial" / "left by a crash", Path.unlink
+    left.touch()
+    refused = failing_once(unlink, number)
+    monkeypatch.setattr(
+        Path, "unlink", lambda path, missing_ok=False: (refused if path == left else unlink)(path, missing_ok)
+    )
     with pytest.raises(StoreError, match=remedy) as told:
         Store.open(tmp_path / "data")
     assert "\n" not in str(told.value)
