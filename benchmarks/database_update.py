@@ -19,7 +19,8 @@ It copies as soon as the manifest is here, before the first chunk, and syncs eac
 disk takes 400-430 MB/s, so 2.5 s for a visible file, which is a whole one, whoever writes it. The rest
 is processors: the kernel's copy of half a GiB took 0.45 CPU s into memory that this virtual machine had
 and 1.16 into memory that it had to ask of its host (`cp` pays that too). That was before the file had its
-blocks from the beginning (`fallocate`); with that a copy takes a third less: 0.37 instead of 0.56-0.67 a GiB.
+blocks from the beginning (`fallocate`); with that a copy takes a third less: 0.37 instead of 0.56-0.67 a GiB,
+and the whole 4.9-6.3 s beside 2.5 of cp + fsync on a quiet machine.
 
     python benchmarks/database_update.py           1 GiB, 3 rounds
     python benchmarks/database_update.py --quick   64 MiB, 1 round: a self-check

@@ -17,9 +17,9 @@ the threads' clocks (load 2-3; 4.9 in all then, 3.9 at best, beside 2.4 to 2.5 o
     B, fdatasync and index       0.1
 
 Bytes are cheap while one core has them: handed from thread to thread all this took 5.7 to 7.8.
-Chunks of 2 and 4 MiB have less Python and took more (4.2 and 4.5 beside 3.9). Since this was
-measured the file has its blocks from its beginning (`fallocate`: 0.1, measured alone). What would
-still help: fewer turns of the loops. Three hashes, seal and open alone are 1.8 s here.
+Chunks of 2 and 4 MiB have less Python and took more (4.2 and 4.5 beside 3.9). Since then the file
+has its blocks from its beginning (`fallocate`); a quiet machine took 4.2 beside 2.5. What would still
+help: fewer turns of the loops. Three hashes, seal and open alone are 1.8 s here.
 
     python benchmarks/one_file.py               2 GiB, 3 rounds
     python benchmarks/one_file.py --quick       64 MiB, 1 round: a self-check

@@ -5,23 +5,18 @@ python benchmarks/simulator.py            the sizes of the targets: minutes
 python benchmarks/simulator.py --quick    small ones, for a look whether everything runs: seconds
 python benchmarks/simulator.py --only stories
 
-Measured in full size on 2 shared cores. Load 3 to 6: sized wire 16.0 and 17.5 CPU s, 345 MB (before
-views of members shared their names); self-play 63.5 CPU s, 519,000 events, 70 MB (142 and 1,067,000 when
-every word about a copy went to all 49 others at once, and news was answered). Load 1: real codec 7.7 CPU s,
-100 MB; small stories 2.2 a second. The suite took 234 s when 38 stories had 13 seeds each, which are 494
-and not the 208 it was named after; 222 seeds take 193 s at load 2.5 (where stories are 1.8 a second).
+Measured in full size on 2 cores with nothing else to do: real codec 5.6 CPU s, 99 MB; sized wire 14.7,
+245 MB; self-play 58.3, 515,000 events, 71 MB (142 and 1,067,000 when every word about a copy went to all 49
+others at once, and news was answered); small stories 2.5 a second; the suite 82 s for 228 seeds.
 
 Where the time goes is flat: 50 to 80 us and 100 calls an event, no function above 4 %. Of small stories
 (share of a profile): node, kernel and network 30 %, looks of the promises 10 %, deadlines 5 %, the machines
 the rest, none above 5 %; 600 probes of 120 s are a third of the events and a fifth of the time. Of the
 suite, where 28 CPU s were spent on one seed of each story, a half was pieces of bodies: three events for
-each now, four before. Of self-play's messages
-News are 30 %, probes 21, Holding 21, digests of holdings 11. The Python is one built without
-profiles; Debian's own took 0.84 of the time for the same stories.
+each now, four before. Of self-play's messages News are 30 %, probes 21, Holding 21, digests of holdings 11.
+The Python is one built without profiles; Debian's own took 0.84 of the time for the same stories.
 
-A probe and its answer are four events; in turns with the code of 28 November (629927b), as ratios to a
-fixed loop that runs in between: 0.85 of its work at N=30, 0.87 to 0.95 at N=1000 (7.4 and 8.4 CPU s in
-means of two at load 8.6, where nothing can be told). A prototype that does all of it in three hand-written
+A probe and its answer are four events. A prototype that does all of it in three hand-written
 functions on the same tables, with the same history, takes 0.35 at N=30 and 0.50 at N=1000 (62 us): three
 fifths of that are memory that no cache holds. 3 s at N=1000 needs tables that are laid out anew, beside
 fewer calls.

@@ -12,8 +12,8 @@ this virtual machine had to ask of its host first (rsync pays that too: 2.9 to 4
 cryptography); the five loops 2.2, for a chunk costs them a question, an answer and three messages
 that it is here, and at 12 MB/s a link nothing of that comes in batches; sending threads 1.6;
 fdatasync and index 0.15. Where seed and pullers are equally short of processors the seed gave 1.35
-copies, since both were asked alike; spared (`protocol/sparing.py`) 1.08, at load 10.
-Two cores thus need 8 s for 2 GiB; 4 s is what plain rsync takes here (3.3 to 5.8).
+copies, since both were asked alike; spared (`protocol/sparing.py`) 1.10 to 1.15.
+Two cores thus need 7 to 8 s for 2 GiB; 4 s is what plain rsync takes here (3.3 to 5.8).
 
     python benchmarks/swarm.py            C, then D
     python benchmarks/swarm.py --quick    D with 16 MiB and three peers: a self-check
