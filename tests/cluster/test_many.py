@@ -112,7 +112,7 @@ def test_descriptors_threads_and_memory_stay_flat_while_much_is_published(
     at_first = dict(zip((node.name for node in nodes), before))
     each(nodes, lambda node: shape(node)[0] <= at_first[node.name][0] + 3, "to close what it opened", 10)
     # trio keeps a thread that has nothing to do for ten seconds.
-    each(nodes, lambda node: shape(node)[1] <= at_first[node.name][1] + 2, "to end idle threads", 60)
+    each(nodes, lambda node: shape(node)[1] <= at_first[node.name][1] + 2, "to end idle threads", 20)
     for node, (files, threads, memory) in zip(nodes, before):
         now = shape(node)
         print(f"{node.name}: {count} rounds, {(files, threads, memory)} -> {now}")

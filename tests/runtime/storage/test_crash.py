@@ -158,7 +158,7 @@ def test_a_kill_at_any_instant_loses_nothing_that_was_promised(tmp_path: Path, l
         kill_while_working(data, log, rng)
         spoil_unsynced(data)
         check(data, log, resumed)
-    assert len(log.read_text().splitlines()) > kills, "kills met no work"
+    assert len(log.read_text().splitlines()) > 2 * kills
     assert any(resumed), "no kill met a transfer of which some chunks were synced"
 
 
