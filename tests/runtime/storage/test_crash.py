@@ -72,6 +72,11 @@ def log(tmp_path: Path) -> Iterator[Path]:
     yield path
 
 
+def cpu_seconds(process: int) -> float:
+    """Return how long the first thread of a process has run."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
+
+
 def kill_while_working(data: Path, log: Path, rng: random.Random) -> None:
     before = log.stat().st_size
     child = os.fork()
@@ -85,7 +90,11 @@ def kill_while_working(data: Path, log: Path, rng: random.Random) -> None:
     deadline = time.monotonic() + 10
     while log.stat().st_size == before and time.monotonic() < deadline:
         time.sleep(0.001)
-    time.sleep(rng.random() * 0.08)
+    # Counted in what it did: in so many seconds it does nothing where others have the processors.
+    began, more = cpu_seconds(child), rng.random() * 0.03
+    while cpu_seconds(child) < began + more and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(rng.random() * 0.03)  # also while it waits for the disk
     os.kill(child, signal.SIGKILL)
     killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
     assert killed, (data.parent / "failure").read_text()
