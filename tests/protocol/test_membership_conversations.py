@@ -618,3 +618,5 @@ def test_who_answers_from_elsewhere_than_its_card_says_is_asked_there() -> None:
     bob = lab.cards["bob"]
     lab.machine._routes.answered(lab.machine._table[bob.key], elsewhere, 1.0)
     assert lab.machine._routes.address(lab.machine._table[bob.key]) == elsewhere != ping.to
+    lab.machine._routes.heard_from(lab.machine._table[bob.key], bob.facts.addresses[0], 2.0)
+    assert lab.machine._routes.address(lab.machine._table[bob.key]) == ping.to, "until it is there again"
