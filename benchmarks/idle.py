@@ -7,7 +7,8 @@ python benchmarks/idle.py --quick    3 peers, 5 seconds: a self-check
 3.0 ms of CPU a second are twice the 1.5 that a member may cost by targets.md, 3 (0.5 % of a core, its
 section 4, are met). They are some four turns of the loop a second, each 0.5 ms in ten peers of one process
 and more in a process that wakes from cold caches: two datagrams, the probe, and 0.8 in all for links to
-look after (0.2), books of holders compared (0.4), links watched (0.13) and catalogs compared (0.06).
+look after (0.2), books of holders compared (0.4, until they calm down), links watched (0.13) and catalogs
+compared (0.06).
 Three turns, those of SWIM itself, are the floor of this shape.
 """
 
