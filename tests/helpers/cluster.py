@@ -59,14 +59,20 @@ def _environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(Path(ringgossip.__file__).parent.parent)}
 
 
+_given: set[tuple[str, int]] = set()
+
+
 def free_port(host: str) -> int:
-    """Return a port that nobody uses on `host`, below those the kernel gives to clients."""
+    """Return a port that nobody uses on `host`, or was told to, below those the kernel gives to clients."""
     while True:
         port = random.randrange(12_000, 32_000)
+        if (host, port) in _given:
+            continue  # whoever got it may not have begun yet
         try:
             with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
                 tcp.bind((host, port))
                 udp.bind((host, port))
+                _given.add((host, port))
                 return port
         except OSError:
             continue
