@@ -51,7 +51,7 @@ def run(
         from ringgossip.cli.simulate_report import write
 
         runs = [each.run for _, each in sorted(batch.outcomes.items()) if each.run is not None]
-        write(report, runs, story, f"{again} --seeds {seeds.start}..{seeds.stop - 1}")
+        write(report, runs, story, f"{again} --seeds {seeds.start}..{seeds.stop - 1}", again)
     resume = f"{again} --seeds {batch.resume_at}..{seeds.stop - 1} --jobs {jobs}"
     if engine_name != "processes":
         resume += f" --engine {engine_name}" + (f" --scheduler {quote(scheduler)}" if scheduler else "")

@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -21,13 +22,15 @@ from ringgossip.protocol.rules import RuleSettings
 from ringgossip.simulation.checks_members import MemberChecks
 from ringgossip.simulation.faults import Crash, Partition, Pause
 from ringgossip.simulation.report import RunReport, Samples, collect, render
-from ringgossip.simulation.report.charts import lanes, number_text, ticks
+from ringgossip.simulation.report.charts import lanes, matrix, number_text, short, ticks
 from ringgossip.simulation.report.timeline import uses
 from ringgossip.simulation.world import PeerSpec, World
 
 
 def a_run(seed: int, passed: bool = True) -> RunReport:
-    world = World(5, seed=seed)
+    everything = RuleSettings(want=KINDS)
+    specs = [PeerSpec(f"peer-{number}", up=50e6, down=90e6, rules=everything) for number in range(5)]
+    world = World(specs, seed=seed, carrier="pieces")
     world.start()
     world.plan([Crash(6.0, 3, 4.0), Pause(8.0, 2, 3.0)])
     samples = Samples()
@@ -42,7 +45,9 @@ def a_run(seed: int, passed: bool = True) -> RunReport:
     promise = {"name": "S1", "kind": "always", "passed": passed, "sentence": "only whole", "detail": ""}
     result = {"story": "a <story>", "seed": seed, "hash": world.run_hash, "passed": passed}
     result |= {"promises": [promise], "measures": {"settle_seconds": 1.5}}
-    return RunReport(result, collect(world, samples, faults_stop_at), f"ringgossip simulate s --seed {seed}")
+    timeline = collect(world, samples, faults_stop_at)
+    command = f"ringgossip simulate s --seed {seed}"
+    return RunReport(result, timeline, command, flows={(0, 1): 4_000_000, (1, 2): 1_000_000})
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +104,47 @@ def test_the_page_needs_nothing_else_and_closes_what_it_opens(page: str) -> None
 def test_the_page_shows_the_seed_that_failed_and_every_chart(page: str) -> None:
     assert "1 of 2 seeds broke a promise" in page and "--seed 2" in page
     for heading in ("Checks", "Convergence", "Time to copy", "Copies of each artifact", "Who held what",
-                    "Membership", "Uplinks", "Chunk sources", "Measures"):  # fmt: skip
+                    "Membership", "Uplinks", "Downlinks", "Chunk sources", "From whom to whom",
+                    "Measures"):  # fmt: skip
         assert f"<h2>{heading}" in page
+
+
+def test_what_was_published_and_what_the_busiest_links_carried_is_said_in_numbers() -> None:
+    report = a_run(1)
+    page = render([report])
+    [published] = report.timeline.publications
+    last = published.copies[-1][0] - published.at
+    assert "models/peer-0/&lt;best&gt;.pth version 1</td>" in page and f"{last:.2f} s</td>" in page
+    # The uplink is the slower end of every link here.
+    share = 4_000_000 / 50e6 / report.timeline.seconds
+    row = page[page.index("peer-0 to peer-1") :].partition("</tr>")[0]
+    assert "4 MB" in row and "50 MB/s" in row and f"{share:.1%}" in row
+
+
+def test_a_report_of_several_seeds_says_how_to_run_the_one_it_shows() -> None:
+    report = replace(a_run(1), command="simulate s --seeds 1..2", alone="simulate s --seed 1")
+    head = render([report, report]).partition("<h2>")[0]
+    assert "simulate s --seeds 1..2<" in head and "simulate s --seed 1<" in head
 
 
 def test_ticks_are_round_and_within() -> None:
     assert ticks(0.0, 10.0, 5) == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
     assert ticks(0.0, 0.0) == [0.0]
-    said = [number_text(value) for value in (0, 0.25, 12_345, 2.5e6, 3e9)]
-    assert said == ["0", "0.25", "12.3k", "2.5M", "3G"]
+    said = [number_text(value) for value in (0, 0.25, 5_678.4, 12_345, 2.5e6, 3e9)]
+    assert said == ["0", "0.25", "5678", "12.3k", "2.5M", "3G"]
+
+
+def test_a_long_name_keeps_the_number_at_its_end() -> None:
+    assert short("selfplay-16", 11) == "selfplay-16"
+    names = [short(f"selfplay-of-vast-{number}", 11) for number in (16, 17)]
+    assert names == ["self…ast-16", "self…ast-17"]
+    assert names[0] != names[1]
+
+
+def test_a_link_that_carried_most_is_full_in_the_map_and_one_that_carried_nothing_is_not_there() -> None:
+    drawn = matrix(["a", "b", "c"], {(0, 1): 1.0, (2, 0): 0.2}, "x").partition("tight")[0]
+    assert re.findall(r'fill-opacity="([\d.]+)" d="M[^M"]*"', drawn) == ["0.3", "1.0"]
+    assert drawn.count("<path") == 2
 
 
 class Browser:
@@ -175,11 +212,15 @@ def test_a_browser_shows_the_page_without_a_complaint(
     while browser.run("return document.readyState") != "complete" and time.monotonic() < deadline:
         pass
     assert browser.post("/se/log", {"type": "browser"}) == []
-    # The page itself never scrolls sideways; charts that are wider scroll in their frames.
+    # Nothing is wider than the screen: not the page, and no chart in a frame of its own.
     assert browser.run("return document.documentElement.scrollWidth") <= width
-    assert browser.run("return document.querySelectorAll('figure svg').length") >= 7
+    beyond = "e => e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().left < 0"
+    beyond += " || (e.tagName == 'FIGURE' && e.scrollWidth > e.clientWidth)"
+    assert browser.run(f"return [...document.body.querySelectorAll('*')].filter({beyond}).length") == 0
+    shown = "s => s.getBoundingClientRect().width > 0"
+    assert browser.run(f"return [...document.querySelectorAll('figure div svg')].filter({shown}).length") >= 9
     # Words of charts are not shrunk below what can be read.
-    words = "[...document.querySelectorAll('svg text')]"
+    words = f"[...document.querySelectorAll('svg text')].filter({shown})"
     assert browser.run(f"return Math.min(...{words}.map(t => t.getBoundingClientRect().height))") >= 10
     colours = "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
     paper, ink = (
@@ -257,11 +298,11 @@ def test_what_leaves_an_uplink_is_never_more_than_it_allows(carrier: str) -> Non
 
 def test_names_of_faults_do_not_lie_on_each_other() -> None:
     faults = [(f"fault{number}: x", float(number % 7), float(number % 7 + 1)) for number in range(30)]
-    drawn = lanes(faults, [("a", [])], 9.0, 10.0, "x")
-    taken: dict[str, list[tuple[float, float]]] = {}
-    label = r'<text class="label" x="([\d.]+)" y="([\d.]+)" text-anchor="start">(f\w+)'
-    for x, y, word in re.findall(label, drawn):
-        taken.setdefault(y, []).append((float(x), float(x) + 6 * len(word)))
-    assert sum(map(len, taken.values())) == 31  # "faults stop here" too
-    for spans in taken.values():
-        assert all(end <= begin for (_, end), (begin, _) in pairwise(sorted(spans)))
+    for drawn in lanes(faults, [("a", [])], 9.0, 10.0, "x").split('<div class="tight">'):
+        taken: dict[str, list[tuple[float, float]]] = {}
+        label = r'<text class="label" x="([\d.]+)" y="([\d.]+)" text-anchor="start">(fault\d+)'
+        for x, y, word in re.findall(label, drawn):
+            taken.setdefault(y, []).append((float(x), float(x) + 6 * len(word)))
+        assert sum(map(len, taken.values())) == 30
+        for spans in taken.values():
+            assert all(end <= begin for (_, end), (begin, _) in pairwise(sorted(spans)))

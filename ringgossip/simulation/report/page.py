@@ -1,6 +1,6 @@
 """The page: what a run or a batch of seeds came to, in words and tables, and the charts between them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -10,6 +10,13 @@ from ringgossip.simulation.report.charts import number_text
 from ringgossip.simulation.report.timeline import RunReport, Timeline
 
 _MOST_FAILED = 20  # seeds that are named
+_KEYS = {
+    "suspected": "suspected",
+    "lost": "declared dead",
+    "false": "either, although it ran and could be reached",
+    "left": "left",
+    "back": "back",
+}
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --paper: #fbfbf9; --faint: #d9dde3; --soft: #667080;
@@ -24,17 +31,21 @@ h1 { font-size: 1.5rem; margin: 0 0 4px; } h2 { font-size: 1.1rem; margin: 28px 
 p { margin: 4px 0 8px; } .soft, figcaption { color: var(--soft); font-size: 0.9rem; }
 figure { margin: 0; padding: 8px; background: var(--card); border: 1px solid var(--faint);
   border-radius: 6px; overflow-x: auto; }
-svg { display: block; } code { font-size: 0.85rem; overflow-wrap: anywhere; }
+svg { display: block; width: 100%; height: auto; } .tight { display: none; max-width: 480px; margin: 0 auto; }
+code { font-size: 0.85rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
 td, th { text-align: left; padding: 4px 8px; border-bottom: 1px solid var(--faint); vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+figure + figure { margin-top: 8px; }
+td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .pass { color: var(--good); font-weight: 600; } .fail { color: var(--bad); font-weight: 600; }
 .label { font: 11px system-ui, sans-serif; fill: var(--soft); } .on { fill: var(--paper); }
 .facts { display: flex; flex-wrap: wrap; gap: 4px 24px; margin: 12px 0 0; } .facts div { min-width: 96px; }
 .facts dt { color: var(--soft); font-size: 0.8rem; } .facts dd { margin: 0; font-size: 1.15rem; }
 .mark { stroke: var(--ink); stroke-dasharray: 3 3; }
-@media (max-width: 640px) { .wide tr { display: block; padding: 4px 0;
-  border-bottom: 1px solid var(--faint); }
+@media (max-width: 760px) { .roomy { display: none; } .tight { display: block; } }
+@media (max-width: 640px) { body { padding: 12px; } figure { padding: 6px; }
+  .wide tr { display: block; padding: 4px 0; border-bottom: 1px solid var(--faint); }
+  .wide td[data-word]::before { content: attr(data-word) " "; color: var(--soft); }
   .wide td, .wide th { display: inline-block; border: 0; padding: 1px 6px; } .wide td.said { display: block; }
   .wide tr.head { display: none; } }
 .axis { stroke: var(--soft); } .grid { stroke: var(--faint); }
@@ -44,6 +55,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .bar, .held { fill: var(--main); } .down { fill: var(--faint); } .fault { fill: var(--warn); }
 .suspected { fill: var(--warn); } .false { fill: var(--bad); } .lost { fill: var(--ink); }
 .left { fill: var(--soft); } .back { fill: var(--good); }
+.key { display: inline-block; margin-right: 16px; } .key svg { display: inline; width: 9px; height: 9px; }
 """
 
 
@@ -69,9 +81,10 @@ def render(reports: Sequence[RunReport]) -> str:
         ),
         _section(
             "Copies of each artifact",
-            "Every line is one version of one file, and how many peers hold it or a later one." + of_shown,
+            "Every line is one version of one file, and how many peers hold it or a later one."
+            + _some(views.MOST_ARTIFACTS, len(timeline.publications), "versions") + of_shown,
             views.copies(timeline),
-        ),
+        ) + _published(timeline),
         _section(
             "Who held what, when",
             "One row a peer; full colour: it holds all that was published until then."
@@ -87,6 +100,12 @@ def render(reports: Sequence[RunReport]) -> str:
             views.use_of_lines(timeline),
         ),
         _section(
+            "Downlinks",
+            "Chunks that came to each peer, as a share of what its downlink allows; each counts once whole."
+            + _some(views.MOST_PEERS, len(timeline.peers)) + of_shown,
+            views.use_of_downlinks(timeline),
+        ),
+        _section(
             "The busiest of them",
             "Mean rate while there was more to send than probes; the red mark is what the uplink allows."
             + _some(views.MOST_BARS, len(timeline.peers)) + of_shown,
@@ -98,6 +117,13 @@ def render(reports: Sequence[RunReport]) -> str:
             + _some(views.MOST_BARS, len(timeline.peers)) + of_shown,
             views.sources(timeline),
         ),
+        _section(
+            "From whom to whom",
+            "Bytes of chunks on each link: a row gives, a column takes, both in the same order; full colour: "
+            "most of all."
+            + _some(views.MOST_PEERS, len(timeline.peers)) + of_shown,
+            views.between(shown),
+        ) + _links(shown),
         _measures(reports),
     ]  # fmt: skip
     title = escape(f"{shown.result['story']}, seed {shown.result['seed']}")
@@ -109,8 +135,8 @@ def render(reports: Sequence[RunReport]) -> str:
     )
 
 
-def _some(shown: int, there: int) -> str:
-    return f" {shown} of {there} peers are shown." if there > shown else ""
+def _some(shown: int, there: int, what: str = "peers") -> str:
+    return f" {shown} of {there} {what} are shown." if there > shown else ""
 
 
 def _shared(timeline: Timeline) -> str:
@@ -142,11 +168,12 @@ def _head(reports: Sequence[RunReport], shown: RunReport, failed: Sequence[RunRe
     about = f"<p>{escape(shown.about)}</p>" if shown.about else ""
     crash = f'<p class="fail">{escape(str(result["crash"]))}</p>' if "crash" in result else ""
     seeds = f"seed {escape(str(result['seed']))}" + (f" shown of {len(reports)}" if len(reports) > 1 else "")
+    alone = f"<br>this seed alone: <code>{escape(shown.alone)}</code>" if shown.alone else ""
     return (
         f"<h1>{escape(str(result['story']))}</h1>{about}<p>{verdict}</p>{crash}"
         f'<p class="soft">{seeds}, {len(shown.timeline.peers)} peers, '
         f"{shown.timeline.seconds:.0f} virtual seconds, run {escape(str(result['hash']))}<br>"
-        f"<code>{escape(shown.command)}</code></p>{_facts(result['measures'])}"
+        f"<code>{escape(shown.command)}</code>{alone}</p>{_facts(result['measures'])}"
     )
 
 
@@ -177,16 +204,52 @@ def _section(name: str, words: str, chart: str) -> str:
     return f'<h2>{escape(name)}</h2><p class="soft">{escape(words)}</p><figure>{chart}</figure>'
 
 
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> str:
+    """Return a table; on a telephone every row becomes a block of words."""
+    styles = [' class="number"' if column in numbers else "" for column in range(len(head))]
+    words = [f"<th{style}>{escape(word)}</th>" for style, word in zip(styles, head, strict=True)]
+    lines = [f'<tr class="head">{"".join(words)}</tr>']
+    for row in rows:
+        cells = []
+        for word, style, above in zip(row, styles, head, strict=True):
+            said = f' data-word="{escape(above)}"' if style and word else ""
+            cells.append(f"<td{style}{said}>{escape(word)}</td>")
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<figure><table class="wide">{"".join(lines)}</table></figure>'
+
+
+def _published(timeline: Timeline) -> str:
+    """When was what published, and how long did it take to half of those who got it, and to the last?"""
+    rows = []
+    for one in timeline.publications[: views.MOST_ARTIFACTS]:
+        took = [at - one.at for at, _ in one.copies]
+        half, last = (f"{took[place]:.2f} s" if took else "" for place in ((len(took) - 1) // 2, -1))
+        rows.append(
+            (f"{one.artifact} version {one.sequence}", f"{one.size / 1e6:.3g} MB", f"{one.at:.1f} s",
+             str(len(took)), half, last)
+        )  # fmt: skip
+    head = ("version", "size", "published", "copies", "half after", "last after")
+    return _table(head, rows, numbers=range(1, 6)) if rows else ""
+
+
+def _links(report: RunReport) -> str:
+    rows = []
+    for source, target, amount, limit in views.busiest_links(report):
+        could = "no limit" if limit is None else f"{limit / 1e6:.3g} MB/s"
+        share = "" if limit is None else f"{amount / limit / report.timeline.seconds:.1%}"
+        rows.append((f"{source} to {target}", f"{amount / 1e6:.3g} MB", could, share))
+    head = ("the busiest links", "chunks", "could carry", "of what the run allowed")
+    return _table(head, rows, numbers=range(1, 4)) if rows else ""
+
+
 def _membership(timeline: Timeline, of_shown: str) -> str:
     chart = views.membership(timeline)
     if not chart:
         return '<h2>Membership</h2><p class="soft">Nobody was suspected, and nothing went wrong.</p>'
-    words = (
-        "Faults above. Below, what was said of members: orange: suspected; red: suspected or declared dead "
-        "although it ran and could be reached; dark: declared dead; grey: left; green: back. "
-        "Rows are those spoken about."
-    )
-    return _section("Membership", words + of_shown, chart)
+    words = "Faults above; below, what was said of members. Rows are those spoken about." + of_shown
+    dot = '<svg viewBox="0 0 8 8" aria-hidden="true"><circle class="{}" cx="4" cy="4" r="4"/></svg> {}'
+    keys = "".join(f'<span class="key">{dot.format(style, said)}</span>' for style, said in _KEYS.items())
+    return _section("Membership", words, f"<figcaption>{keys}</figcaption>{chart}")
 
 
 def _never(reports: Sequence[RunReport]) -> list[str]:

@@ -62,17 +62,19 @@ class FaultBar:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One run. For each sample `sent` holds the chunk bytes of every peer until then, `left` all bytes."""
+    """One run. For each sample `sent` and `got` are every peer's chunk bytes until then, `left` all bytes."""
 
     seconds: float
     faults_stop_at: float
     peers: tuple[str, ...]
     uplinks: tuple[float | None, ...]  # bytes a second; None: no limit
+    downlinks: tuple[float | None, ...]
     publications: tuple[Published, ...]
     seen: tuple[Seen, ...]
     faults: tuple[FaultBar, ...]
     sample_times: tuple[float, ...]
     sent: tuple[tuple[int, ...], ...]
+    got: tuple[tuple[int, ...], ...]
     left: tuple[tuple[float, ...], ...]
 
     def copy_seconds(self) -> list[float]:
@@ -88,30 +90,46 @@ class RunReport:
     timeline: Timeline
     command: str
     about: str = ""
+    flows: Mapping[tuple[int, int], int] = field(default_factory=dict)  # chunk bytes from one peer to another
+    alone: str = ""  # what runs only this one of several seeds
 
 
-@dataclass(slots=True)
-class Samples:
-    """What left the uplinks, as the runner saw it between stretches of time."""
+class _Counted:
+    """One counter of every peer, over their restarts: a peer that starts anew counts from 0 again."""
 
-    times: list[float] = field(default_factory=list)
-    sent: list[tuple[int, ...]] = field(default_factory=list)
-    left: list[tuple[float, ...]] = field(default_factory=list)
-    _before: list[int] = field(default_factory=list)
-    _last: list[int] = field(default_factory=list)
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._before: list[int] = []
+        self._last: list[int] = []
 
-    def take(self, world: "World") -> None:
-        """Read the counters now; a peer that starts anew counts from 0 again."""
-        now = [node.core.counters.get("chunk_bytes_sent", 0) if node.core else 0 for node in world.nodes]
+    def read(self, world: "World") -> tuple[int, ...]:
+        now = [node.core.counters.get(self._name, 0) if node.core else 0 for node in world.nodes]
         if not self._before:
             self._before, self._last = [0] * len(now), [0] * len(now)
         for index, value in enumerate(now):
             if value < self._last[index]:
                 self._before[index] += self._last[index]
             self._last[index] = value
+        return tuple(before + value for before, value in zip(self._before, now, strict=True))
+
+
+class Samples:
+    """What left and what came, as the runner saw it between stretches of time."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.sent: list[tuple[int, ...]] = []
+        self.got: list[tuple[int, ...]] = []
+        self.left: list[tuple[float, ...]] = []
+        self._sent = _Counted("chunk_bytes_sent")
+        self._got = _Counted("chunk_bytes_received")
+
+    def take(self, world: "World") -> None:
+        """Read the counters now."""
         self.times.append(world.now)
-        self.left.append(tuple(world.carrier.sent(index) for index in range(len(now))))
-        self.sent.append(tuple(before + value for before, value in zip(self._before, now, strict=True)))
+        self.left.append(tuple(world.carrier.sent(index) for index in range(len(world.nodes))))
+        self.sent.append(self._sent.read(world))
+        self.got.append(self._got.read(world))
 
 
 def collect(
@@ -149,6 +167,7 @@ def collect(
         faults_stop_at=faults_stop_at,
         peers=tuple(node.name for node in world.nodes),
         uplinks=tuple(spec.up for spec in world.specs),
+        downlinks=tuple(spec.down for spec in world.specs),
         publications=tuple(publications),
         seen=tuple(sorted(seen, key=lambda one: (one.at, one.by, one.about))),
         faults=tuple(
@@ -157,6 +176,7 @@ def collect(
         ),
         sample_times=tuple(samples.times),
         sent=tuple(samples.sent),
+        got=tuple(samples.got),
         left=tuple(samples.left),
     )
 
@@ -181,7 +201,7 @@ def _fault_text(fault: "Fault") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What left one uplink: bytes in all, a second while it was busy, at most; and what it allows."""
+    """What a line carried: bytes in all, a second while it was busy, at most; and what it allows."""
 
     peer: str
     total: float
@@ -191,18 +211,30 @@ class Use:
     course: tuple[float, ...]  # bytes a second in equal stretches of the run
 
 
-def uses(timeline: Timeline, steps: int = 96) -> list[Use]:
-    """Return how every uplink was used."""
-    return [_use(timeline, index, steps) for index in range(len(timeline.peers))]
+def uses(timeline: Timeline, down: bool = False, steps: int = 96) -> list[Use]:
+    """Return how every uplink was used, or every downlink: there only chunks count."""
+    if down:
+        return [_use(timeline, timeline.got, timeline.downlinks, index, steps) for index in _all(timeline)]
+    return [_use(timeline, timeline.left, timeline.uplinks, index, steps) for index in _all(timeline)]
 
 
-def _use(timeline: Timeline, index: int, steps: int) -> Use:
+def _all(timeline: Timeline) -> range:
+    return range(len(timeline.peers))
+
+
+def _use(
+    timeline: Timeline,
+    moved_until: Sequence[Sequence[float]],
+    limits: Sequence[float | None],
+    index: int,
+    steps: int,
+) -> Use:
     times, width = timeline.sample_times, timeline.seconds / steps
     course = [0.0] * steps
     highest = busy = moved = 0.0
     for number in range(1, len(times)):
         begin, end = times[number - 1], times[number]
-        amount = timeline.left[number][index] - timeline.left[number - 1][index]
+        amount = moved_until[number][index] - moved_until[number - 1][index]
         if end <= begin or amount <= 0:
             continue
         rate = amount / (end - begin)
@@ -214,6 +246,6 @@ def _use(timeline: Timeline, index: int, steps: int) -> Use:
         for step in range(first, last + 1):
             shared = min(end, (step + 1) * width) - max(begin, step * width)
             course[step] += rate * max(0.0, shared) / width
-    total = timeline.left[-1][index] if timeline.left else 0.0
+    total = moved_until[-1][index] if moved_until else 0.0
     mean = moved / busy if busy else 0.0
-    return Use(timeline.peers[index], total, mean, highest, timeline.uplinks[index], tuple(course))
+    return Use(timeline.peers[index], total, mean, highest, limits[index], tuple(course))

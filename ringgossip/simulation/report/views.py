@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from ringgossip.simulation.report.charts import Point, bars, columns, heat, lanes, lines
+from ringgossip.simulation.report.charts import Point, bars, columns, heat, lanes, lines, matrix
 from ringgossip.simulation.report.timeline import RunReport, Timeline, Use, uses
 
 STEPS = 120
 MOST_PEERS = 60  # rows of a map that a person can read
 MOST_BARS = 20
 MOST_ARTIFACTS = 24
+MOST_LINKS = 10
 _BINS = 36
 _MARKS = {"suspected": "suspected", "lost": "lost", "left": "left", "recovered": "back", "restarted": "back"}
 
@@ -112,7 +113,17 @@ def membership(timeline: Timeline) -> str:
 
 def use_of_lines(timeline: Timeline) -> str:
     """A map of how much of each uplink was in use; without limits, of the highest rate seen."""
-    found = uses(timeline)[:MOST_PEERS]
+    return _use_map(timeline, uses(timeline)[:MOST_PEERS], "uplink")
+
+
+def use_of_downlinks(timeline: Timeline) -> str:
+    """The same of downlinks, if any has a limit."""
+    if all(limit is None for limit in timeline.downlinks):
+        return ""
+    return _use_map(timeline, uses(timeline, down=True)[:MOST_PEERS], "downlink")
+
+
+def _use_map(timeline: Timeline, found: Sequence[Use], line: str) -> str:
     top = max((use.highest for use in found), default=0.0)
     if not top:
         return ""
@@ -120,7 +131,7 @@ def use_of_lines(timeline: Timeline) -> str:
         [round(min(1.0, rate / (use.limit or top)), 2) for rate in use.course] for use in found
     ]
     names = [use.peer for use in found]
-    return heat(names, rows, timeline.seconds, "share of its uplink that each peer used, over time")
+    return heat(names, rows, timeline.seconds, f"share of its {line} that each peer used, over time")
 
 
 def busiest(timeline: Timeline) -> str:
@@ -147,6 +158,26 @@ def sources(timeline: Timeline) -> str:
     ]
     rows.sort(key=lambda row: -row[1])
     return bars(rows[:MOST_BARS], "chunk bytes given by each peer", " MB") if rows else ""
+
+
+def between(report: RunReport) -> str:
+    """A map of chunk bytes from each peer (row) to each other (column)."""
+    names, flows = report.timeline.peers[:MOST_PEERS], report.flows
+    top = max(flows.values(), default=0)
+    cells = {pair: amount / top for pair, amount in flows.items() if amount and max(pair) < len(names)}
+    return matrix(names, cells, "chunk bytes from whom to whom") if cells else ""
+
+
+def busiest_links(report: RunReport) -> list[tuple[str, str, int, float | None]]:
+    """Return (from, to, bytes, bytes a second that the slower of both ends allows), most bytes first."""
+    timeline = report.timeline
+    most = sorted(report.flows.items(), key=lambda flow: (-flow[1], flow[0]))[:MOST_LINKS]
+    found = []
+    for (source, target), amount in most:
+        ends = (timeline.uplinks[source], timeline.downlinks[target])
+        allowed = min((limit for limit in ends if limit is not None), default=None)
+        found.append((timeline.peers[source], timeline.peers[target], amount, allowed))
+    return found
 
 
 def from_others(timeline: Timeline) -> float | None:
