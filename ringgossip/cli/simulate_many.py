@@ -6,14 +6,66 @@ from shlex import quote
 from time import monotonic
 from typing import Any
 
-from ringgossip.cli.output import emit, note
+from ringgossip.cli.output import emit, note, seconds_text
 from ringgossip.simulation.engines import engine
 from ringgossip.simulation.measures import percentile
+from ringgossip.simulation.running import Progress
 from ringgossip.simulation.scenario import Story
 from ringgossip.simulation.sweep import Batch, Outcome, sweep
 
 _INTERRUPTED = 130
 _MOST_SHOWN = 20
+_PAUSE = 30.0  # seconds between two lines where nobody watches a terminal
+_BLINK = 0.25
+
+
+class _Teller(Progress):
+    """Says on standard error how far a sweep is: one line that changes, or a line now and then."""
+
+    def __init__(self, seeds: int, again: str) -> None:
+        self._batch: Batch | None = None
+        self._seeds, self._again = seeds, again
+        self._terminal = sys.stderr.isatty()
+        self._began = monotonic()
+        self._due = self._began + (_BLINK if self._terminal else _PAUSE)
+        self._written = 0
+
+    def heard(self, batch: Batch, outcome: Outcome) -> None:
+        """Hear that a seed is finished."""
+        if not outcome.passed:
+            # At once: whoever waits for 100,000 seeds wants to begin with the first that fails.
+            self.over()
+            note(f"seed {outcome.seed} breaks {outcome.failure}: {outcome.detail}")
+            note(f"    {self._again} --seed {outcome.seed}")
+        self.waiting(batch)
+
+    def waiting(self, batch: Batch) -> None:
+        """Hear that the sweep goes on."""
+        self._batch = batch
+        self._tell()
+
+    def __call__(self, phase: str, now: float, end: float) -> None:
+        """Hear how far one run is."""
+        self._tell(f"; the next: {phase}, {now:.1f} of {end:.0f} virtual seconds")
+
+    def _tell(self, more: str = "") -> None:
+        at = monotonic()
+        if at < self._due:
+            return
+        self._due = at + (_BLINK if self._terminal else _PAUSE)
+        done, failed = (len(self._batch.outcomes), len(self._batch.failed)) if self._batch else (0, 0)
+        line = f"{done} of {self._seeds} seeds, {failed} failed, after {seconds_text(at - self._began)}{more}"
+        if self._terminal:
+            print(f"\r{line:<{self._written}}", end="", file=sys.stderr, flush=True)
+            self._written = len(line)
+        else:
+            note(line)
+
+    def over(self) -> None:
+        """Clear the line that changes."""
+        if self._written:
+            print("\r" + " " * self._written + "\r", end="", file=sys.stderr, flush=True)
+        self._written = 0
 
 
 def run(
@@ -29,23 +81,13 @@ def run(
 ) -> int:
     """Run a range of seeds."""
     began = monotonic()
-    on_terminal = sys.stderr.isatty()
-
-    def heard(batch: Batch, outcome: Outcome) -> None:
-        if not outcome.passed:
-            # At once: whoever waits for 100,000 seeds wants to begin with the first that fails.
-            note(f"seed {outcome.seed} breaks {outcome.failure}: {outcome.detail}")
-            note(f"    {again} --seed {outcome.seed}")
-        done = len(batch.outcomes)
-        if on_terminal and (done % 10 == 0 or done == len(seeds)):
-            rate = done / max(1e-9, monotonic() - began)
-            text = f"\r{done} of {len(seeds)} seeds, {len(batch.failed)} failed, {rate:.1f} a second "
-            print(text, end="", file=sys.stderr)
-
+    teller = _Teller(len(seeds), again)
     with engine(engine_name, jobs, scheduler) as executor:
-        batch = sweep(story, seeds, executor, jobs=jobs, keep=report is not None, heard=heard)
-    if on_terminal:
-        print(file=sys.stderr)
+        batch = sweep(
+            story, seeds, executor,
+            jobs=jobs, keep=report is not None, heard=teller.heard, waiting=teller.waiting, progress=teller,
+        )  # fmt: skip
+    teller.over()
     seconds = monotonic() - began
     if report is not None and batch.outcomes:
         from ringgossip.cli.simulate_report import write

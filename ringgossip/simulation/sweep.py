@@ -11,11 +11,13 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
+from ringgossip.simulation.engines import Here
 from ringgossip.simulation.kernel import derive
-from ringgossip.simulation.running import Run, run_story
+from ringgossip.simulation.running import Progress, Run, run_story
 from ringgossip.simulation.scenario import Story
 
 _ONE_IN = 20
+_BREATH = 0.5  # seconds between two looks at workers that have nothing to tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,9 @@ def is_run_twice(seed: int) -> bool:
     return derive(seed, "twice") % _ONE_IN == 0
 
 
-def run_seed(story: Story, seed: int, keep: bool = False) -> Outcome:
+def run_seed(story: Story, seed: int, keep: bool = False, progress: Progress | None = None) -> Outcome:
     """Run one seed; what a worker does."""
-    run = run_story(story, seed, timeline=keep)
+    run = run_story(story, seed, timeline=keep, progress=progress)
     broken = [each for each in run.promises if not each.passed and each.kind != "sometimes"]
     detail = run.crash or (broken[0].detail if broken else "")
     return Outcome(
@@ -100,12 +102,20 @@ def sweep(
     jobs: int = 1,
     keep: bool = False,
     heard: Callable[[Batch, Outcome], None] = lambda batch, outcome: None,
+    waiting: Callable[[Batch], None] = lambda batch: None,
+    progress: Progress | None = None,
 ) -> Batch:
-    """Run all seeds; `heard` is called for each that is finished. Ctrl-C ends it with what is finished."""
+    """Run all seeds. Ctrl-C ends it with what is finished.
+
+    `heard` is called for each that is finished, `waiting` now and then, and `progress`
+    hears how far a run is where that is told in this process.
+    """
     batch = Batch(story.name, seeds)
     todo = ((seed, again) for seed in seeds for again in (False, True) if not again or is_run_twice(seed))
     under_way: dict[Future[Outcome], tuple[int, bool]] = {}
     hashes: dict[int, str] = {}
+    # Where `submit` tells a run before it returns, a second one in advance would only hide the first.
+    inside, room = (progress, 1) if isinstance(executor, Here) else (None, 2 * jobs)
 
     def take(future: "Future[Outcome]") -> None:
         seed, again = under_way.pop(future)
@@ -119,19 +129,22 @@ def sweep(
 
     try:
         while True:
-            while len(under_way) < 2 * jobs and (job := next(todo, None)) is not None:
-                future = executor.submit(run_seed, story, job[0], keep and not job[1])
+            while len(under_way) < room and (job := next(todo, None)) is not None:
+                future = executor.submit(run_seed, story, job[0], keep and not job[1], inside)
                 under_way[future] = job
             if not under_way:
                 break
-            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            waiting(batch)
+            done, _ = wait(under_way, timeout=_BREATH, return_when=FIRST_COMPLETED)
             # In the order in which they were sent: a set has none.
             for future in [future for future in under_way if future in done]:
                 take(future)
     except KeyboardInterrupt:
         batch.interrupted = True
-        for future in under_way:
-            future.cancel()
+        for future in list(under_way):
+            # What is finished is kept, also if nobody had taken it yet.
+            if not future.cancel() and future.done() and future.exception() is None:
+                take(future)
     if len(batch.outcomes) == len(seeds):
         reached = {name for outcome in batch.outcomes.values() for name in outcome.seen}
         batch.never = [name for name in story.promises.sometimes if name not in reached]

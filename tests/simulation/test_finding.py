@@ -1,7 +1,7 @@
 """Finding and shrinking: sweeps, seeds that differ from themselves, least plans, and the first difference."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ringgossip.simulation.differing import first_difference, load_trace, save_t
 from ringgossip.simulation.engines import Here
 from ringgossip.simulation.faults import Crash, Fault, Partition, Pause
 from ringgossip.simulation.kernel import TraceLine
-from ringgossip.simulation.running import run_story
+from ringgossip.simulation.running import Progress, run_story
 from ringgossip.simulation.saving import story_text
 from ringgossip.simulation.scenario_schema import read_story
 from ringgossip.simulation.shrinking import Budget, shrink
@@ -84,6 +84,45 @@ def test_ctrl_c_keeps_what_is_finished_and_says_where_to_go_on(tmp_path: Path) -
     batch = sweep(read_story(small(tmp_path)), range(20), Interrupted())
     assert batch.interrupted and not batch.passed
     assert batch.outcomes and batch.resume_at == max(batch.outcomes) + 1
+
+
+class Slow(Executor):
+    """Each job is done when its owner has looked twice; Ctrl-C comes with the look after the fourth job."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[Future[Any], Any]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        self.jobs.append((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def look(self, batch: sweeping.Batch) -> None:
+        waiting = [job for job in self.jobs if not job[0].done()]
+        for future, job in waiting:
+            future.set_running_or_notify_cancel()
+            future.set_result(job())
+        if len(self.jobs) >= 4:
+            raise KeyboardInterrupt
+
+
+def test_what_was_finished_when_ctrl_c_came_is_kept_though_nobody_had_taken_it(tmp_path: Path) -> None:
+    slow = Slow()
+    batch = sweep(read_story(small(tmp_path)), range(20), slow, jobs=2, waiting=slow.look)
+    assert batch.interrupted and sorted(batch.outcomes) == [0, 1, 2, 3] and batch.resume_at == 4
+
+
+def test_a_sweep_in_this_process_tells_of_each_seed_before_the_next_begins(tmp_path: Path) -> None:
+    told: list[object] = []
+
+    class Heard(Progress):
+        def __call__(self, phase: str, now: float, end: float) -> None:
+            if (phase, now) == ("safety", end):
+                told.append("safety is over")
+
+    sweep(read_story(small(tmp_path)), range(2), Here(), jobs=1, progress=Heard(),
+          heard=lambda batch, outcome: told.append(outcome.seed))  # fmt: skip
+    assert told == ["safety is over", 0, "safety is over", 1]
 
 
 # --- shrinking --------------------------------------------------------------------------
