@@ -4,6 +4,7 @@ A story with one seed, many, the least plan, or two compared; with `--truth`,
 the experiments of the literature.
 """
 
+import os
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,45 @@ def _seed_range(_: click.Context, __: click.Parameter, value: str | None) -> ran
 
 # What says something about a story only.
 _OF_STORIES = ("story_path", "seed", "seeds", "nodes", "shrink", "diff", "trace", "report")
+
+
+# What says nothing beside an option that asks for something else.
+_NOT_WITH = {
+    "diff": ("seed", "seeds", "shrink", "trace", "report"),
+    "seeds": ("seed", "shrink", "trace"),
+    "shrink": ("trace", "report"),
+}
+
+
+def _refuse_together(context: click.Context) -> None:
+    """Raise `UsageError` for options of which one would be overheard."""
+    source = context.get_parameter_source
+    given = {name for name in context.params if source(name) is not ParameterSource.DEFAULT}
+    for name, others in _NOT_WITH.items():
+        for other in others:
+            if name in given and other in given:
+                raise UsageError(f"--{name} and --{other} ask for two different things: leave out one")
+    for name in ("jobs", "engine", "scheduler"):
+        if name in given and "seeds" not in given:
+            raise UsageError(f"--{name} is about many runs: give --seeds A..B too, or leave it out")
+    _refuse_scheduler_alone(context)
+
+
+def _refuse_scheduler_alone(context: click.Context) -> None:
+    if context.params["scheduler"] is not None and context.params["engine"] != "dask":
+        raise UsageError("--scheduler is Dask's: give --engine dask too")
+
+
+def _writable(name: str, path: Path | None) -> None:
+    """Raise `UsageError` if this file cannot be written: better now than after an hour of runs."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UsageError(f"--{name} {path}: is a directory; name a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"--{name} {path}: there is no directory {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--{name} {path}: may not be written")
 
 
 def _refuse_with_truth(context: click.Context) -> None:
@@ -93,6 +133,7 @@ def command(
     """
     if truth:
         _refuse_with_truth(context)
+        _refuse_scheduler_alone(context)
         from ringgossip.cli import simulate_truth
 
         return simulate_truth.run(
@@ -105,8 +146,9 @@ def command(
     from ringgossip.cli import simulate_many, simulate_one
     from ringgossip.simulation.scenario_schema import read_story
 
-    if seeds is not None and (shrink or diff or trace):
-        raise UsageError("--seeds runs many; --shrink, --diff and --trace are about one: give --seed")
+    _refuse_together(context)
+    _writable("report", report)
+    _writable("trace", trace)
     story: Story = read_story(story_path)
     if nodes is not None:
         story = story.scaled(nodes)

@@ -89,11 +89,6 @@ def run(
         )  # fmt: skip
     teller.over()
     seconds = monotonic() - began
-    if report is not None and batch.outcomes:
-        from ringgossip.cli.simulate_report import write
-
-        runs = [each.run for _, each in sorted(batch.outcomes.items()) if each.run is not None]
-        write(report, runs, story, f"{again} --seeds {seeds.start}..{seeds.stop - 1}", again)
     resume = f"{again} --seeds {batch.resume_at}..{seeds.stop - 1} --jobs {jobs}"
     if engine_name != "processes":
         resume += f" --engine {engine_name}" + (f" --scheduler {quote(scheduler)}" if scheduler else "")
@@ -102,9 +97,16 @@ def run(
     said["replay"] = [f"{again} --seed {each.seed}" for each in batch.failed]
     if batch.resume_at is not None:
         said["resume"] = resume
+    # Before anything is written: a full disk must not take the results with it.
     emit(said, as_json, lambda: _text(batch, story, again, seconds))
     if batch.interrupted:
         note(f"stopped; {len(batch.outcomes)} seeds are finished. Go on with:  {resume}")
+    if report is not None and batch.outcomes:
+        from ringgossip.cli.simulate_report import write
+
+        runs = [each.run for _, each in sorted(batch.outcomes.items()) if each.run is not None]
+        write(report, runs, story, f"{again} --seeds {seeds.start}..{seeds.stop - 1}", again)
+    if batch.interrupted:
         return _INTERRUPTED
     return 0 if batch.passed else 1
 

@@ -48,15 +48,16 @@ def run(
     shown = _Shown()
     result = run_story(story, seed, trace=lines, progress=shown, timeline=report is not None)
     shown.over()
+    replay = f"{again} --seed {seed}"
+    said = result.as_dict() | {"command": replay}
+    # Before anything is written: a full disk must not take the result with it.
+    emit(said, as_json, lambda: _text(result, story, replay))
     if trace is not None and lines is not None:
         save_trace(trace, lines)
-    replay = f"{again} --seed {seed}"
     if report is not None:
         from ringgossip.cli.simulate_report import write
 
         write(report, [result], story, replay)
-    said = result.as_dict() | {"command": replay}
-    emit(said, as_json, lambda: _text(result, story, replay))
     return 0 if result.passed else 1
 
 

@@ -17,9 +17,10 @@ import yaml
 
 from ringgossip.errors import ConfigError
 
-# A file of a person. Both limits hold before anything is built from it.
+# A file of a person. These limits hold before anything is built from it.
 LARGEST_FILE = 1024 * 1024
 MOST_VALUES = 20_000
+DEEPEST = 50
 
 # A key's way from the top: names of keys and indices in lists.
 KeyPath = tuple[str | int, ...]
@@ -124,15 +125,33 @@ def read_document(path: Path) -> Document:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - text.rfind("\n", 0, error.position)
         raise ConfigError(f"{path}:{line}:{column}: a control character is not allowed in YAML") from None
-    except _TooMuch:
-        raise ConfigError(f"{path}: holds too many values; is it a configuration file?") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply; is it a configuration file?") from None
+    except (_TooMuch, RecursionError) as error:
+        much = error if isinstance(error, _TooMuch) else _TooMuch(_deep_place(text), _DEEP)
+        where = f"{path}:{much.place.line}:{much.place.column}"
+        raise ConfigError(f"{where}: {much}; is it a configuration file?") from None
     return document
 
 
 class _TooMuch(Exception):
     """The file stands for more values than a person ever writes."""
+
+    def __init__(self, place: Place, text: str) -> None:
+        super().__init__(text)
+        self.place = place
+
+
+_DEEP = "is nested too deeply"
+
+
+def _deep_place(text: str) -> Place:
+    """Return where it gets too deep: events come without recursion, nodes do not."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        mark = event.start_mark
+        if depth > DEEPEST and mark is not None:
+            return Place(mark.line + 1, mark.column + 1)
+    return Place(1, 1)
 
 
 class _Walk:
@@ -147,7 +166,10 @@ class _Walk:
         self._left -= 1
         place = _place(node)
         if self._left < 0:
-            raise _TooMuch
+            raise _TooMuch(place, "holds too many values")
+        if len(path) >= DEEPEST:
+            # Of itself, by an alias.
+            raise _TooMuch(place, _DEEP)
         self._document.values[path] = place
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)

@@ -16,6 +16,7 @@ from ringgossip.simulation.kernel import KIND_NAMES, NOBODY, TraceLine
 
 _BEFORE = 5
 _LONGEST = 400
+_NO_TRACE = "is no trace; `ringgossip simulate STORY --trace FILE` writes one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,10 @@ def save_trace(path: Path, trace: Sequence[TraceLine]) -> None:
 
 def load_trace(path: Path) -> list[TraceLine]:
     """Read a trace. Raises `UsageError` for a file that is none."""
-    return list(_lines(path))
+    lines = list(_lines(path))
+    if not lines:
+        raise UsageError(f"{path}: {_NO_TRACE}")
+    return lines
 
 
 def _lines(path: Path) -> Iterator[TraceLine]:
@@ -70,5 +74,4 @@ def _lines(path: Path) -> Iterator[TraceLine]:
                     raise ValueError(number)
                 yield (float(when), int(owner), int(kind), int(detail), str(said))
     except (ValueError, TypeError):
-        text = "is no trace; `ringgossip simulate STORY --trace FILE` writes one"
-        raise UsageError(f"{path}: {text}") from None
+        raise UsageError(f"{path}: {_NO_TRACE}") from None

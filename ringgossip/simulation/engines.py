@@ -57,7 +57,11 @@ def _dask(jobs: int, scheduler: str | None) -> Iterator[Executor]:
     except ImportError:
         raise UsageError("--engine dask needs Dask: pip install 'ringgossip[dask]'") from None
     if scheduler is not None:
-        with distributed.Client(scheduler) as client:
+        try:
+            client = distributed.Client(scheduler)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"no Dask scheduler answers at {scheduler!r}: {error}") from None
+        with client:
             yield client.get_executor(pure=False)
         return
     # Status pages would listen on a port that somebody else may want.

@@ -59,16 +59,16 @@ NETWORK: _Table = {
 _TIME = check.number(0, 86400)
 TASKS: dict[str, tuple[type, _Table]] = {
     "publish": (Publish, {
-        "by": check.who, "kind": check.kind, "name": check.text, "size": check.size, "at": _TIME,
+        "by": check.who, "kind": check.kind, "name": check.artifact_name, "size": check.size, "at": _TIME,
         "every": check.number(0.1, 86400), "until": _TIME, "changed": _SHARE, "spread": _TIME,
-        "chunk_size": check.size, "same_as": check.text, "metadata": dict,
+        "chunk_size": check.size, "same_as": check.artifact_name, "metadata": dict,
     }),
     "train": (Train, {"peers": check.who, "at": _TIME, "seconds": _TIME}),
     "terminate": (Terminate, {
         "peers": check.who, "at": _TIME, "notice": check.number(0, 3600, or_none=True), "spread": _TIME,
     }),
     "withdraw": (Withdraw, {
-        "by": check.who, "kind": check.kind, "name": check.text, "at": _TIME, "spread": _TIME,
+        "by": check.who, "kind": check.kind, "name": check.artifact_name, "at": _TIME, "spread": _TIME,
     }),
     "retire": (Retire, {"peers": check.who, "by": check.who, "at": _TIME}),
     "fill": (Fill, {"peers": check.who, "used": check.number(0, 0.999), "free": check.size, "at": _TIME}),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ringgossip.config.words import KINDS, plural_kind
+from ringgossip.content.names import check_artifact_name
 from ringgossip.simulation.latency import Constant, Latency, Lognormal, Regions, Uniform
 from ringgossip.simulation.network import BurstLoss
 from ringgossip.simulation.plans import close_to
@@ -83,6 +84,15 @@ def several_of(words: Iterable[str]) -> Check:
         return tuple(single(each) for each in value)
 
     return check
+
+
+def artifact_name(value: Any) -> str:
+    """Check for the name of an artifact: peers would refuse to publish another."""
+    name = text(value)
+    problem = check_artifact_name(name)
+    if problem is not None:
+        raise ValueError(f"{name[:40]!r} cannot be published: {problem}")
+    return name
 
 
 def kind(value: Any) -> str:

@@ -157,6 +157,61 @@ def test_a_wrong_story_is_one_line_with_its_place(
     assert said.endswith(f"{strict}{line}")
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--seed 5 --seeds 0..2", "--seeds and --seed ask for two different things: leave out one"),
+        ("--seeds 0..2 --trace t", "--seeds and --trace ask for two different things: leave out one"),
+        ("--diff 1 2 --shrink", "--diff and --shrink ask for two different things: leave out one"),
+        ("--shrink --report r.html", "--shrink and --report ask for two different things: leave out one"),
+        ("--jobs 2", "--jobs is about many runs: give --seeds A..B too, or leave it out"),
+        ("--seed 1 --engine dask", "--engine is about many runs: give --seeds A..B too, or leave it out"),
+        ("--seeds 0..1 --scheduler tcp://a:1", "--scheduler is Dask's: give --engine dask too"),
+        ("--report /nowhere/r.html", "--report /nowhere/r.html: there is no directory /nowhere"),
+        ("--seeds 0..1 --report /tmp", "--report /tmp: is a directory; name a file"),
+        ("--trace /proc/nothing/t", "--trace /proc/nothing/t: there is no directory /proc/nothing"),
+    ],
+)
+def test_an_option_that_would_be_overheard_or_a_file_that_cannot_be_is_refused_before_anything_runs(
+    strict: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, options: str, line: str
+) -> None:
+    monkeypatch.setattr("ringgossip.simulation.world.World.__init__", None)
+    assert main(["simulate", str(strict), *options.split()]) == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_a_scheduler_that_is_none_and_an_empty_trace_are_one_line(
+    strict: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    pytest.importorskip("distributed")
+    many = ["--seeds", "0..1", "--engine", "dask", "--scheduler", "nonsense"]
+    assert main(["simulate", str(strict), *many]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "no Dask scheduler answers at 'nonsense'" in line
+    (tmp_path / "empty").touch()
+    assert main(["simulate", str(strict), "--diff", "1", str(tmp_path / "empty")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "empty: is no trace; " in line
+
+
+def test_a_name_that_no_peer_would_publish_is_an_error_of_the_story(strict: Path, capsys: Captured) -> None:
+    strict.write_text(STRICT.replace("best.pth", "../best.pth"))
+    assert main(["simulate", str(strict)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert ":5:42: workload[0].publish.name: '../best.pth' cannot be published: " in line
+
+
+def test_a_sweep_of_slow_seeds_tells_now_and_then_how_far_it_is(
+    strict: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringgossip.cli.simulate_many._PAUSE", 0.0)
+    assert main(["simulate", str(strict), "--seeds", "0..1"]) in (0, 1)
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith("0 of 2 seeds, 0 failed, after ")]
+    assert any("the next: safety, " in line and "of 9 virtual seconds" in line for line in told)
+    assert any(line.startswith("1 of 2 seeds") for line in lines)
+
+
 def test_a_sometimes_that_no_seed_reaches_fails_the_sweep(strict: Path, capsys: Captured) -> None:
     strict.write_text(STRICT.replace("limits: {suspicions: 0}", "sometimes: [NameTakenOver]"))
     assert main(["simulate", str(strict), "--seeds", "0..2"]) == 1

@@ -150,16 +150,17 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
         ("- a", "node.yaml:1:1: must be keys and values"),
         (b"cluster: c\nnode: \xff", "node.yaml:2:7: is not UTF-8 text"),
         ("node: \x07", "node.yaml:1:7: a control character"),
-        ("[" * 50_000, "node.yaml: is nested too deeply"),
+        ("[" * 50_000, "node.yaml:1:51: is nested too deeply"),
+        ("a:\n - " + "[" * 100 + "]" * 100, "node.yaml:2:52: is nested too deeply"),
         (
             "a: &a [x, x, x, x, x, x, x, x]\n"
             + "".join(
                 f"{new}: &{new} [{', '.join(['*' + old] * 8)}]\n" for old, new in zip("abcdefgh", "bcdefghi")
             ),
-            "node.yaml: holds too many values",
+            "node.yaml:1:8: holds too many values",
         ),
         ("a: " + "x" * 2**20, "node.yaml: is larger than 1048576 bytes"),
-        ("a: &a [*a]", "node.yaml"),
+        ("a: &a [*a]", "node.yaml:1:4: is nested too deeply"),
     ],
 )
 def test_what_is_no_configuration_is_one_line(tmp_path: Path, text: str | bytes, complaint: str) -> None:
