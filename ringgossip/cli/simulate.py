@@ -34,7 +34,7 @@ def _seed_range(_: click.Context, __: click.Parameter, value: str | None) -> ran
 
 
 # What says something about a story only.
-_OF_STORIES = ("story_path", "seed", "seeds", "nodes", "shrink", "diff", "trace", "report")
+_OF_STORIES = ("story_path", "seed", "seeds", "nodes", "supposed", "shrink", "diff", "trace", "report")
 
 
 # What says nothing beside an option that asks for something else.
@@ -79,7 +79,7 @@ def _writable(name: str, path: Path | None) -> None:
 def _refuse_with_truth(context: click.Context) -> None:
     for name in _OF_STORIES:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            said = "STORY.yaml" if name == "story_path" else f"--{name}"
+            said = {"story_path": "STORY.yaml", "supposed": "--if"}.get(name, f"--{name}")
             raise UsageError(f"--truth runs the experiments of the literature, not a story: leave out {said}")
 
 
@@ -94,6 +94,8 @@ def _refuse_with_truth(context: click.Context) -> None:
               help="Who runs --seeds and --truth.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler; else one is started here.")
 @click.option("--nodes", type=click.IntRange(1, 10_000), help="So many peers instead of the story's own.")
+@click.option("--if", "supposed", multiple=True, metavar="WHAT",
+              help="What if? One more fault or task: 'crash: {peer: gpu-1}'; may be said again.")  # fmt: skip
 @click.option("--shrink", is_flag=True, help="If the seed fails: find the smallest plan of faults that does.")
 @click.option("--diff", nargs=2, metavar="A B", help="First event in which two seeds or traces differ.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Write every event of the run to this file.")
@@ -114,6 +116,7 @@ def command(
     engine: str,
     scheduler: str | None,
     nodes: int | None,
+    supposed: tuple[str, ...],
     shrink: bool,
     diff: tuple[str, str] | None,
     trace: Path | None,
@@ -124,6 +127,8 @@ def command(
     as_json: bool,
 ) -> int:
     """Tell STORY.yaml with simulated peers, and say whether every promise in it held.
+
+    STORY.yaml is a story, or your distributed_hosts.yaml: an ordinary day of its hosts.
 
     The peers are the machines that production runs; time, network and disks are
     made. The same seed gives the same run. Exit code 1 if a promise broke.
@@ -144,7 +149,7 @@ def command(
     if story_path is None:
         raise UsageError("which story? Name a file, such as simulations/flash_crowd.yaml, or give --truth")
     from ringgossip.cli import simulate_many, simulate_one
-    from ringgossip.simulation.scenario_schema import read_story
+    from ringgossip.simulation.scenario_schema import read_story, suppose
 
     _refuse_together(context)
     _writable("report", report)
@@ -152,9 +157,12 @@ def command(
     story: Story = read_story(story_path)
     if nodes is not None:
         story = story.scaled(nodes)
+    for each in supposed:
+        story = suppose(story, each)
     # What replays a seed, as a person would type it.
     again = f"ringgossip simulate {quote(str(story_path))}"
     again += f" --nodes {nodes}" if nodes is not None else ""
+    again += "".join(f" --if {quote(each)}" for each in supposed)
     common: dict[str, Any] = {"story": story, "again": again, "as_json": as_json}
     if diff is not None:
         return simulate_one.diff(*diff, **common)

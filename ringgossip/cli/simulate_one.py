@@ -10,10 +10,13 @@ from ringgossip.errors import UsageError
 from ringgossip.simulation.differing import first_difference, load_trace, save_trace
 from ringgossip.simulation.kernel import TraceLine
 from ringgossip.simulation.plans import plan_text
+from ringgossip.simulation.promises import advice_on
 from ringgossip.simulation.running import Progress, Run, plan_of, run_story
 from ringgossip.simulation.saving import story_text
 from ringgossip.simulation.scenario import Story
 from ringgossip.simulation.shrinking import Budget, shrink
+
+_MOST_NAMED = 10
 
 
 class _Shown(Progress):
@@ -78,9 +81,35 @@ def _text(run: Run, story: Story, replay: str) -> str:
         lines += ["", f"A machine crashed: {run.crash}"]
     if not run.passed:
         lines += ["", f"Replay:  {replay}", f"Shrink:  {replay} --shrink"]
+    lines += _came_of_it(run)
     verdict = "Every promise held." if run.passed else "This failed: see BROKEN above."
     lines += ["", f"hash {run.hash}", verdict]
     return "\n".join(lines)
+
+
+def _came_of_it(run: Run) -> list[str]:
+    """Say in names what is left, and what to do about what broke."""
+    lines = []
+    left = run.outcome
+    if left is not None:
+        lines = ["", "At the end:"]
+        if left.gone:
+            lines.append(f"  gone      {len(left.gone)} of {run.peers} nodes: {', '.join(left.gone)}")
+        for what, found in (("lost", left.lost), ("too few", left.short)):
+            lines += [f"  {what:9} {name}: {text}" for name, text in list(found.items())[:_MOST_NAMED]]
+            if len(found) > _MOST_NAMED:
+                lines.append(f"  {what:9} and {len(found) - _MOST_NAMED} more")
+        if left.full:
+            lines.append(f"  full      too little room on {', '.join(left.full)}: not all is taken there")
+        if left.lost:
+            lines.append("            publish with --copies K: it waits for copies; notices let a node drain")
+        lines.append(f"  whole     {left.whole} artifacts have every copy that is wanted")
+        if left.slowest:
+            lines.append(f"  slowest   {left.slowest}")
+    for promise in run.promises:
+        if not promise.passed and promise.kind != "sometimes":
+            lines.append(f"  {promise.name:9} {advice_on(promise.name, promise.kind)}")
+    return lines
 
 
 def shrink_seed(seed: int, *, story: Story, again: str, as_json: bool, path: Path) -> int:

@@ -112,6 +112,11 @@ def read_document(path: Path) -> Document:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         raise ConfigError(f"{path}:{line}:{column}: is not UTF-8 text") from None
+    return read_text(text, str(path))
+
+
+def read_text(text: str, path: str) -> Document:
+    """Read YAML that is here already; `path` is what complaints call it."""
     document = Document()
     try:
         root = yaml.compose(text, Loader=_Loader)

@@ -31,6 +31,26 @@ EVENTUALLY = {
     "placed": "nobody holds what it does not want",
 }
 
+_TOO_FEW = "too few copies: want fewer (`replication_target`, `copies`), or let more nodes receive that kind"
+# What to do about a promise that broke. What is not named here no cluster may do, whatever happens to it.
+_ADVICE = {
+    "L1": "some lack data that somebody has: is a line too thin or a disk full, or the time too short?",
+    "L2": "some do not see each other: can they reach a seed, and can one of each two be dialled?",
+    "L3": _TOO_FEW,
+    "target": _TOO_FEW,
+    "placed": "somebody holds what a rule says is not for it: did a role or a rule change after it came?",
+    "quiet": "something is still being moved or tried: too much for the lines, or a peer is not found?",
+    "no_false_death": "a node that runs was given up: is it paused for longer than its patience?",
+}
+
+
+def advice_on(name: str, kind: str) -> str:
+    """Return what to do about a promise that broke."""
+    if kind == "limit":
+        return "the figure is above the limit that the story sets: raise it, or see the measures below"
+    return _ADVICE.get(name, "a bug of ringgossip, whatever happened to the cluster: please report it")
+
+
 # Beside the names of events, what a counter of any peer, or the world, shows.
 SEEN = {
     "chunk_refused": "a chunk with false bytes came and was refused",

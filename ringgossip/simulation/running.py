@@ -31,6 +31,7 @@ from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.kernel import TraceLine
 from ringgossip.simulation.measures import measure
 from ringgossip.simulation.node import Restless
+from ringgossip.simulation.outcome import Outcome, outcome
 from ringgossip.simulation.plans import as_data
 from ringgossip.simulation.promises import ALWAYS, EVENTUALLY, OPTIONAL
 from ringgossip.simulation.recording import History, Recorder
@@ -81,6 +82,7 @@ class Run:
     history: History
     crash: str | None = None  # an exception of a machine, or a broken limit: our bug
     timeline: "Timeline | None" = None  # what a report draws, if it was asked for
+    outcome: Outcome | None = None  # what is left, in names
 
     @property
     def passed(self) -> bool:
@@ -102,6 +104,8 @@ class Run:
         said |= {"measures": self.measures, "peers": self.peers}
         said["faults"] = [as_data(fault) for fault in self.plan]
         said["seen"] = dict(sorted(self.history.seen.items()))
+        if self.outcome is not None:
+            said["outcome"] = self.outcome.as_dict()
         return said if self.crash is None else said | {"crash": self.crash}
 
 
@@ -207,7 +211,7 @@ class _Telling:
         story, world = self._story, self.world
         return Run(
             story.name, self._seed, len(world.nodes), world.run_hash, promises, measures, self._plan,
-            history, crash, self._timeline(),
+            history, crash, self._timeline(), outcome(world, history),
         )  # fmt: skip
 
     def _timeline(self) -> "Timeline | None":

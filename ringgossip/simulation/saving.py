@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ringgossip.config.yaml_nodes import read_document
 from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.plans import plan_text
 from ringgossip.simulation.scenario import Story
@@ -15,7 +14,7 @@ def story_text(path: Path, plan: Sequence[Fault], story: Story, seed: int, failu
     """Return a whole story with these faults and no swarm; the same seed runs it the same."""
     import yaml
 
-    said: dict[str, Any] = dict(read_document(path).value)
+    said: dict[str, Any] = dict(story.said)
     said.pop("faults", None)
     said.pop("swarm", None)
     nodes = "" if len(story.specs) == len(read_story(path).specs) else f" --nodes {len(story.specs)}"

@@ -5,20 +5,26 @@ A story is data, read from YAML by `scenario_schema`, and is run for one seed by
 sizes, and whoever it names keeps the name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ringgossip.content.record import Scalar
 from ringgossip.errors import ConfigError
+from ringgossip.simulation import scenario_words as check
 from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.latency import Regions
 from ringgossip.simulation.network import Weather
-from ringgossip.simulation.plans import PlanError, build, peer_number
+from ringgossip.simulation.plans import SOME_PEERS, PlanError, build, peer_number
 from ringgossip.simulation.users import Sync, Told
 from ringgossip.simulation.world import PeerSpec
 
-Who = int | str | tuple[int | str, ...] | Mapping[str, str]  # a peer, several, "all", or {role: ...}
+# A peer, several, "all", or those that are alike: {role: training}, {accepts: false, share: 0.5}.
+Who = int | str | tuple[int | str, ...] | Mapping[str, Any]
+
+
+def _is_like(spec: PeerSpec, who: Mapping[str, Any]) -> bool:
+    return all(getattr(spec, key) == value for key, value in who.items() if key != "share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +135,34 @@ class Planned:
     where: str  # file:line:column
     place_of: Mapping[str, str] = field(default_factory=dict)
 
-    def build(self, names: Sequence[str]) -> Fault:
-        """Return the fault; raises `ConfigError` if it names a peer that is not there."""
+    def build(self, story: "Story") -> list[Fault]:
+        """Return the fault, or one for each peer that is meant; raises `ConfigError` if nobody is."""
+        names = story.names
         try:
-            return build(self.word, self.said, names)
+            said, each = dict(self.said), [dict(self.said)]
+            for key in (*SOME_PEERS, "peer"):
+                if not isinstance(said.get(key), Mapping) and said.get(key) != "all":
+                    continue
+                meant = self._meant(story, key)
+                if key == "peer":
+                    each = [said | {key: index} for index in meant]
+                else:
+                    said[key] = meant
+                    each = [said]
+            return [build(self.word, one, names) for one in each]
         except PlanError as error:
             where = self.place_of.get(error.key, self.where)
             key = f"{self.word}.{error.key}" if error.key else self.word
             raise ConfigError(f"{where}: {key}: {error}") from None
+
+    def _meant(self, story: "Story", key: str) -> list[int]:
+        try:
+            meant = story.peers_of(check.who(self.said[key]))
+        except ValueError as error:
+            raise PlanError(key, str(error)) from None
+        if not meant:
+            raise PlanError(key, "names nobody in this story")
+        return meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +216,7 @@ class Story:
     liveness: Liveness = field(default_factory=Liveness)
     promises: Promises = field(default_factory=Promises)
     quick: int | None = None  # How many peers it has in the quick suite.
+    said: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # the words of its file
 
     @property
     def specs(self) -> list[PeerSpec]:
@@ -224,15 +251,16 @@ class Story:
 
     def plan(self) -> list[Fault]:
         """Return the faults that the story names itself."""
-        names = self.names
-        return [planned.build(names) for planned in self.planned]
+        return [fault for planned in self.planned for fault in planned.build(self)]
 
     def peers_of(self, who: Who) -> list[int]:
         """Return the numbers of the peers that a task means; raises `ValueError`."""
         specs = self.specs
         if isinstance(who, Mapping):
-            [(key, value)] = who.items()
-            return [i for i, spec in enumerate(specs) if getattr(spec, key) == value and not spec.stranger]
+            found = [i for i, spec in enumerate(specs) if not spec.stranger and _is_like(spec, who)]
+            # A share of them: not the first ones, but evenly from all of them.
+            count = round(who.get("share", 1.0) * len(found))
+            return [found[place * len(found) // count] for place in range(count)]
         if who == "all":
             return [i for i, spec in enumerate(specs) if not spec.stranger]
         names = [spec.name for spec in specs]

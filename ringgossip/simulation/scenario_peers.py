@@ -1,10 +1,12 @@
 """Who is in a story? Groups of peers that are alike, or the hosts of the users' own cluster file."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ringgossip.config.blocks import Bandwidth, Budget, Keep
+from ringgossip.config.rules import ClusterRules
 from ringgossip.config.words import KINDS, ROLES, STATES, STRATEGIES
 from ringgossip.identity.names import check_node_name
 from ringgossip.protocol.rules import RuleSettings
@@ -70,6 +72,36 @@ def excluding(
         replace(group, spec=replace(group.spec, rules=replace(group.spec.rules, exclude=exclude)))
         for group in groups
     )
+
+
+# What hosts of a cluster file do all day, if nobody says more: a story around the file.
+_DAY = """
+story: ordinary_day
+about: An ordinary day of a cluster, in minutes.
+peers: {{cluster_file: {file}}}
+seeds: {{accepts: true}}
+copies: {copies}
+network: {{latency: {{regions: {{near: 0.01, far: 0.06, jitter: 0.5}}}}, loss: 0.005}}
+starting: 5
+safety: 180
+liveness: {{within: 180}}
+promises: {{eventually: {{L1: 120, L2: 90, L3: 170, quiet: 180}}}}
+workload:
+"""
+_WORK = {
+    "selfplay": "  - publish: {by: {role: selfplay}, kind: games, name: selfplay.db, size: 300 KB, at: 10, "
+    "every: 60, until: 170, changed: 0.3, spread: 30}\n",
+    "training": "  - publish: {by: {role: training}, kind: models, name: best.pth, size: 2 MB, at: 20, "
+    "every: 80, until: 170, spread: 20}\n",
+}
+
+
+def ordinary_day(path: Path, rules: ClusterRules) -> str:
+    """Return a story for a cluster file, as YAML."""
+    roles = [host.role for host in rules.hosts.values() if host.state == "ready"]
+    copies = max(0, min(rules.replication_target, len(roles) - 1))
+    work = [lines for role, lines in _WORK.items() if role in roles]
+    return _DAY.format(file=json.dumps(path.name), copies=copies) + ("".join(work) or "  []\n")
 
 
 def cluster_groups(path: Path, alive: int | None = None) -> tuple[Group, ...]:

@@ -1,17 +1,21 @@
 """What may a story say? Reads `simulations/*.yaml`; every problem is one line with file, line and column.
 
+A users' own `distributed_hosts.yaml` is a story too: an ordinary day of its
+hosts. `suppose` adds to a story what somebody asks about: "what if ...?"
+
 Each block is a table of keys, the value behind a key its check. What fits
 together (a plan that names a missing peer, a promise that cannot be kept) is
 looked at last.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from ringgossip.config.hosts_file import is_hosts_file, read_hosts_file
 from ringgossip.config.words import ROLES, STATES
-from ringgossip.config.yaml_nodes import Document, KeyPath, Place, Problem, dotted, read_document
+from ringgossip.config.yaml_nodes import Document, KeyPath, Place, Problem, dotted, read_document, read_text
 from ringgossip.errors import ConfigError
 from ringgossip.simulation import scenario_words as check
 from ringgossip.simulation.network import Weather
@@ -34,7 +38,7 @@ from ringgossip.simulation.scenario import (
     Train,
     Withdraw,
 )
-from ringgossip.simulation.scenario_peers import PEER, cluster_groups, excluding, group_of
+from ringgossip.simulation.scenario_peers import PEER, cluster_groups, excluding, group_of, ordinary_day
 from ringgossip.simulation.swarm import MAKERS
 from ringgossip.simulation.users import ASKED, named_by
 
@@ -93,11 +97,41 @@ PROMISES: _Table = {
     "sometimes": check.several_of(SOMETIMES), "limits": _anything,
 }  # fmt: skip
 _SECONDS = check.number(0.25, 86400)
+SUPPOSED = "--if"  # where `suppose` says that something is wrong
 
 
 def read_story(path: Path) -> Story:
-    """Read a story; raises `ConfigError` with one line for each thing that is wrong."""
-    return _Reader(path, read_document(path)).story()
+    """Read a story, or a cluster file; raises `ConfigError` with one line for each thing that is wrong."""
+    document = read_document(path)
+    if is_hosts_file(document.value):
+        document = read_text(ordinary_day(path, read_hosts_file(path, document)), str(path))
+    return _Reader(path, document).story()
+
+
+def suppose(story: Story, text: str) -> Story:
+    """Return the story with one more task or fault, said as `crash: {peer: 3}`; raises `ConfigError`."""
+    given = read_text(text, SUPPOSED)
+    block = "workload"
+    if isinstance(given.value, dict) and len(given.value) == 1:
+        [(word, inner)] = given.value.items()
+        if word not in TASKS and word not in FAULTS:
+            close = close_to(word, (*FAULTS, *TASKS))
+            raise ConfigError(f"{SUPPOSED}:1:1: {word}: is no fault or task{close}")
+        block = "faults" if word in FAULTS else "workload"
+        if isinstance(inner, dict) and "at" in (*_fields(word), *TASKS.get(word, ("", {}))[1]):
+            # When all is well, and some time is left.
+            inner.setdefault("at", round(story.safety / 3))
+    moved = Document(
+        {block: [given.value]},
+        {(block, 0, *path): place for path, place in given.keys.items()},
+        {(block, 0, *path): place for path, place in given.values.items()},
+        given.problems,
+    )
+    return _Reader(Path(SUPPOSED), moved).more(story)
+
+
+def _fields(word: str) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(FAULTS[word])) if word in FAULTS else ()
 
 
 class _Reader:
@@ -118,11 +152,17 @@ class _Reader:
         swarm = self._block(("swarm",), SWARM) if "swarm" in said else None
         simple = ("about", "copies", "shuffle", "acquainted", "starting", "safety", "quick")
         plain = {key: said[key] for key in simple if said.get(key) is not None}
+        wire.setdefault("carrier", None)
         groups = excluding(self._groups(said.get("peers", 5), said.get("copies", 3)), said.get("exclude"))
         liveness = Liveness(**self._block(("liveness",), LIVENESS))
         promises = self._promises(liveness)
         tasks, planned = self._tasks(), self._faults()
         self._raise()
+        if wire["carrier"] is None:
+            # Lines that have a limit are queues, unless the story wants something cheaper.
+            limited = any(group.spec.up or group.spec.down for group in groups)
+            thin = any(each.word == "thin_line" for each in planned)
+            wire["carrier"] = "pieces" if limited or thin else "unlimited"
         story = Story(
             name=said.get("story") or self._path.stem,
             file=str(self._path),
@@ -133,13 +173,29 @@ class _Reader:
             swarm=SwarmRange(**({"kinds": tuple(MAKERS)} | swarm)) if swarm is not None else None,
             liveness=liveness,
             promises=promises,
+            said=top,
             **plain,
             **wire,
         )
         story = self._seeds(story, said.get("seeds"))
         self._fits(story, tasks)
+        self._possible(story)
         self._raise()
         return story
+
+    def more(self, story: Story) -> Story:
+        """Return the story with the tasks and faults of this document besides its own."""
+        tasks, planned = self._tasks(), self._faults()
+        self._raise()
+        if story.carrier == "unlimited" and any(each.word == "thin_line" for each in planned):
+            story = replace(story, carrier="pieces")
+        self._fits(replace(story, planned=planned), tasks)
+        self._raise()
+        said = dict(story.said)
+        for block, entries in self._document.value.items():
+            said[block] = [*(said.get(block) or ()), *entries]
+        more = tuple(task for _, task in tasks)
+        return replace(story, tasks=story.tasks + more, planned=story.planned + planned, said=said)
 
     # --- blocks -----------------------------------------------------------------------------
 
@@ -278,7 +334,7 @@ class _Reader:
         for number, planned in enumerate(story.planned):
             path = ("faults", number, planned.word)
             try:
-                fault = planned.build(story.names)
+                fault, *_ = planned.build(story)
             except ConfigError as error:
                 self._problems.append(_ready(str(error), self._path))
                 continue
@@ -288,7 +344,6 @@ class _Reader:
                 self._problem(path, "needs `network: {carrier: pieces}`", at_key=True)
         if story.swarm is not None and not story.swarm.start < story.swarm.end <= story.safety:
             self._problem(("swarm",), "start, end and safety must follow each other")
-        self._possible(story)
 
     def _possible(self, story: Story) -> None:
         """Look for promises that cannot be kept."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ringgossip.config.words import KINDS, plural_kind
+from ringgossip.config.words import KINDS, ROLES, plural_kind
 from ringgossip.content.names import check_artifact_name
 from ringgossip.simulation.latency import Constant, Latency, Lognormal, Regions, Uniform
 from ringgossip.simulation.network import BurstLoss
@@ -188,11 +188,23 @@ def burst(value: Any) -> BurstLoss | None:
     return BurstLoss(*(share(each) for each in value))
 
 
+# What peers may be told apart by, and what each may say.
+ALIKE: dict[str, Check] = {
+    "role": one_of(ROLES), "provider": text, "region": text, "storage_group": text, "ephemeral": truth,
+    "accepts": truth, "share": number(0, 1),
+}  # fmt: skip
+
+
 def who(value: Any) -> Any:
-    """Check for peers: a number, a name, a list of these, `all`, or `{role: training}`."""
+    """Check for peers: a number, a name, a list of these, `all`, or `{role: training}` and the like."""
     if isinstance(value, dict):
-        if len(value) != 1 or next(iter(value)) not in ("role", "provider"):
-            raise ValueError("must be {role: ...} or {provider: ...}")
+        for key, entry in value.items():
+            try:
+                ALIKE[one_of(ALIKE)(key)](entry)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}" if key in ALIKE else str(error)) from None
+        if not set(value) - {"share"}:
+            raise ValueError("must say of whom, for example {role: training} or {accepts: false, share: 0.5}")
         return value
     if isinstance(value, list):
         return tuple(value)
