@@ -82,12 +82,19 @@ class AntiEntropy:
 
     # --- who differs -----------------------------------------------------------------------
 
+    def agrees(self, peer: PeerId, root: bytes, now: float) -> bool:
+        """Note that a member whose root was ours has the same still. Moves no deadline."""
+        if root != self._catalog.root or peer in self._differs:
+            return False
+        self._agreed[peer] = now
+        self.exchanges += 1
+        return True
+
     def heard_root(self, peer: PeerId, root: bytes, now: float) -> Out:
         """A probe, an answer or a word on a link carried the root of a peer's catalog."""
         if root == self._catalog.root:
             self._differs.pop(peer, None)
-            self._agreed[peer] = now
-            self.exchanges += 1
+            self.agrees(peer, root, now)
             return []
         since = self._differs.get(peer)
         # A root that changes shows news on the way; wait until it stands still.

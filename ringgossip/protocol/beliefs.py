@@ -67,6 +67,12 @@ class Origin:
 class Beliefs:
     """The standings of all members but ourselves."""
 
+    __slots__ = (
+        "_certificates", "_cluster", "_complained_at", "_deadlines", "_interval", "_learned", "_notary",
+        "_parked", "_read", "_rng", "_roster", "_routes", "_settings", "_superseded", "_suspicions",
+        "_tombstone_life", "_voice", "changed_at", "dirty", "wall",
+    )  # fmt: skip
+
     def __init__(
         self,
         cluster: str,

@@ -5,6 +5,7 @@ machine or two. A machine's deadline moves only by what is done with it, so the 
 of the core through which everybody reaches a machine notes that somebody did.
 """
 
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from ringgossip.protocol.core import NEVER
@@ -24,36 +25,36 @@ Kind = TypeVar("Kind")
 class Dues:
     """When the machines of one core are due, in the order in which they are woken."""
 
-    __slots__ = ("_at", "_machines", "_next", "moved")
+    __slots__ = ("_asks", "_at", "_next", "moved")
 
     def __init__(self) -> None:
         self.moved: dict[str, None] = {}  # taken in hand since they were asked
-        self._machines: dict[str, Timed] = {}
+        self._asks: dict[str, Callable[[], float]] = {}
         self._at: dict[str, float] = {}
         self._next = NEVER
 
     def add(self, name: str, machine: Timed) -> None:
         """Ask this machine from now on, after the others."""
-        self._machines[name] = machine
+        self._asks[name] = machine.next_wakeup
         self._at[name] = NEVER
         self.moved[name] = None
 
     def ask_all(self) -> None:
         """Something changed that deadlines of several machines depend on."""
-        self.moved.update(dict.fromkeys(self._machines))
+        self.moved.update(dict.fromkeys(self._asks))
 
     def of(self, name: str) -> float:
         """Return when one machine is due."""
-        return self._machines[name].next_wakeup() if name in self.moved else self._at[name]
+        return self._asks[name]() if name in self.moved else self._at[name]
 
     def next(self) -> float:
         """Return the nearest deadline of all."""
         moved = self.moved
         if moved:
-            machines, at, nearest = self._machines, self._at, self._next
-            for name in list(moved):
-                if name in machines:
-                    due, was = machines[name].next_wakeup(), at[name]
+            asks, at, nearest = self._asks, self._at, self._next
+            for name in tuple(moved):
+                if name in asks:
+                    due, was = asks[name](), at[name]
                     if due != was:
                         at[name] = due
                         if due < nearest:

@@ -55,6 +55,10 @@ class _Line:
 class Dialing:
     """The machine that keeps links."""
 
+    __slots__ = (
+        "_addresses", "_held_until", "_lines", "_links", "_me", "_next", "_rng", "_settings", "_tried",
+    )  # fmt: skip
+
     def __init__(
         self,
         settings: DialingSettings,

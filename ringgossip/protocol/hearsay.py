@@ -45,6 +45,11 @@ _GREETED = 64  # members that hear from ourselves that we are back
 class Hearsay:
     """Reads and answers what is said of members."""
 
+    __slots__ = (
+        "_agreed", "_agreed_on", "_asked", "_beliefs", "_differs_since", "_exchanged_at", "_greeted",
+        "_myself", "_roster", "_routes", "_settings", "_started_at", "_table", "_voice", "_waiting",
+    )  # fmt: skip
+
     def __init__(
         self, settings: ListSettings, roster: Roster, routes: Routes, voice: Voice, beliefs: Beliefs,
         myself: Myself,

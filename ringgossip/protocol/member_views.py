@@ -24,6 +24,10 @@ class Member:
 class MemberViews:
     """The questions that `Membership` answers about members."""
 
+    __slots__ = (
+        "_alive", "_members", "_members_of", "_roster", "_routes", "_table", "me",
+    )  # fmt: skip
+
     def __init__(self, me: PeerId, roster: Roster, routes: Routes) -> None:
         self.me = me
         self._roster = roster

@@ -76,6 +76,11 @@ _FAREWELLS = 64  # members that hear of our leaving from ourselves
 class Membership(MemberViews):
     """The machine. Inputs return effects and notices; views are copies."""
 
+    __slots__ = (
+        "_beliefs", "_closed", "_deadlines", "_expiry", "_gossiper", "_health", "_hearsay", "_key",
+        "_myself", "_prober", "_revisits", "_rng", "_seeds", "_settings", "_voice",
+    )  # fmt: skip
+
     def __init__(
         self,
         cluster: str,
@@ -106,14 +111,9 @@ class Membership(MemberViews):
             settings.probe.interval, settings.revisit.tombstone_life, certificates, rng,
         )  # fmt: skip
         self._myself = Myself(
-            cluster,
-            notary,
-            self._roster,
-            self._voice,
-            self._health,
-            self._deadlines,
+            cluster, notary, self._roster, self._voice, self._health, self._deadlines,
             self._prober.next_number,
-        )
+        )  # fmt: skip
         self._seeds = Seeds(
             tuple(seed for seed in dict.fromkeys(seeds) if seed not in facts.addresses), settings.seeds, rng
         )

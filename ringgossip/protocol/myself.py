@@ -32,6 +32,11 @@ _CHALLENGE_SECONDS = 1.0
 class Myself:
     """Our own standing."""
 
+    __slots__ = (
+        "_cluster", "_deadlines", "_health", "_next_number", "_notary", "_outbid", "_rival", "_roster",
+        "_voice", "dirty",
+    )  # fmt: skip
+
     def __init__(
         self,
         cluster: str,

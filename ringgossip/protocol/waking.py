@@ -6,7 +6,7 @@ A part of the core. Every world asks after every input; `deadlines` says whom th
 from typing import Any
 
 from ringgossip.protocol.core import Effect, Notice, PulseHeard, Send, Tell
-from ringgossip.protocol.deadlines import Dues
+from ringgossip.protocol.deadlines import Dues, beheld
 from ringgossip.protocol.notices import NOTICES
 from ringgossip.protocol.refusing import Refusing
 
@@ -32,6 +32,7 @@ class Waking(Refusing):
         super().__init__(**everything)
         for name in (*_TIMED, "versions"):
             self.dues.add(name, getattr(self, name))
+        self._seen = beheld(self)
 
     def wake(self, now: float) -> list[Effect]:
         """Do what is due."""
@@ -53,7 +54,8 @@ class Waking(Refusing):
 
     def _of_membership(self, out: Out, now: float) -> list[Effect]:
         """Settle what membership says all the time: probes and roots of catalogs concern nobody else."""
-        if not self.authorship.ready:
+        seen = self._seen
+        if not seen.authorship.ready:
             return self._settle(out, now)
         effects: list[Effect] = []
         for place, item in enumerate(out):
@@ -62,6 +64,8 @@ class Waking(Refusing):
                 continue
             if type(item) is not PulseHeard:
                 return effects + self._settle(out[place:], now)
+            if seen.anti_entropy.agrees(item.peer, item.root, now):
+                continue
             more = self.anti_entropy.heard_root(item.peer, item.root, now)
             if more:
                 return effects + self._settle(more + out[place + 1 :], now)

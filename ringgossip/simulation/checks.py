@@ -90,7 +90,9 @@ class Checks:
         self.steps += 1
         looks = self._looks
         for effect in effects:
-            kind: type = type(effect) if type(effect) is not Send else type(effect.message)
+            kind: type = type(effect)
+            if kind is Send:
+                kind = type(effect.message)  # type: ignore[union-attr]
             if kind in looks:
                 for look in looks[kind]:
                     look(node, effect)

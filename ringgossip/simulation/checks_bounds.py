@@ -87,7 +87,7 @@ MOST_INSIDE = {
 # What follows from who is there and what exists: so much for each, and a few besides.
 _FOR_EACH = 4
 _BESIDES = 64
-_SELDOM = 8  # looks between two at everything
+_SELDOM = 16  # looks between two at everything
 
 
 class BoundChecks:

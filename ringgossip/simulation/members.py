@@ -49,6 +49,10 @@ Out = list[Effect | Notice]
 class MembersCore:
     """One peer that only knows who is there."""
 
+    __slots__ = (
+        "_hello", "counters", "dialing", "membership",
+    )  # fmt: skip
+
     def __init__(
         self,
         *,

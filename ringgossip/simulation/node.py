@@ -58,6 +58,13 @@ class Restless(AssertionError):
 class Node:
     """One machine of the made world, and its peer while that runs."""
 
+    __slots__ = (
+        "_current", "_datagrams_waiting", "_free_at", "_inbox", "_wakes", "_woken_at", "answers", "bodies",
+        "catching", "caught", "clock", "core", "dialect", "disk", "false_chunks", "home", "index", "kernel",
+        "keys", "name", "notary", "paused", "presence", "service", "shared", "stopped", "stranger",
+        "sync_due", "told",
+    )  # fmt: skip
+
     def __init__(self, index: int, address: Address, notary: FakeNotary, disk: Disk, shared: Shared) -> None:
         self.index = index
         self.home = address

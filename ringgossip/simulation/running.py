@@ -9,7 +9,6 @@ random core is healed, and what must come true eventually has so many seconds.
 Source of the two phases: TigerBeetle's simulator (VOPR).
 """
 
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -28,7 +27,7 @@ from ringgossip.simulation.convergence import (
     view_problems,
 )
 from ringgossip.simulation.faults import Fault
-from ringgossip.simulation.kernel import TraceLine
+from ringgossip.simulation.kernel import TraceLine, garbage_seldom_collected
 from ringgossip.simulation.measures import measure
 from ringgossip.simulation.node import Restless
 from ringgossip.simulation.outcome import Outcome, outcome
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 _LEAST_QUIET = 3.0  # seconds over which quiet is measured
 _SAMPLED = 0.5  # virtual seconds between two samples of what left the uplinks, for a report
 _SHOWN = 0.1  # virtual seconds between two words of progress: a thousand busy peers take long for them
-_SELDOM = (50_000, 20, 20)  # collections of garbage: a world lives until its end, and has few cycles
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +129,8 @@ def run_story(
 ) -> Run:
     """Tell a story once. `plan` replaces the faults, as shrinking needs it; reports need a `timeline`."""
     faults = plan_of(story, seed) if plan is None else list(plan)
-    usual = gc.get_threshold()
-    gc.set_threshold(*_SELDOM)
-    try:
+    with garbage_seldom_collected():
         return _Telling(story, seed, faults, trace, progress, timeline).tell()
-    finally:
-        gc.set_threshold(*usual)
 
 
 class Progress:
@@ -195,6 +189,7 @@ class _Telling:
         try:
             self._safety()
             self._liveness()
+            self._bounds.look_at_everything()
             self.world.checks.user_files_untouched()
         except PromiseBroken as error:
             broken = error

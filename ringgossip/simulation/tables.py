@@ -6,7 +6,8 @@ objects that are its entries, have the path of that table with `[]` behind it.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import islice
 from operator import attrgetter
 from typing import Any
@@ -15,17 +16,24 @@ from ringgossip.protocol.deadlines import beheld
 
 _TABLES = (dict, list, deque, set)
 _DEEPEST = 4
-# The made world's own: it holds every certificate of a cluster.
-_NOT_OURS = ("_notary",)
+# The made world's own: it holds every certificate of a cluster; and a core as it sees itself.
+_NOT_OURS = ("_notary", "_seen")
 
 
-def names_of(thing: object) -> list[str]:
-    """Return the attributes of an object, in one order everywhere."""
-    names = dict.fromkeys(getattr(thing, "__dict__", {}))
-    for kind in type(thing).__mro__:
-        slots = kind.__dict__.get("__slots__", ())
+@cache
+def _slots_of(kind: type) -> tuple[str, ...]:
+    names: dict[str, None] = {}
+    for each in kind.__mro__:
+        slots = each.__dict__.get("__slots__", ())
         names |= dict.fromkeys((slots,) if isinstance(slots, str) else slots)
-    return sorted(names)
+    return tuple(sorted(names))
+
+
+def names_of(thing: object) -> Sequence[str]:
+    """Return the attributes of an object, in one order everywhere."""
+    slots = _slots_of(type(thing))  # type: ignore[arg-type]  # a type has a hash
+    others = getattr(thing, "__dict__", None)
+    return sorted({**others, **dict.fromkeys(slots)}) if others else slots
 
 
 def find_tables(core: object) -> list[str]:

@@ -33,7 +33,7 @@ from ringgossip.simulation.dialects import DIALECTS
 from ringgossip.simulation.disk import Disk, DiskTimes
 from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.fluid import Fluid
-from ringgossip.simulation.kernel import FAULT, NOBODY, VERB, Kernel, TraceLine
+from ringgossip.simulation.kernel import FAULT, NOBODY, VERB, Kernel, TraceLine, garbage_seldom_collected
 from ringgossip.simulation.links import Links, Presence
 from ringgossip.simulation.network import Network, Weather
 from ringgossip.simulation.node import Node
@@ -190,10 +190,10 @@ class World:
             self._boot(index)
 
     def _boot(self, index: int) -> None:
-        node, spec = self.nodes[index], self.specs[index]
+        node = self.nodes[index]
         boot = self._last_boot[index] = max(self._last_boot[index] + 1, node.clock.wall())
         generator = self.kernel.generator("peer", index, boot)
-        node.boot(lambda now: self._core(node, spec, boot, generator, now))
+        node.boot(lambda now: self._core(node, self.specs[index], boot, generator, now))
         # Worlds in which nothing expires need no calendar.
         if self._something_expires:
             follow_calendar(node)
@@ -423,6 +423,7 @@ class World:
 
     # --- time --------------------------------------------------------------------------------------------
 
+    @garbage_seldom_collected()
     def run(self, seconds: float) -> None:
         """Let time pass."""
         self.kernel.run(self.now + seconds)

@@ -20,8 +20,7 @@ def test_after_every_input_the_next_wakeup_is_the_earliest_of_all_machines(
     def compared(core: PeerCore) -> float:
         answers[len(core.dues.moved) < 4] += 1
         due = asked(core)
-        machines = [core.dues._machines[name] for name in core.dues._machines]
-        assert due == min(machine.next_wakeup() for machine in machines)
+        assert due == min(ask() for ask in core.dues._asks.values())
         return due
 
     monkeypatch.setattr(PeerCore, "next_wakeup", compared)
