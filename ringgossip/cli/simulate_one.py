@@ -2,12 +2,14 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ringgossip.cli.output import bytes_text, emit, note, seconds_text, table
 from ringgossip.errors import UsageError
 from ringgossip.simulation.differing import first_difference, load_trace, save_trace
+from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.kernel import TraceLine
 from ringgossip.simulation.plans import plan_text
 from ringgossip.simulation.promises import advice_on
@@ -17,6 +19,7 @@ from ringgossip.simulation.scenario import Story
 from ringgossip.simulation.shrinking import Budget, shrink
 
 _MOST_NAMED = 10
+_INTERRUPTED = 130
 
 
 class _Shown(Progress):
@@ -29,11 +32,15 @@ class _Shown(Progress):
         self._due = self._began + self._pause
 
     def __call__(self, phase: str, now: float, end: float) -> None:
+        self.say(f"{phase}: {now:.1f} of {end:.0f} virtual seconds")
+
+    def say(self, said: str) -> None:
+        """Say this, if the last word was long enough ago."""
         at = time.monotonic()
         if at < self._due:
             return
         self._due = at + self._pause
-        said = f"{phase}: {now:.1f} of {end:.0f} virtual seconds, after {seconds_text(at - self._began)}"
+        said = f"{said}, after {seconds_text(at - self._began)}"
         print(f"\r{said} " if self._terminal else said, end="" if self._terminal else "\n",
               file=sys.stderr, flush=True)  # fmt: skip
 
@@ -115,13 +122,27 @@ def _came_of_it(run: Run) -> list[str]:
 def shrink_seed(seed: int, *, story: Story, again: str, as_json: bool, path: Path) -> int:
     """Find the smallest plan with which a seed still breaks the same promise."""
     plan = plan_of(story, seed)
-    first = run_story(story, seed, plan=plan)
+    shown = _Shown()
+    first = run_story(story, seed, plan=plan, progress=shown)
+    shown.over()
     if first.passed:
         raise UsageError(f"seed {seed} keeps every promise: there is nothing to shrink")
     note(f"seed {seed} breaks {first.failure} with {len(plan)} faults; trying with fewer")
     budget = Budget()
-    least = shrink(plan, lambda faults: run_story(story, seed, plan=faults).failure == first.failure, budget)
-    last = run_story(story, seed, plan=least)
+    failing = {repr(plan): first}
+
+    def fails(faults: Sequence[Fault]) -> bool:
+        run = run_story(story, seed, plan=faults)
+        # Another exception is another bug.
+        same = (run.failure, run.crash_at) == (first.failure, first.crash_at)
+        if same:
+            failing[repr(list(faults))] = run
+        shown.say(f"{budget.used} tries: {min(map(_faults_of, failing.values()))} faults are enough")
+        return same
+
+    least = shrink(plan, fails, budget)
+    shown.over()
+    last = failing[repr(least)]
     saved = story_text(path, least, story, seed, last.failure)
     said: dict[str, Any] = {
         "story": story.name,
@@ -132,12 +153,20 @@ def shrink_seed(seed: int, *, story: Story, again: str, as_json: bool, path: Pat
         "tries": budget.used,
         "yaml": saved,
         "hash": last.hash,
+        "interrupted": budget.interrupted,
     }
     detail = next((each.detail for each in last.promises if each.name == last.failure), last.crash or "")
     emit(said, as_json, lambda: f"{saved}\n# {len(plan)} faults became {len(least)}. {detail}")
     if not as_json:
         note(f"{plan_text(least)}\nsave the above as a story, and run it with --seed {seed}")
+    if budget.interrupted:
+        note("stopped before all was tried: fewer or simpler faults may be enough")
+        return _INTERRUPTED
     return 1
+
+
+def _faults_of(run: Run) -> int:
+    return len(run.plan)
 
 
 def _trace_of(which: str, story: Story) -> list[TraceLine]:

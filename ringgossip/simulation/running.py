@@ -11,7 +11,9 @@ Source of the two phases: TigerBeetle's simulator (VOPR).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from ringgossip.simulation.acquaint import acquaint
@@ -29,7 +31,6 @@ from ringgossip.simulation.convergence import (
 from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.kernel import TraceLine, garbage_seldom_collected
 from ringgossip.simulation.measures import measure
-from ringgossip.simulation.node import Restless
 from ringgossip.simulation.outcome import Outcome, outcome
 from ringgossip.simulation.plans import as_data
 from ringgossip.simulation.promises import ALWAYS, EVENTUALLY, OPTIONAL
@@ -37,12 +38,12 @@ from ringgossip.simulation.recording import History, Recorder
 from ringgossip.simulation.scenario import Story
 from ringgossip.simulation.swarm import draw_plan
 from ringgossip.simulation.tasks import schedule
-from ringgossip.simulation.wire import BrokenLimit
 from ringgossip.simulation.world import World
 
 if TYPE_CHECKING:
     from ringgossip.simulation.report.timeline import Timeline
 
+_PACKAGE = Path(__file__).parents[1]
 _LEAST_QUIET = 3.0  # seconds over which quiet is measured
 _SAMPLED = 0.5  # virtual seconds between two samples of what left the uplinks, for a report
 _SHOWN = 0.1  # virtual seconds between two words of progress: a thousand busy peers take long for them
@@ -79,6 +80,7 @@ class Run:
     plan: list[Fault]
     history: History
     crash: str | None = None  # an exception of a machine, or a broken limit: our bug
+    crash_at: str = ""  # its kind, and the line that raised it
     timeline: "Timeline | None" = None  # what a report draws, if it was asked for
     outcome: Outcome | None = None  # what is left, in names
 
@@ -186,6 +188,7 @@ class _Telling:
     def tell(self) -> Run:
         broken: PromiseBroken | None = None
         crash: str | None = None
+        crash_at = ""
         try:
             self._safety()
             self._liveness()
@@ -193,20 +196,17 @@ class _Telling:
             self.world.checks.user_files_untouched()
         except PromiseBroken as error:
             broken = error
-        except (Restless, BrokenLimit) as error:
-            crash = f"{type(error).__name__}: {error}"
-        except AssertionError as error:
-            raise error from None
         except Exception as error:
-            # An exception out of a machine is our bug; a sweep must say for which seed.
-            crash = f"{type(error).__name__}: {error}"
+            # Out of a machine it is our bug; a sweep must say for which seed, and go on.
+            name, place, said = type(error).__name__, _raised_at(error), " ".join(str(error).split())
+            crash, crash_at = f"{name}: {said} (in {place})", f"{name} in {place}"
         history = self._recorder.finish()
         measures = measure(self.world, history, self.members, self._took)
         promises = self._verdict(broken, measures)
         story, world = self._story, self.world
         return Run(
             story.name, self._seed, len(world.nodes), world.run_hash, promises, measures, self._plan,
-            history, crash, self._timeline(), outcome(world, history),
+            history, crash, crash_at, self._timeline(), outcome(world, history),
         )  # fmt: skip
 
     def _timeline(self) -> "Timeline | None":
@@ -340,6 +340,14 @@ class _Telling:
             detail = "not measured" if value is None else f"{value:g}"
             found.append(Promise(name, "limit", f"at most {most:g}", passed, detail=detail))
         return found
+
+
+def _raised_at(error: BaseException) -> str:
+    """Return the line of this package that raised an error, as `protocol/rules.py:12`."""
+    frames = [frame for frame in extract_tb(error.__traceback__) if _PACKAGE in Path(frame.filename).parents]
+    if not frames:
+        return "the interpreter"
+    return f"{Path(frames[-1].filename).relative_to(_PACKAGE).as_posix()}:{frames[-1].lineno}"
 
 
 _PROBLEMS = {

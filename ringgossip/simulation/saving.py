@@ -19,7 +19,8 @@ def story_text(path: Path, plan: Sequence[Fault], story: Story, seed: int, failu
     said.pop("swarm", None)
     nodes = "" if len(story.specs) == len(read_story(path).specs) else f" --nodes {len(story.specs)}"
     # The name takes part in no draw once there is no swarm.
-    said["about"] = f"Breaks {failure} with --seed {seed}{nodes}. {said.get('about') or ''}".strip()
+    does = "Crashes" if failure == "crash" else f"Breaks {failure}"
+    said["about"] = f"{does} with --seed {seed}{nodes}. {said.get('about') or ''}".strip()
     said.setdefault("story", story.name)
     peers = said.get("peers")
     if isinstance(peers, dict) and "cluster_file" in peers:

@@ -16,23 +16,24 @@ Fails = Callable[[Sequence[Fault]], bool]
 
 
 class Budget:
-    """How often, and for how many seconds, a failure may be tried again."""
+    """How often, and for how many seconds, a failure may be tried again; Ctrl-C spends it."""
 
     def __init__(self, tries: int = 400, seconds: float = 300.0) -> None:
         self.tries = tries
         self.used = 0
+        self.interrupted = False
         self._end = monotonic() + seconds
 
     def spent(self) -> bool:
         """Tell whether it is over."""
-        return self.used >= self.tries or monotonic() > self._end
+        return self.interrupted or self.used >= self.tries or monotonic() > self._end
 
 
 def shrink(plan: Sequence[Fault], fails: Fails, budget: Budget | None = None) -> list[Fault]:
     """Return a smallest plan found that still fails; `plan` itself must fail.
 
     Removing any one fault of the result makes the failure go away, unless the
-    budget was spent before.
+    budget was spent before: by tries, by time, or by Ctrl-C.
     """
     budget = budget or Budget()
     known: dict[str, bool] = {}
@@ -43,7 +44,12 @@ def shrink(plan: Sequence[Fault], fails: Fails, budget: Budget | None = None) ->
             if budget.spent():
                 return False
             budget.used += 1
-            known[key] = fails(candidate)
+            try:
+                known[key] = fails(candidate)
+            except KeyboardInterrupt:
+                # What was found until now is smaller than what one began with.
+                budget.interrupted = True
+                return False
         return known[key]
 
     if tried([]):

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from ringgossip.cli import main
+from ringgossip.identity import PeerId
+from ringgossip.protocol.anti_entropy import AntiEntropy
 from ringgossip.protocol.receipts import Receipts
 
 Captured = pytest.CaptureFixture[str]
@@ -98,6 +100,30 @@ def test_a_bug_that_needs_no_fault_shrinks_to_no_fault_at_all(
     said = told(capsys, f"ringgossip simulate {story} --seed 1 --shrink", code=1)
     assert (said["failure"], said["faults"]) == ("L3", 0)
     assert yaml.safe_load(said["yaml"])["faults"] == []
+
+
+def test_a_crash_of_a_machine_says_where_also_when_it_is_an_assertion_and_the_sweep_goes_on(
+    strict: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(self: AntiEntropy, peer: PeerId) -> None:
+        raise AssertionError("planted\nat night")
+
+    monkeypatch.setattr(AntiEntropy, "member_down", planted)
+    faults = """faults:
+  - pause: {at: 3, peer: 0, seconds: 1}
+  - crash: {at: 3, peer: 2, seconds: 20}
+  - pause: {at: 4, peer: 1, seconds: 1}
+safety: 30
+"""
+    strict.write_text(STRICT.split("swarm:")[0] + faults + "promises: {limits: {suspicions: 99}}\n")
+    story = shlex.quote(str(strict))
+    batch = told(capsys, f"ringgossip simulate {story} --seeds 0..1", code=1)
+    assert [each["promise"] for each in batch["failed"]] == ["crash", "crash"]
+    # The line that raised it is in this test; what called it is said.
+    assert all("AssertionError: planted at night (in protocol/" in each["detail"] for each in batch["failed"])
+    least = told(capsys, f"ringgossip simulate {story} --seed 1 --shrink", code=1)
+    [fault] = yaml.safe_load(least["yaml"])["faults"]
+    assert list(fault) == ["crash"] and "about: Crashes with --seed 1" in least["yaml"]
 
 
 def test_a_story_of_a_cluster_file_shrinks_to_one_that_may_lie_elsewhere(

@@ -152,6 +152,21 @@ def test_a_failure_that_needs_no_fault_shrinks_to_nothing_and_a_budget_ends_the_
     assert budget.used == 7
 
 
+def test_ctrl_c_ends_a_search_with_what_it_has() -> None:
+    plan: list[Fault] = [Pause(float(at), at % 5) for at in range(40)]
+    budget, tries = Budget(), 0
+
+    def fails(faults: Sequence[Fault]) -> bool:
+        nonlocal tries
+        tries += 1
+        if tries == 6:
+            raise KeyboardInterrupt
+        return plan[3] in faults
+
+    least = shrink(plan, fails, budget)
+    assert budget.interrupted and tries == 6 and plan[3] in least and len(least) < 10
+
+
 def test_a_shrunk_plan_is_a_story_that_runs_as_the_seed_did(tmp_path: Path) -> None:
     path = small(tmp_path)
     story = read_story(path)
