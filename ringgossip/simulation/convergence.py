@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Datagrams that a peer sends in a second when nothing happens: it probes one, and answers one probe.
 IDLE_PACKETS = 2.0
 QUIET_PACKETS = 3 * IDLE_PACKETS
+# Bytes of messages that a peer says on its links in a second: nothing, and now and then a comparison.
+QUIET_LINK_BYTES = 400.0
 
 
 def running(world: "World") -> list[Node]:
@@ -179,9 +181,11 @@ class Quiet:
         self._world = world
         self._before = self._now()
 
-    def _now(self) -> tuple[float, int, int]:
+    def _now(self) -> tuple[float, int, int, float]:
         world = self._world
-        return world.now, sum(world.network.packets_sent), world.counter("chunk_bytes_sent")
+        network, left = world.network, sum(world.carrier.sent(node.index) for node in world.nodes)
+        on_links = left - sum(network.bytes_sent)
+        return world.now, sum(network.packets_sent), world.counter("chunk_bytes_sent"), on_links
 
     def problems(self) -> list[str]:
         """Return what was too loud since the last look."""
@@ -196,4 +200,7 @@ class Quiet:
             found.append(f"quiet: {packets:.1f} datagrams a second and peer, {IDLE_PACKETS:g} are idle")
         if self._before[2] > before[2]:
             found.append(f"quiet: {self._before[2] - before[2]} bytes of chunks were sent")
+        said = (self._before[3] - before[3]) / seconds / peers
+        if said > QUIET_LINK_BYTES:
+            found.append(f"quiet: {said:.0f} bytes a second and peer on links, {QUIET_LINK_BYTES:g} at most")
         return found

@@ -25,6 +25,7 @@ from ringgossip.protocol.rules import Rules
 from ringgossip.protocol.rumors import Rumors
 from ringgossip.protocol.serving import Serving
 from ringgossip.protocol.sources import Source
+from ringgossip.protocol.suspicion import Suspicion
 from ringgossip.protocol.troubles import Troubles
 from ringgossip.protocol.versions import Versions
 from ringgossip.simulation.bodies import Bodies
@@ -106,9 +107,15 @@ faults:
 safety: 45
 liveness: {within: 60}
 """
+LOSSY = """
+peers: 8
+network: {loss: 0.2}
+safety: 40
+promises: {always: [no_false_death]}
+"""
 STORIES = {
     "plain": PLAIN, "lying": LYING, "power": POWER, "large": LARGE, "strangers": STRANGERS, "roles": ROLES,
-    "gone": GONE,
+    "gone": GONE, "lossy": LOSSY,
 }  # fmt: skip
 
 
@@ -304,6 +311,25 @@ def the_dead_come_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Standing, "is_overridden_by", is_overridden_by)
 
 
+def news_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """What everybody knows is told on and on."""
+    wake = Rumors.wake
+
+    def endless(rumors: Rumors, now: float) -> list[Any]:
+        for rumor in rumors._hot.values():
+            rumor.rounds = 0
+            rumor.knows.clear()
+        return wake(rumors, now)
+
+    patch.setattr(Rumors, "wake", endless)
+    patch.setattr(Rumors, "_useless", _nothing)
+
+
+def no_time_to_refute(patch: pytest.MonkeyPatch) -> None:
+    """A suspicion is believed as soon as it is there."""
+    patch.setattr(Suspicion, "deadline", property(lambda suspicion: suspicion.started))
+
+
 @dataclass(frozen=True)
 class Bug:
     """A bug, the promises any of which it may break first, and the first seed of its story that shows it."""
@@ -332,6 +358,8 @@ BUGS = [
     Bug(copies_not_heard, ("L3",), "plain"),
     Bug(last_word_wins, ("monotone_incarnations", "no_resurrection"), "plain"),
     Bug(the_dead_come_back, ("no_resurrection",), "gone"),
+    Bug(news_for_ever, ("quiet",), "plain"),
+    Bug(no_time_to_refute, ("no_false_death",), "lossy"),
 ]
 
 
