@@ -54,7 +54,8 @@ class Wire:
         return carried, size + HEADER_BYTES
 
     def _said(self, message: Message, dialect: Dialect) -> tuple[Any, int]:
-        if not self.real:
+        # A version that knows more fields says them on either wire.
+        if not self.real and not dialect.more_fields:
             return message, packed_size(message)
         packed = encode(message)
         if dialect is not CURRENT:

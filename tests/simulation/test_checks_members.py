@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from ringgossip.events import PeerLost, PeerRecovered, PeerSuspected
+from ringgossip.events import ArtifactAnnounced, PeerLost, PeerRecovered, PeerSuspected, StrangerRefused
 from ringgossip.protocol.anti_entropy import _Walking
+from ringgossip.protocol.core import SendChunk
 from ringgossip.simulation.checks import PromiseBroken
 from ringgossip.simulation.checks_bounds import MOST, BoundChecks
 from ringgossip.simulation.checks_members import MemberChecks
@@ -76,6 +77,32 @@ def test_s7_a_stranger_among_the_members_is_told() -> None:
     checks.look()
     assert world.counter("strangers_refused") > 0
     broken("S7", lambda: checks.rose(world.nodes[0], PeerRecovered("foreign")))
+    told = ArtifactAnnounced("models/foreign/x.pth", 1, 100)
+    broken("S7", lambda: checks.announced(world.nodes[0], told))
+    checks.announced(world.nodes[2], told)
+    world.nodes[1].stranger = True  # who was counted as a member is one of others
+    checks._looked_at.clear()
+    broken("S7", checks.look)
+
+
+def test_s7_who_is_made_to_speak_of_strangers_without_end_is_told(world: World) -> None:
+    checks, node = MemberChecks(world, world.checks), world.nodes[0]
+    for _ in range(300):
+        checks.complained(node, StrangerRefused("10.0.0.9:1", "why"))
+    broken("S7", lambda: checks.complained(node, StrangerRefused("10.0.0.9:1", "why")))
+
+
+def test_s5_more_chunks_than_may_wait_at_a_link_are_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks, node = BoundChecks(world, world.checks), world.nodes[0]
+    assert node.core is not None
+    chunk = SendChunk(node.core.me, 1, bytes(32), 0, 2**20)
+    waiting = [2**20, 2**20]
+    monkeypatch.setattr(type(node.bodies), "granted_to", lambda bodies, peer: waiting)
+    checks.granted(node, chunk)
+    waiting += [2**20] * 60
+    broken("S5", lambda: checks.granted(node, chunk))
 
 
 def test_s5_too_much_in_flight_and_too_many_datagrams_are_told(world: World) -> None:

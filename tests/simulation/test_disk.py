@@ -78,6 +78,36 @@ def test_synced_chunks_survive_a_crash_and_some_others_do_not() -> None:
     assert min(kept) == 0 and max(kept) == 4
 
 
+def test_a_torn_chunk_is_there_and_false_until_it_is_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, manifest = Disk(DiskTimes()), content()
+    record = record_of(manifest)
+    disk.begin(record, manifest)
+    for index in range(8):
+        disk.write(record.root, index)
+    hashes_again = Disk._hash_again
+    monkeypatch.setattr(Disk, "_hash_again", lambda disk: None)
+    disk.tearing = True
+    disk.crash(Random(1), lose_unsynced=True)
+    torn = sum(1 << index for _, index in disk.damaged)
+    assert 0 < torn < 0xFF and disk.partials[record.root].have == 0xFF
+    hashes_again(disk)
+    assert disk.partials[record.root].have == 0xFF & ~torn and not disk.damaged
+
+
+def test_a_disk_that_lies_has_synced_nothing() -> None:
+    disk, manifest = Disk(DiskTimes()), content()
+    record = record_of(manifest)
+    disk.lying = True
+    disk.begin(record, manifest)
+    for index in range(8):
+        disk.write(record.root, index)
+    disk.sync()
+    assert disk.unsynced and disk.partials[record.root].synced == 0
+    disk.put_record(record, ours=False)
+    disk.crash(Random(3), lose_unsynced=True)
+    assert disk.partials[record.root].have != 0xFF and not disk.lying
+
+
 def test_a_killed_process_loses_nothing_that_the_system_has() -> None:
     disk = Disk(DiskTimes())
     manifest = content()

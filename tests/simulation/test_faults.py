@@ -2,20 +2,23 @@
 
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from ringgossip.events import ArtifactCompleted, BadChunk, Event, PeerLeft, PeerLost, PeerProtocolError
-from ringgossip.simulation.disk import DiskTimes
+from ringgossip.simulation.disk import Disk, DiskTimes
 from ringgossip.simulation.faults import Fault
 from ringgossip.simulation.faults_network import Swizzle
 from ringgossip.simulation.latency import Constant
 from ringgossip.simulation.liars import LIES
 from ringgossip.simulation.links import Presence, ends_of
 from ringgossip.simulation.network import Weather
+from ringgossip.simulation.node import Node
 from ringgossip.simulation.plans import FAULTS, build
 from ringgossip.simulation.world import EPOCH, PeerSpec, World
+from ringgossip.wire.messages import TAGS, Gossip
 
 MB = 1_000_000
 
@@ -126,6 +129,18 @@ def test_a_stream_stalls_at_a_wall_and_goes_on_when_it_falls_in_time() -> None:
     assert told(world, 1, ArtifactCompleted)
 
 
+def test_a_partition_may_hold_what_it_stops() -> None:
+    world = World(3, seed=1)
+    got: list[str] = []
+    world.network.listen(2, lambda payload, source, damaged: got.append(payload))
+    begin(world, "partition", group=[0], hold=True, seconds=5.0)
+    world.network.send(0, world.network.addresses[2], "late", 100)
+    world.run(4.9)
+    assert got == []
+    world.run(1.0)
+    assert got == ["late"]
+
+
 def test_a_clog_holds_one_way_and_gives_up_what_it_held() -> None:
     world = World(3, seed=1)
     got: list[str] = []
@@ -157,6 +172,7 @@ def test_swizzled_peers_are_clogged_one_by_one_and_freed_one_by_one_in_orders_of
         return clogged, freed
 
     courses = [course(seed) for seed in range(6)]
+    assert any(freed != sorted(freed) for _, freed in courses), "not all at one instant"
     assert all(sorted(one) == sorted(other) == [0, 1, 2, 3] for one, other in courses)
     assert len({tuple(one) for one, _ in courses}) > 2 and any(one != other for one, other in courses)
     # Who is not named is drawn: about half of all.
@@ -192,14 +208,16 @@ def test_a_reset_takes_both_ends_and_a_half_open_link_only_one() -> None:
     assert not ends_of(world.links, 1, 2) and not ends_of(world.links, 2, 1)
 
 
-def test_a_closed_door_keeps_open_links_and_opens_again_though_two_overlap() -> None:
+def test_a_closed_door_keeps_open_links_and_opens_again_though_two_overlap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = running(3)
     begin(world, "close_door", peer=1, seconds=10.0)
     links = len(ends_of(world.links, 0, 1))
     world.run(3.0)
     begin(world, "close_door", peer=1, seconds=10.0)
     failed: list[str] = []
-    world.nodes[0].on_dial_failed = lambda address, expected, reason: failed.append(reason)  # type: ignore[method-assign]
+    monkeypatch.setattr(Node, "on_dial_failed", lambda node, address, expected, reason: failed.append(reason))
     world.links.dial(world.nodes[0], world.network.addresses[1], None)
     world.run(6.0)
     assert failed == ["timed out"] and len(ends_of(world.links, 0, 1)) == links
@@ -275,16 +293,25 @@ def test_a_thin_line_is_thin_for_a_while() -> None:
 # --- processes, machines, clocks ------------------------------------------------------------------
 
 
-def test_a_crash_takes_the_process_the_machine_or_the_disk() -> None:
+def test_a_crash_takes_the_process_the_machine_or_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     world = running(4)
     world.publish(0, "games", "games.db", size=300_000)
     world.run(5.0)
+    lost: list[tuple[int, bool]] = []
+    crash = Disk.crash
     for peer, more in ((1, {}), (2, {"machine": True}), (3, {"wipe": True})):
+
+        def note(disk: Disk, generator: Random, *, lose_unsynced: bool, peer: int = peer) -> None:
+            lost.append((peer, lose_unsynced))
+            crash(disk, generator, lose_unsynced=lose_unsynced)
+
+        monkeypatch.setattr(Disk, "crash", note)
         begin(world, "crash", peer=peer, seconds=4.0, **more)
     assert [node.running for node in world.nodes] == [True, False, False, False]
     presences = [node.presence for node in world.nodes[1:]]
     assert presences == [Presence.REFUSING, Presence.SILENT, Presence.REFUSING]
     assert [bool(node.disk.holdings) for node in world.nodes] == [True, True, True, False]
+    assert lost == [(1, False), (2, True), (3, False)], "only a machine loses what it had not synced"
     world.run(4.1)
     assert all(node.running for node in world.nodes)
 
@@ -319,8 +346,15 @@ def test_a_slow_process_takes_its_time_for_every_input() -> None:
     begin(world, "slow", peer=1, service=0.05, seconds=20.0)
     world.run(0.2)
     steps.clear()
+    sender, home = world.nodes[0], world.network.addresses[1]
+    words, size = sender.shared.wire.datagram(Gossip(b"", (), ()))
+    for _ in range(10):  # all at once
+        packet = sender.sealed(words, TAGS[Gossip], sender.certificate.peer_id)
+        world.network.send(0, home, packet, size)
     world.run(15.0)
-    assert steps and min(b - a for a, b in pairwise(steps)) > 0.0499
+    assert len(steps) > 10 and min(b - a for a, b in pairwise(steps)) > 0.0499
+    world.run(10.0)
+    assert world.nodes[1].service == 0.0
 
 
 def test_clocks_jump_drift_and_step() -> None:
@@ -448,12 +482,14 @@ def test_a_liar_is_found_out_and_all_others_agree(way: str) -> None:
     core = world.nodes[1].core
     assert core is not None
     records = core.catalog.records
+    before = list(world.network.packets_sent)
     begin(world, "liar", peer=2, ways=[way], rate=20.0, seconds=12.0)
     world.run(13.0)
     assert world.settle(90.0) is not None, world.problems()
     seen = {
         "chunks": any(told(world, peer, BadChunk) for peer in range(5)),
-        "replay": True,  # nobody can tell an old word from a late one: it only does no harm
+        # Nobody can tell an old word from a late one: it only does no harm.
+        "replay": len(world.nodes[2].caught) > 5 and world.network.packets_sent[2] > 200 + before[2],
         "digests": any(told(world, peer, PeerProtocolError) for peer in range(5)),
         "records": world.counter("protocol_errors") > 0,
         "slander": True,  # refuted, see `test_slander_is_refuted`

@@ -161,6 +161,25 @@ def test_taking_one_fault_away_does_not_change_the_chance_of_others() -> None:
     assert sorted(losses(False)) == sorted(losses(True))
 
 
+def test_senders_are_not_lucky_together() -> None:
+    air = Air(Weather(loss=0.5))
+    for number in range(200):
+        for sender in (0, 2):
+            air.send(sender, 1, (sender, number))
+    air.kernel.run(9.0)
+    arrived = [{number for who, number in air.payloads(1) if who == sender} for sender in (0, 2)]
+    assert len(arrived[0] & arrived[1]) == pytest.approx(50, abs=25)
+
+
+def test_what_a_stream_loses_is_sent_again_ever_later() -> None:
+    air = Air(Weather(latency=Constant(0.1), loss=0.5, retransmit_after=0.2))
+    delays = [round(air.network.stream_delay(0, 1), 6) for _ in range(2000)]
+    for delay, share in ((0.1, 0.5), (0.3, 0.25), (0.7, 0.125), (1.5, 0.0625)):
+        assert delays.count(delay) == pytest.approx(2000 * share, rel=0.25)
+    air.network.weather = Weather(latency=Constant(0.1), burst=BurstLoss(0.2, 0.2, 1.0))
+    assert max(air.network.stream_delay(0, 1) for _ in range(50)) > 0.1, "bursts hit streams too"
+
+
 def test_latency_models_have_the_median_and_range_they_name() -> None:
     generator = Kernel(3).generator("latency")
     drawn = sorted(Lognormal(0.02, 0.5).delay(0, 1, generator) for _ in range(4001))
