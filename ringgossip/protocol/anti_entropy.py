@@ -172,9 +172,10 @@ class AntiEntropy:
             return due
         for peer, (since, _) in self._differs.items():
             ready = max(since + self._settings.settle, self._pause_until)
-            if peer not in self._linked:
-                ready = max(ready, self._wanted_until)
-            due = min(due, ready)
+            if peer in self._linked:
+                # They stand in the order in which they began to differ: nobody after it is ready sooner.
+                return min(due, ready)
+            due = min(due, max(ready, self._wanted_until))
         return due
 
     # --- walking -------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ slow is asked last: only for what nobody better has. When nothing is left to ask
 an idle source for, it is asked for what somebody else owes us and has not begun.
 """
 
+from operator import attrgetter
+
 from ringgossip.config.words import PRIORITIES
 from ringgossip.content.record import ArtifactKey
 from ringgossip.identity import PeerId
@@ -22,6 +24,8 @@ from ringgossip.strategy.order import pick
 from ringgossip.wire.messages import CancelChunks, GetChunks, GetPages
 
 Out = list[Effect | Notice]
+
+_outstanding = attrgetter("outstanding")
 
 
 class Asking:
@@ -80,7 +84,7 @@ class Asking:
 
     def outstanding(self) -> int:
         """Return the bytes asked for and not yet stored."""
-        return sum(source.outstanding for source in self._sources.values())
+        return sum(map(_outstanding, self._sources.values()))
 
     def _in_turn(self, now: float) -> list[Pull]:
         """Return the pulls, the most urgent first; once a second one that is overtaken all the time."""

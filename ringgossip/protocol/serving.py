@@ -306,6 +306,8 @@ class Serving:
 
     def _drained(self, ready: list[Asker], now: float) -> list[tuple[Asker, int]] | None:
         """Return who is next of those whom a drain serves first; None: nobody asks for anything of that."""
+        if not self._draining:
+            return None
         first = min((asker.queue[0].first for asker in self._askers.values() if asker.queue), default=0)
         if not first:
             return None

@@ -331,15 +331,15 @@ class Transfer(Pulling):
 
     def next_wakeup(self) -> float:
         """Return the nearest deadline."""
-        due, silence = self._ask_at, self._settings.silence
+        due, silence, never = self._ask_at, self._settings.silence, -NEVER
         if self._parked:
             due = min(due, self._parked.next_wakeup())
         for source in self._sources.values():
             if source.chunks and source.last_progress + silence < due:
                 due = source.last_progress + silence
-            if -NEVER < source.busy_until < due:
+            if never < source.busy_until < due:
                 due = source.busy_until
-            if -NEVER < source.spent_until < due:
+            if never < source.spent_until < due:
                 due = source.spent_until
         for pull in self._pulls.values():
             if pull.look_at < due and pull.phase in ASKING:
