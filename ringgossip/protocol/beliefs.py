@@ -70,7 +70,7 @@ class Beliefs:
     __slots__ = (
         "_certificates", "_cluster", "_complained_at", "_deadlines", "_interval", "_learned", "_notary",
         "_parked", "_read", "_rng", "_roster", "_routes", "_settings", "_superseded", "_suspicions",
-        "_tombstone_life", "_voice", "changed_at", "dirty", "wall",
+        "_tombstone_life", "_voice", "back_at", "changed_at", "dirty", "wall",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +105,7 @@ class Beliefs:
         self._read: dict[bytes, None] = {}  # certificates that gossip brought, as bytes, read once
         self._complained_at = -NEVER
         self.dirty = False  # something changed, or is to be spread
+        self.back_at = -NEVER  # when we last found out that we had been away
         self.changed_at = -NEVER  # when the list last became another
         self.wall: int | None = None  # what the wall clock showed last
 
@@ -148,10 +149,12 @@ class Beliefs:
         suspicion = self._suspicions.get(key)
         return NEVER if suspicion is None else suspicion.started
 
-    def postpone(self, seconds: float) -> None:
+    def came_back(self, after: float, now: float) -> None:
         """We were away for so long, and could have heard nobody refute."""
+        self.back_at = now
         for key, suspicion in self._suspicions.items():
-            suspicion.postpone(seconds)
+            # Whose time was all but over gets an interval, in which it hears of it and answers.
+            suspicion.postpone(max(after, now + self._interval - suspicion.deadline))
             self._set_deadline(key, suspicion.deadline, -NEVER)
 
     def _believe(self, new: Standing, now: float, accuser: bytes = NOBODY, spread: bool = True) -> Out:

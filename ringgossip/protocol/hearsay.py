@@ -116,8 +116,11 @@ class Hearsay:
         return out
 
     def _doubts(self, standing: Standing, now: float) -> bool:
-        """Tell whether "dead" is no more than an accusation: who dies was suspected for a while."""
-        since = self._beliefs.suspected_since(standing.card.key)
+        """Tell whether "dead" is no more than an accusation: who dies was suspected for a while.
+
+        What waited for us while we were away is as old as that.
+        """
+        since = max(self._beliefs.suspected_since(standing.card.key), self._beliefs.back_at)
         return self._settings.doubt_deaths and standing.state < DEAD and now < since + self._settings.doubt
 
     def _hear_states(self, updates: Iterable[Update], sender: PeerId, source: Source, now: float) -> Out:

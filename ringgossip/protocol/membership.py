@@ -377,7 +377,7 @@ class Membership(MemberViews):
         if now >= self._prober.due:
             late = now - self._prober.due
             if late > self._settings.probe.stalled_after:
-                self._beliefs.postpone(late)
+                self._beliefs.came_back(late, now)
             silent = self._prober.silent(now)
             if silent is not None:
                 out += self._beliefs.suspect(silent, now)

@@ -334,6 +334,31 @@ def test_whoever_we_hold_alive_is_not_dead_because_somebody_says_so() -> None:
     assert told(lab.gossip(update_of(carol, 1, DEAD), now=3.0)) == [PeerLost("carol")]
 
 
+def test_who_was_away_believes_no_death_that_had_waited_for_it_and_gives_suspects_time_to_answer() -> None:
+    lab = Lab("bob", "carol", "dave")
+    carol, dave = lab.cards["carol"], lab.cards["dave"]
+    lab.gossip(update_of(carol, 0, SUSPECT), update_of(dave, 0, SUSPECT), now=0.5)
+    lab.run(3.5)
+    lab.machine.wake(40.0)  # their time would have been over long ago
+    assert told(lab.gossip(update_of(carol, 0, DEAD), now=40.1)) == [], "said while we were away"
+    assert lab.state("carol") == lab.state("dave") == "suspect"
+    assert told(lab.gossip(update_of(carol, 1, ALIVE), now=40.4)) == [PeerRecovered("carol")]
+    assert told(lab.gossip(update_of(dave, 0, DEAD), now=41.6)) == [PeerLost("dave")]
+
+
+def test_a_suspect_whose_time_was_all_but_over_gets_an_interval_when_we_come_back() -> None:
+    lab = Lab("bob", settings=QUIET)
+    lab.gossip(update_of(lab.cards["bob"], 0, SUSPECT), now=0.001)
+    died = next(at for at, e in lab.run(60.0) if told([e]) == [PeerLost("bob")])
+    lab = Lab("bob", settings=QUIET)
+    lab.gossip(update_of(lab.cards["bob"], 0, SUSPECT), now=0.001)
+    lab.run(died - 0.02)
+    back = died + 30.0
+    assert told(lab.machine.wake(back)) == []
+    [again] = [at for at, e in lab.run(back + 60.0) if told([e]) == [PeerLost("bob")]]
+    assert back + 1.0 <= again < back + 3.0
+
+
 def test_the_dead_are_visited_at_a_bounded_rate_and_told_what_is_said_of_them() -> None:
     lab = Lab("bob", settings=QUIET)
     bob = lab.cards["bob"]
