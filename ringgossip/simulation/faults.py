@@ -7,7 +7,7 @@ by their number.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringgossip.simulation.links import ends_of
 from ringgossip.simulation.network import BurstLoss, Wall
@@ -16,6 +16,31 @@ if TYPE_CHECKING:
     from ringgossip.simulation.world import World
 
 End = Callable[[], None] | None
+_T = TypeVar("_T")
+Layers = dict[tuple[str, int], list[list[Any]]]
+
+
+def lay(
+    world: "World", what: str, peer: int, said: _T, put: Callable[[list[_T]], object]
+) -> Callable[[], None]:
+    """Let `said` count from now until the end that is returned.
+
+    `put` gets everything that faults say of the same thing at one time, oldest
+    first: of two that overlap, the end of one is not the end of the other.
+    """
+    layers = world.layers.setdefault((what, peer), [])
+    mine = [said]  # a list is itself only, whatever is in it
+    layers.append(mine)
+
+    def tell() -> None:
+        put([each for [each] in layers])
+
+    def end() -> None:
+        layers[:] = [other for other in layers if other is not mine]
+        tell()
+
+    tell()
+    return end
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +85,7 @@ class Pause(Fault):
 
     def begin(self, world: "World") -> End:
         node = world.nodes[self.peer]
-        node.pause()
-        return node.resume
+        return lay(world, "pause", self.peer, self, lambda all_: node.pause() if all_ else node.resume())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +98,11 @@ class Slow(Fault):
 
     def begin(self, world: "World") -> End:
         node = world.nodes[self.peer]
-        node.service = self.service
-        return lambda: setattr(node, "service", 0.0)
+
+        def put(services: list[float]) -> None:
+            node.service = max(services, default=0.0)
+
+        return lay(world, "slow", self.peer, self.service, put)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,16 +199,19 @@ class BadWeather(Fault):
     seconds: float | None = 20.0
 
     def begin(self, world: "World") -> End:
-        before = world.network.weather
-        world.network.weather = replace(
-            before,
-            loss=max(before.loss, self.loss),
-            duplication=max(before.duplication, self.duplication),
-            reordering=max(before.reordering, self.reordering),
-            corruption=max(before.corruption, self.corruption),
-            burst=BurstLoss() if self.burst else before.burst,
-        )
-        return lambda: setattr(world.network, "weather", world.fair_weather)
+        fair = world.fair_weather
+
+        def put(bad: "list[BadWeather]") -> None:
+            world.network.weather = replace(
+                fair,
+                loss=max([fair.loss, *(each.loss for each in bad)]),
+                duplication=max([fair.duplication, *(each.duplication for each in bad)]),
+                reordering=max([fair.reordering, *(each.reordering for each in bad)]),
+                corruption=max([fair.corruption, *(each.corruption for each in bad)]),
+                burst=BurstLoss() if any(each.burst for each in bad) else fair.burst,
+            )
+
+        return lay(world, "weather", -1, self, put)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +223,9 @@ class BlockUdp(Fault):
 
     def begin(self, world: "World") -> End:
         blocked, usual = world.network.udp_blocked, world.specs[self.peer].udp_blocked
-        blocked[self.peer] = True
-        return lambda: blocked.__setitem__(self.peer, usual)
+        return lay(
+            world, "udp", self.peer, True, lambda all_: blocked.__setitem__(self.peer, usual or bool(all_))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +239,12 @@ class DiskTrouble(Fault):
 
     def begin(self, world: "World") -> End:
         disk = world.nodes[self.peer].disk
-        disk.trouble, disk.unreadable = self.reason, self.reads
 
-        def end() -> None:
-            disk.trouble, disk.unreadable = None, False
+        def put(troubles: "list[DiskTrouble]") -> None:
+            disk.trouble = troubles[-1].reason if troubles else None
+            disk.unreadable = any(each.reads for each in troubles)
 
-        return end
+        return lay(world, "trouble", self.peer, self, put)
 
 
 @dataclass(frozen=True, slots=True)

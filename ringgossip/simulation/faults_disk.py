@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ringgossip.simulation.faults import End, Fault
+from ringgossip.simulation.faults import End, Fault, lay
 
 if TYPE_CHECKING:
     from ringgossip.simulation.world import World
@@ -70,5 +70,8 @@ class SlowDisk(Fault):
     def begin(self, world: "World") -> End:
         disk = world.nodes[self.peer].disk
         usual = world.specs[self.peer].disk
-        disk.times = replace(usual, sync=self.sync)
-        return lambda: setattr(disk, "times", usual)
+
+        def put(syncs: list[float]) -> None:
+            disk.times = replace(usual, sync=max(syncs)) if syncs else usual
+
+        return lay(world, "slow disk", self.peer, self.sync, put)

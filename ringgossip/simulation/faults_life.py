@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from ringgossip.simulation.faults import End, Fault
+from ringgossip.simulation.faults import End, Fault, lay
 
 if TYPE_CHECKING:
     from ringgossip.simulation.world import World
@@ -96,12 +96,11 @@ class ClockDrift(Fault):
     def begin(self, world: "World") -> End:
         node = world.nodes[self.peer]
 
-        def drift(share: float) -> None:
-            node.clock.set_drift(share)
+        def put(shares: list[float]) -> None:
+            node.clock.set_drift(shares[-1] if shares else 0.0)
             node.clock_changed()
 
-        drift(max(-0.5, min(1.0, self.share)))
-        return lambda: drift(0.0)
+        return lay(world, "drift", self.peer, max(-0.5, min(1.0, self.share)), put)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ringgossip.simulation.faults import End, Fault
+from ringgossip.simulation.faults import End, Fault, lay
 from ringgossip.simulation.faults_life import below
 from ringgossip.simulation.links import ends_of
 from ringgossip.simulation.network import Wall
@@ -144,9 +144,13 @@ class ThinLine(Fault):
     seconds: float | None = 30.0
 
     def begin(self, world: "World") -> End:
-        world.limit(self.peer, self.up, self.down)
         spec = world.specs[self.peer]
-        return lambda: world.limit(self.peer, spec.up, spec.down)
+
+        def put(thin: "list[ThinLine]") -> None:
+            up, down = (thin[-1].up, thin[-1].down) if thin else (spec.up, spec.down)
+            world.limit(self.peer, up, down)
+
+        return lay(world, "line", self.peer, self, put)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ class CloseDoor(Fault):
     seconds: float | None = 30.0
 
     def begin(self, world: "World") -> End:
-        # Not as it was before: another such fault may have been under way, and end first.
         accepts, usual = world.network.accepts, world.specs[self.peer].accepts
-        accepts[self.peer] = False
-        return lambda: accepts.__setitem__(self.peer, usual)
+        return lay(
+            world, "door", self.peer, True, lambda all_: accepts.__setitem__(self.peer, usual and not all_)
+        )

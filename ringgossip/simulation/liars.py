@@ -15,7 +15,7 @@ import msgpack
 from ringgossip.content.record import Record
 from ringgossip.identity import PeerId
 from ringgossip.protocol.evidence import DEAD, SUSPECT
-from ringgossip.simulation.faults import End, Fault
+from ringgossip.simulation.faults import End, Fault, lay
 from ringgossip.simulation.faults_life import below
 from ringgossip.wire.codec import encode
 from ringgossip.wire.messages import (
@@ -53,12 +53,13 @@ class Liar(Fault):
         ways = self.ways or LIES
         speaking = [SPEAKING[way] for way in ways if way in SPEAKING]
         node.shared.lies = True
-        node.catching = "replay" in ways
         # It may also say that it holds what it does not: its word is no proof for a receipt of others.
         world.checks.liars[node.name] = None
-        if "chunks" in ways:
-            node.false_chunks = 0.5
         over = False
+
+        def put(said: list[tuple[str, ...]]) -> None:
+            node.catching = any("replay" in each for each in said)
+            node.false_chunks = 0.5 if any("chunks" in each for each in said) else 0.0
 
         def lie() -> None:
             if over:
@@ -70,9 +71,9 @@ class Liar(Fault):
         def end() -> None:
             nonlocal over
             over = True
-            node.false_chunks = 0.0
-            node.catching = False
+            honest()
 
+        honest = lay(world, "lies", self.peer, ways, put)
         lie()
         return end
 

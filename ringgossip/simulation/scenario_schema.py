@@ -127,7 +127,8 @@ def suppose(story: Story, text: str) -> Story:
         {(block, 0, *path): place for path, place in given.values.items()},
         given.problems,
     )
-    return _Reader(Path(SUPPOSED), moved).more(story)
+    asked = _Reader(Path(SUPPOSED), moved).more(story)
+    return replace(asked, about=f"{story.about} What if {text.strip()}?".strip())
 
 
 def _fields(word: str) -> tuple[str, ...]:

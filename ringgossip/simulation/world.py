@@ -31,7 +31,7 @@ from ringgossip.simulation.content import CHUNK_SIZES, changed_content, new_cont
 from ringgossip.simulation.convergence import problems
 from ringgossip.simulation.dialects import DIALECTS
 from ringgossip.simulation.disk import Disk, DiskTimes
-from ringgossip.simulation.faults import Fault
+from ringgossip.simulation.faults import Fault, Layers
 from ringgossip.simulation.fluid import Fluid
 from ringgossip.simulation.kernel import FAULT, NOBODY, VERB, Kernel, TraceLine, garbage_seldom_collected
 from ringgossip.simulation.links import Links, Presence
@@ -140,6 +140,7 @@ class World:
         self._ending: dict[int, tuple[Callable[[], None], FaultSpan]] = {}
         self._last_boot: list[int] = []
         self.gone: dict[int, None] = {}  # Machines that no fault brings back.
+        self.layers: Layers = {}  # what faults under way say of one thing
         self.fault_log: list[FaultSpan] = []
         self.asked = Asked()
         self.asked.watch(self)

@@ -221,8 +221,38 @@ def test_a_closed_door_keeps_open_links_and_opens_again_though_two_overlap(
     world.links.dial(world.nodes[0], world.network.addresses[1], None)
     world.run(6.0)
     assert failed == ["timed out"] and len(ends_of(world.links, 0, 1)) == links
-    world.run(6.0)
+    world.run(2.0)
+    assert not world.network.accepts[1], "the second lasts longer than the first"
+    world.run(4.0)
     assert world.network.accepts[1]
+
+
+def test_of_two_faults_that_overlap_each_lasts_as_long_as_it_says() -> None:
+    world = World([PeerSpec("peer-0", up=4e6), PeerSpec("peer-1")], seed=1, carrier="pieces")
+    world.start()
+    node, network = world.nodes[0], world.network
+
+    def seen() -> list[object]:
+        disk = node.disk
+        weather = (network.weather.loss, network.weather.duplication)
+        line = world.carrier._up[0].rate  # type: ignore[attr-defined]
+        state = [node.paused, node.service, disk.trouble is not None, disk.unreadable, disk.times.sync]
+        return [*state, network.udp_blocked[0], weather, line, round(node.clock._drift, 3)]
+
+    usual = seen()
+    for seconds, much in ((10.0, 1.0), (5.0, 0.5)):
+        for word, keys in {
+            "slow": {"service": much / 1000}, "disk_trouble": {"reads": much == 1.0}, "pause": {},
+            "slow_disk": {"sync": much}, "block_udp": {}, "thin_line": {"up": 1e6 * much},
+            "bad_weather": {"loss": much / 4} if much == 1.0 else {"duplication": 0.5},
+            "clock_drift": {"share": much / 10},
+        }.items():  # fmt: skip
+            begin(world, word, seconds=seconds, **(keys if word == "bad_weather" else {"peer": 0, **keys}))
+    assert seen() == [True, 0.001, True, True, 1.0, True, (0.25, 0.5), 5e5, 0.05]
+    world.run(6.0)
+    assert seen() == [True, 0.001, True, True, 1.0, True, (0.25, 0.0), 1e6, 0.1]
+    world.run(5.0)
+    assert seen() == usual
 
 
 def test_a_firewall_blocks_datagrams_and_leaves_those_blocked_that_always_were() -> None:

@@ -48,6 +48,7 @@ def test_what_is_asked_is_added_to_a_story_when_all_is_well(tmp_path: Path) -> N
     assert as_data(cut) == {"power_cut": {"at": 60.0, "peers": [1]}}
     story = suppose(story, "terminate: {peers: {ephemeral: true}, at: 70}")
     assert isinstance(story.tasks[-1], Terminate) and story.peers_of(story.tasks[-1].peers) == [2]
+    assert story.about.endswith("share: 0.5}}? What if terminate: {peers: {ephemeral: true}, at: 70}?")
     saved = tmp_path / "saved.yaml"
     saved.write_text(story_text(hosts_of(tmp_path), story.plan(), story, 3, "L1"))
     again = read_story(saved)
