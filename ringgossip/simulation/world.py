@@ -116,9 +116,8 @@ class World:
     ) -> None:
         # Peers by number are alike and take everything; who writes specs says what each takes.
         alike = RuleSettings(want=KINDS)
-        numbered = range(peers) if isinstance(peers, int) else ()
-        specs = [PeerSpec(f"peer-{i}", rules=alike) for i in numbered]
-        specs += peers if not isinstance(peers, int) else ()
+        if isinstance(peers, int):
+            peers = [PeerSpec(f"peer-{i}", rules=alike) for i in range(peers)]
         self.kernel = Kernel(seed, shuffle=shuffle, trace=trace)
         self.fair_weather = weather if weather is not None else Weather()
         self.carrier = CARRIERS[carrier](self.kernel)
@@ -127,7 +126,7 @@ class World:
         self.settings = settings if settings is not None else CoreSettings()
         self.authority = Authority(cluster, seed)
         self.nodes: list[Node] = []
-        self.specs = specs
+        self.specs = list(peers)
         self.publications: dict[int, Publication] = {}
         self.checks = Checks(self.nodes)
         checks = self.checks if check else None
@@ -146,9 +145,9 @@ class World:
         self.asked.watch(self)
         self.day = 0
         self.disk_uses: dict[int, DiskUse] = {}  # how full a peer's disk looks to it, if it can tell
-        for spec in specs:
+        for spec in self.specs:
             self._add(spec)
-        self._something_expires = any(spec.certificate_life is not None for spec in specs)
+        self._something_expires = any(spec.certificate_life is not None for spec in self.specs)
         self._seeds = tuple(self.nodes[i].home for i in seeds if i < len(self.nodes))
 
     def _add(self, spec: PeerSpec) -> None:
