@@ -99,7 +99,9 @@ def run(
         said["resume"] = resume
     # Before anything is written: a full disk must not take the results with it.
     emit(said, as_json, lambda: _text(batch, story, again, seconds))
-    if batch.interrupted:
+    if batch.broken:
+        note(f"a worker was killed (too little memory for {jobs} at a time?): {batch.broken}")
+    if batch.interrupted or batch.broken:
         note(f"stopped; {len(batch.outcomes)} seeds are finished. Go on with:  {resume}")
     if report is not None and batch.outcomes:
         from ringgossip.cli.simulate_report import write
@@ -137,5 +139,9 @@ def _text(batch: Batch, story: Story, again: str, seconds: float) -> str:
     lines += ["", f"  {'measure':28} {'10 %':>12} {'median':>12} {'90 %':>12}"]
     for name, values in _measures(batch).items():
         lines.append(f"  {name:28} " + " ".join(f"{value:12.6g}" for value in values))
-    lines += ["", "Every promise held in every seed." if batch.passed else "This failed: see above."]
+    if batch.failed or batch.differing or batch.never:
+        verdict = "This failed: see above."
+    else:
+        verdict = "Every promise held in every seed" + ("." if batch.passed else " that is finished.")
+    lines += ["", verdict]
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Who does the work of a sweep? Any `concurrent.futures.Executor`: a pool of processes, or Dask's."""
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -65,7 +66,10 @@ def _dask(jobs: int, scheduler: str | None) -> Iterator[Executor]:
             yield client.get_executor(pure=False)
         return
     # Status pages would listen on a port that somebody else may want.
-    here = {"host": "127.0.0.1", "dashboard_address": None}
+    here: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": None}
+    # Ctrl-C reaches workers too: each would show a traceback, and what it warns of is meant.
+    here["silence_logs"] = logging.ERROR
+    here["preload"] = ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"]
     with (
         distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, processes=True, **here) as cluster,
         distributed.Client(cluster) as client,

@@ -7,7 +7,7 @@ never gets where it wants to go tests nothing.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,7 @@ class Batch:
     twice: int = 0
     never: list[str] = field(default_factory=list)  # each "sometimes" that no seed reached
     interrupted: bool = False
+    broken: str = ""  # what ended the workers, if something did
 
     @property
     def failed(self) -> list[Outcome]:
@@ -105,7 +106,7 @@ def sweep(
     waiting: Callable[[Batch], None] = lambda batch: None,
     progress: Progress | None = None,
 ) -> Batch:
-    """Run all seeds. Ctrl-C ends it with what is finished.
+    """Run all seeds. Ctrl-C, or a worker that is killed, ends it with what is finished.
 
     `heard` is called for each that is finished, `waiting` now and then, and `progress`
     hears how far a run is where that is told in this process.
@@ -139,8 +140,9 @@ def sweep(
             # In the order in which they were sent: a set has none.
             for future in [future for future in under_way if future in done]:
                 take(future)
-    except KeyboardInterrupt:
-        batch.interrupted = True
+    except (KeyboardInterrupt, BrokenExecutor) as error:
+        batch.interrupted = isinstance(error, KeyboardInterrupt)
+        batch.broken = "" if batch.interrupted else str(error)
         for future in list(under_way):
             # What is finished is kept, also if nobody had taken it yet.
             if not future.cancel() and future.done() and future.exception() is None:

@@ -227,6 +227,21 @@ def test_a_name_that_no_peer_would_publish_is_an_error_of_the_story(strict: Path
     assert ":5:42: workload[0].publish.name: '../best.pth' cannot be published: " in line
 
 
+def test_a_sweep_that_was_stopped_does_not_say_that_it_failed(
+    strict: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict.write_text(STRICT.replace("suspicions: 0", "suspicions: 99"))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ringgossip.cli.simulate_many._Teller.heard", interrupt)
+    assert main(["simulate", str(strict), "--seeds", "0..1"]) == 130
+    said = capsys.readouterr()
+    assert said.out.rstrip().endswith("Every promise held in every seed that is finished.")
+    assert "stopped; 1 seeds are finished" in said.err
+
+
 def test_a_sweep_of_slow_seeds_tells_now_and_then_how_far_it_is(
     strict: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

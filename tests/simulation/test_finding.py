@@ -1,7 +1,7 @@
 """Finding and shrinking: sweeps, seeds that differ from themselves, least plans, and the first difference."""
 
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import yaml
 
 from ringgossip.simulation import sweep as sweeping
 from ringgossip.simulation.differing import first_difference, load_trace, save_trace
-from ringgossip.simulation.engines import Here
+from ringgossip.simulation.engines import Here, engine
 from ringgossip.simulation.faults import Crash, Fault, Partition, Pause
 from ringgossip.simulation.kernel import TraceLine
 from ringgossip.simulation.running import Progress, run_story
@@ -110,6 +110,19 @@ def test_what_was_finished_when_ctrl_c_came_is_kept_though_nobody_had_taken_it(t
     slow = Slow()
     batch = sweep(read_story(small(tmp_path)), range(20), slow, jobs=2, waiting=slow.look)
     assert batch.interrupted and sorted(batch.outcomes) == [0, 1, 2, 3] and batch.resume_at == 4
+
+
+def test_a_killed_worker_does_not_take_what_is_finished_with_it(tmp_path: Path) -> None:
+    def kill(batch: sweeping.Batch) -> None:
+        if len(batch.outcomes) >= 2:
+            for worker in list(pool._processes.values()):
+                worker.kill()
+
+    with engine(jobs=2) as pool:
+        assert isinstance(pool, ProcessPoolExecutor)
+        batch = sweep(read_story(small(tmp_path)), range(200), pool, jobs=2, waiting=kill)
+    assert 2 <= len(batch.outcomes) < 200 and batch.resume_at is not None
+    assert batch.broken and not batch.interrupted and not batch.passed
 
 
 def test_a_sweep_in_this_process_tells_of_each_seed_before_the_next_begins(tmp_path: Path) -> None:
