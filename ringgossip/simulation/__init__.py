@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ringgossip.simulation.running import Run, run_story
     from ringgossip.simulation.scenario_schema import read_story
     from ringgossip.simulation.strategies import fault_plans
-    from ringgossip.simulation.world import PeerSpec, World
+    from ringgossip.simulation.watched import World
+    from ringgossip.simulation.world import PeerSpec
 
 __all__ = ["PeerSpec", "Run", "Weather", "World", "fault_plans", "read_story", "run_story"]
 
@@ -26,7 +27,7 @@ _FROM = {
     "PeerSpec": "world",
     "Run": "running",
     "Weather": "network",
-    "World": "world",
+    "World": "watched",
     "fault_plans": "strategies",
     "read_story": "scenario_schema",
     "run_story": "running",
