@@ -16,7 +16,7 @@ from ringgossip.config import KINDS, PeerConfig
 from ringgossip.config.blocks import DiskRules
 from ringgossip.identity import Address
 from ringgossip.runtime.opening import open_runtime_peer
-from ringgossip.simulation import World
+from ringgossip.simulation.world import World
 from ringgossip.simulation.faults import BadWeather
 
 SEEN = {

@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from ringgossip.errors import ConfigError
+from ringgossip.simulation.latency import Constant
+from ringgossip.simulation.network import BurstLoss, Weather
 from ringgossip.simulation.plans import FAULTS, PlanError, as_data, build, plan_text
 from ringgossip.simulation.running import run_story
 from ringgossip.simulation.scenario import Publish
@@ -196,3 +198,16 @@ def test_latency_may_go_by_regions_and_each_cast_has_its_own_distances(tmp_path:
 def test_wrong_regions_are_told(tmp_path: Path, latency: str, said: str) -> None:
     line = complaint(tmp_path, f"network:\n  latency: {latency}\n")
     assert line.startswith(f"/story.yaml:2:12: network.latency: {said}")
+
+
+def test_every_key_of_the_network_arrives_there(tmp_path: Path) -> None:
+    text = (
+        "network: {latency: 0.02, loss: 0.1, burst: [0.1, 0.2, 0.3], duplication: 0.2, reordering: 0.3,\n"
+        "  reorder_delay: 0.4, corruption: 0.5, mtu: 1300, mapping_seconds: 20, carrier: fluid, wire: real}\n"
+    )
+    story = read_story(story_of(tmp_path, text))
+    assert (story.carrier, story.wire) == ("fluid", "real")
+    assert story.weather_there() == Weather(
+        latency=Constant(0.02), loss=0.1, burst=BurstLoss(0.1, 0.2, 0.3), duplication=0.2, reordering=0.3,
+        reorder_delay=0.4, corruption=0.5, mtu=1300, mapping_seconds=20.0,
+    )  # fmt: skip
