@@ -16,8 +16,8 @@ from ringgossip.config import KINDS, PeerConfig
 from ringgossip.config.blocks import DiskRules
 from ringgossip.identity import Address
 from ringgossip.runtime.opening import open_runtime_peer
-from ringgossip.simulation.world import World
 from ringgossip.simulation.faults import BadWeather
+from ringgossip.simulation.world import World
 
 SEEN = {
     *("start", "wake", "leave", "receive", "link_opened", "link_broken", "publish", "record_persisted"),
