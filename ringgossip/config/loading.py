@@ -102,6 +102,12 @@ def _here(key: str, value: Any) -> Any:
     return str(Path(value).absolute()) if key in ("data", "credentials") else value
 
 
+def host_config(path: Path, document: "Document", node: str) -> PeerConfig:
+    """Return what a cluster file that was read means for one host, wherever its data may lie."""
+    said = {"node": node, "data": "/", "credentials": "/", "cluster": "cluster"}
+    return _load_hosts(path, document, said, {})
+
+
 def _load_hosts(
     path: Path, document: "Document", said: Mapping[str, Any], around: Mapping[str, FromEnvironment]
 ) -> PeerConfig:

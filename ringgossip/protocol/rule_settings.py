@@ -1,8 +1,12 @@
 """What does a node's configuration say of who gets what? The settings of `rules`."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ringgossip.config.blocks import Bandwidth, Budget, DiskRules, Keep
+
+if TYPE_CHECKING:
+    from ringgossip.config.settings import PeerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +41,24 @@ class RuleSettings:
     def excluded(self, name: str) -> tuple[str, ...]:
         """Return the kinds that a node must not be given."""
         return tuple(kind for node, kinds in self.exclude if node == name for kind in kinds)
+
+
+def rules_of(config: "PeerConfig") -> RuleSettings:
+    """Return what the configuration says of who gets what."""
+    return RuleSettings(
+        state=config.state,
+        receive=config.receive,
+        want=config.want,
+        exclude=config.exclude,
+        priority_nodes=config.priority_nodes,
+        strategy=config.strategy,
+        copies=config.copies,
+        copies_per_kind=config.copies_per_kind,
+        min_games=config.min_games_to_sync,
+        interval=config.interval_seconds,
+        ephemeral_interval=config.ephemeral_interval_seconds,
+        disk=config.disk,
+        bandwidth=config.bandwidth,
+        budget=config.budget,
+        keep=config.keep,
+    )

@@ -52,11 +52,12 @@ from ringgossip.protocol.core import (
     VerifyRecords,
 )
 from ringgossip.protocol.peer_core import PeerCore
+from ringgossip.protocol.rule_settings import rules_of
 from ringgossip.runtime.buffers import BufferPool
 from ringgossip.runtime.crews import Crews
 from ringgossip.runtime.datagrams import Datagrams
 from ringgossip.runtime.disk_effects import DiskEffects
-from ringgossip.runtime.facts import facts_of, rules_of, settings_of
+from ringgossip.runtime.facts import facts_of, settings_of
 from ringgossip.runtime.inbox import Inbox
 from ringgossip.runtime.links import Links
 from ringgossip.runtime.notary import CredentialsNotary

@@ -10,7 +10,7 @@ from ringgossip.protocol.anti_entropy import AntiEntropySettings
 from ringgossip.protocol.asking import TransferSettings
 from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.peer_core import CoreSettings
-from ringgossip.protocol.rules import RuleSettings
+from ringgossip.protocol.rule_settings import rules_of
 from ringgossip.protocol.serving import ServingSettings
 
 _MOST_ASKED = 64  # chunks that one request may name on the wire
@@ -29,27 +29,6 @@ def settings_of(config: PeerConfig) -> CoreSettings:
         ),
         serving=ServingSettings(send_bytes_per_second=config.bandwidth.send_bytes_per_second),
         rules=rules_of(config),
-    )
-
-
-def rules_of(config: PeerConfig) -> RuleSettings:
-    """Return what the configuration says of who gets what."""
-    return RuleSettings(
-        state=config.state,
-        receive=config.receive,
-        want=config.want,
-        exclude=config.exclude,
-        priority_nodes=config.priority_nodes,
-        strategy=config.strategy,
-        copies=config.copies,
-        copies_per_kind=config.copies_per_kind,
-        min_games=config.min_games_to_sync,
-        interval=config.interval_seconds,
-        ephemeral_interval=config.ephemeral_interval_seconds,
-        disk=config.disk,
-        bandwidth=config.bandwidth,
-        budget=config.budget,
-        keep=config.keep,
     )
 
 

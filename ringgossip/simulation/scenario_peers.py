@@ -9,7 +9,7 @@ from ringgossip.config.blocks import Bandwidth, Budget, Keep
 from ringgossip.config.rules import ClusterRules
 from ringgossip.config.words import KINDS, ROLES, STATES, STRATEGIES
 from ringgossip.identity.names import check_node_name
-from ringgossip.protocol.rules import RuleSettings
+from ringgossip.protocol.rule_settings import RuleSettings, rules_of
 from ringgossip.simulation import scenario_words as check
 from ringgossip.simulation.dialects import DIALECTS
 from ringgossip.simulation.disk import DiskTimes
@@ -110,36 +110,27 @@ def cluster_groups(path: Path, alive: int | None = None) -> tuple[Group, ...]:
     Raises `ConfigError`.
     """
     from ringgossip.config.hosts_file import read_hosts_file
+    from ringgossip.config.loading import host_config
+    from ringgossip.config.yaml_nodes import read_document
 
-    rules = read_hosts_file(path)
-    exclude = tuple((name, kinds) for name, kinds in rules.excluded.items() if kinds)
-    external = {entry.host: entry.kinds for entry in rules.external_storage}
+    document = read_document(path)
     groups = []
-    for host in rules.hosts.values():
+    for host in read_hosts_file(path, document).hosts.values():
         if host.state != "ready":
             continue
-        receive: tuple[str, ...] | None = () if not host.receives else None
-        if host.role == "coordinator" and host.external_storage is not False:
-            receive = external.get(host.name, receive)
-        settings = RuleSettings(
-            receive=receive,
-            exclude=exclude,
-            priority_nodes=rules.priority_hosts,
-            strategy=rules.strategy,
-            copies=rules.replication_target if rules.enabled else 0,
-            min_games=rules.min_games_to_sync,
-            interval=rules.interval_seconds,
-        )
+        # The very settings with which `peer --config` runs there.
+        config = host_config(path, document, host.name)
         spec = PeerSpec(
             host.name,
-            role=host.role,
-            ephemeral=host.ephemeral,
+            role=config.role,
+            ephemeral=config.ephemeral,
             provider=host.provider,
-            storage_group=rules.storage_group(host.name),
+            storage_group=config.storage_group,
             accepts=host.reachable,
             up=host.bandwidth,
             down=host.bandwidth,
-            rules=settings,
+            max_concurrent=config.max_concurrent_syncs,
+            rules=rules_of(config),
         )
         groups.append(Group(1, spec, named=True))
     return tuple(groups[:alive])

@@ -64,7 +64,9 @@ def test_watching_changes_nothing() -> None:
         world.start()
         world.run(4.3)
         world.publish(0, "models", "best.pth", size=3_000_000)
+        world.plan([Crash(world.now, 3, 2.0)])
         world.run(0.0)
+        assert not world.nodes[3].running, "what is due now happens"
         world.run(7.7)
     assert worlds[0].run_hash == worlds[1].run_hash and worlds[0].now == worlds[1].now == 12.0
 

@@ -120,3 +120,13 @@ def test_the_answer_names_who_is_full_and_what_took_longest(tmp_path: Path) -> N
     assert left.slowest.startswith("games/gpu-0/a.db, published at 5 s, reached slow after 1")
     [(name, why)] = left.as_dict()["short"].items()
     assert name == "games/gpu-0/a.db" and why == "version 1 has 2 of 3 copies; it is at gpu-0, gpu-2, slow"
+
+
+def test_simulated_hosts_keep_every_rule_of_the_cluster_file(tmp_path: Path) -> None:
+    text = HOSTS.replace("replication_target: 1", "replication_target: 2, max_disk_usage_percent: 80")
+    text += "auto_sync: {max_concurrent_syncs: 2, host_bandwidth_overrides: {gpu-3: 3}, min_games_to_sync: 7}\n"
+    by_name = {spec.name: spec for spec in read_story(hosts_of(tmp_path, text)).specs}
+    spot, boss = by_name["gpu-3"], by_name["boss"]
+    assert spot.max_concurrent == 2 and spot.rules.bandwidth.send_bytes_per_second == 3e6
+    assert (spot.rules.copies, spot.rules.min_games, spot.rules.disk.stop_percent) == (2, 7, 80)
+    assert dict(boss.rules.bandwidth.globs) == {"gpu-3": 3e6}, "and what others give it"
