@@ -124,7 +124,8 @@ def test_the_answer_names_who_is_full_and_what_took_longest(tmp_path: Path) -> N
 
 def test_simulated_hosts_keep_every_rule_of_the_cluster_file(tmp_path: Path) -> None:
     text = HOSTS.replace("replication_target: 1", "replication_target: 2, max_disk_usage_percent: 80")
-    text += "auto_sync: {max_concurrent_syncs: 2, host_bandwidth_overrides: {gpu-3: 3}, min_games_to_sync: 7}\n"
+    text += "auto_sync: {max_concurrent_syncs: 2, min_games_to_sync: 7, "
+    text += "host_bandwidth_overrides: {gpu-3: 3}}\n"
     by_name = {spec.name: spec for spec in read_story(hosts_of(tmp_path, text)).specs}
     spot, boss = by_name["gpu-3"], by_name["boss"]
     assert spot.max_concurrent == 2 and spot.rules.bandwidth.send_bytes_per_second == 3e6
