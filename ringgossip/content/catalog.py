@@ -226,6 +226,7 @@ class Catalog:
         """Know the very certificates that another catalog knows: for worlds that begin in the middle."""
         self._certificates = dict(other._certificates)
         self._certificate_keys = dict(other._certificate_keys)
+        self._root = None
         self._digests[CERTIFICATES] = other._digests[CERTIFICATES].copy()
         self._retired = dict(other._retired)
 

@@ -53,17 +53,19 @@ class Keeping(Verbs):
             entry_of,
             self.dialing.peers,
             self.dialing.linked,
-            self.membership.alive,
             self.membership.member,
             self.membership.peer_named,
             self.catalog.certificate,
             self._booked_of_ours,
+            lambda: self.receipts.counted(self._ours()),
             now,
         )
 
+    def _ours(self) -> dict[bytes, None]:
+        return {record.key.hash: None for record in self.catalog.records() if record.origin == self.name}
+
     def _booked_of_ours(self, holder: PeerId) -> list[bytes]:
-        ours = {record.key.hash: None for record in self.catalog.records() if record.origin == self.name}
-        return self.receipts.booked(holder, ours)
+        return self.receipts.booked(holder, self._ours())
 
     def _relayed(self, message: Relayed, sender: PeerId, now: float) -> Out:
         """Somebody passed a word on, or wants one to be passed on."""

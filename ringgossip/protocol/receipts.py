@@ -321,6 +321,14 @@ class Receipts:
         bit = 0 if book is None else 1 << book.slot
         return [entry for entry, holders in self._versions.items() if holders & bit and entry[:32] in keys]
 
+    def counted(self, keys: Iterable[bytes]) -> list[PeerId]:
+        """Return the peers in whose books any version of these artifacts stands."""
+        holders = 0
+        for key in keys:
+            for entry in self._by_key.get(key, ()):
+                holders |= self._versions[entry]
+        return self._names(holders)
+
     # --- questions ---------------------------------------------------------------------------------
 
     def holders(self, record: Record) -> list[PeerId]:

@@ -7,7 +7,8 @@ holder's own word about a verified, synced and visible copy (promise S6).
 
 Only artifacts of the recipient are spoken of: it is the one who counts copies.
 News goes at once, through two members; every 30 seconds a digest goes through
-one drawn at random, and only if it differs the list follows. Words that come late are dropped
+one drawn at random, and only if it differs the list follows. Who holds nothing says nothing: a holder
+that we count and that has been silent for long is asked for its list. Words that come late are dropped
 by their number, words for an earlier boot by the signature. Whoever passes on
 does so at a bounded rate for each sender.
 """
@@ -45,7 +46,7 @@ _CHOICE = 8  # links of which one is drawn
 PASS_RATE = 64 * 1024
 PASS_BURST = 1 << 20
 _WORD_COST = 4096
-_EMPTY_DIGESTS = 3  # so often a holder says that it has nothing: its earlier life may have had something
+_SILENT = 3  # rounds without a word after which a holder is asked: it may have lost everything
 
 _DOMAIN = b"ringgossip relayed 1\0"
 
@@ -56,6 +57,7 @@ class _Told:
 
     entries: dict[bytes, None] = field(default_factory=dict)
     xor: int = 0
+    heard_at: float = -NEVER
     asked_at: float = -NEVER
     asked: bool = False  # for a list that has not begun to come
     coming: dict[bytes, None] | None = None  # the list, as far as it has come
@@ -74,11 +76,11 @@ class Relaying:
         entry_of: Callable[[Record], bytes],
         links: Callable[[], Sequence[PeerId]],
         linked: Callable[[PeerId], bool],
-        alive: Callable[[], Sequence[PeerId]],
         member: Callable[[PeerId], Member | None],
         named: Callable[[str], PeerId | None],
         certificate: Callable[[PeerId], NodeCertificate | None],
         booked: Callable[[PeerId], Iterable[bytes]],
+        counted: Callable[[], Iterable[PeerId]],
         now: float,
         interval: float = 30.0,
     ) -> None:
@@ -91,19 +93,18 @@ class Relaying:
         self._entry_of = entry_of
         self._links = links
         self._linked = linked
-        self._alive = alive
         self._member = member
         self._named = named
         self._certificate = certificate
         self._booked = booked  # what stands in a holder's book of artifacts of ours
+        self._counted = counted  # in whose books anything of ours stands
         self._interval = interval
         self._number = 0
         self._round_at = now + interval * rng.random()
-        # As a holder: news for origins, when it may go, when each was given our list, and empty digests said.
+        # As a holder: news for origins, when it may go, and when each was given our list.
         self._news: dict[PeerId, dict[bytes, bool]] = {}
         self._news_at: dict[PeerId, float] = {}
         self._listed_at: dict[PeerId, float] = {}
-        self._empty: dict[PeerId, int] = {}
         # As an origin.
         self._told: dict[PeerId, _Told] = {}
         self._heard: dict[PeerId, tuple[int, int]] = {}
@@ -114,7 +115,7 @@ class Relaying:
 
     def link_opened(self, peer: PeerId) -> None:
         """Both will say everything on the link."""
-        for table in (self._news, self._news_at, self._listed_at, self._empty, self._told):
+        for table in (self._news, self._news_at, self._listed_at, self._told):
             table.pop(peer, None)
 
     def link_broken(self, peer: PeerId) -> None:
@@ -133,14 +134,17 @@ class Relaying:
 
     def _note(self, record: Record, here: bool, now: float) -> None:
         origin = self._named(record.origin)
-        if origin is None or origin == self._me or self._linked(origin) or not self._lives(origin):
+        if origin is None or not self._is_far(origin):
             return
         news = self._news.setdefault(origin, {})
         if len(news) < MOST_TOLD:  # beyond that the list will say it
             news[self._entry_of(record)] = here
         self._news_at.setdefault(origin, now)
 
-    def _lives(self, peer: PeerId) -> bool:
+    def _is_far(self, peer: PeerId) -> bool:
+        """Tell whether this is a living member that we can only reach through others."""
+        if peer == self._me or self._linked(peer):
+            return False
         member = self._member(peer)
         return member is not None and member.state in ("alive", "suspect")
 
@@ -152,7 +156,9 @@ class Relaying:
                 out += self._tell_news(origin, now)
         if now >= self._round_at:
             self._round_at = now + self._interval * (0.75 + 0.5 * self._rng.random())
-            out += self._tell_digests()
+            if self._links():
+                out += self._tell_digests()
+                out += self._ask_silent(now)
         return out
 
     def next_wakeup(self) -> float:
@@ -174,20 +180,22 @@ class Relaying:
         return self._say(origin, [Holding(added, dropped)], self._relays(origin)[:2])
 
     def _tell_digests(self) -> Out:
-        origins = {peer: None for peer in self._alive() if peer != self._me and not self._linked(peer)}
-        if not origins or not self._links():
-            return []
-        mine = self._entries_by_origin()
-        self._empty = {peer: said for peer, said in self._empty.items() if peer in origins}
         out: Out = []
-        for origin in origins:
-            member = self._member(origin)
-            entries = mine.get(member.name, []) if member is not None else []
-            said = self._empty.get(origin, 0)
-            self._empty[origin] = 0 if entries else said + 1
-            if entries or said < _EMPTY_DIGESTS:
+        for name, entries in self._entries_by_origin().items():
+            origin = self._named(name)
+            if origin is not None and self._is_far(origin):
                 digest = HoldingsDigest(len(entries), _xor(entries).to_bytes(16))
                 out += self._say(origin, [digest], self._any_relay(origin))
+        return out
+
+    def _ask_silent(self, now: float) -> Out:
+        """Ask whom we count, and who has long said nothing, what it holds."""
+        out: Out = []
+        for holder in self._counted():
+            if self._is_far(holder):
+                told = self._book(holder)
+                if now >= max(told.heard_at + _SILENT * self._interval, told.asked_at + self._interval):
+                    out += self._ask(holder, told, now)
         return out
 
     def _entries_by_origin(self) -> dict[str, list[bytes]]:
@@ -257,13 +265,13 @@ class Relaying:
             return [], None
         match word:
             case Holding():
-                return [], self._hear_news(author, word)
+                return [], self._hear_news(author, word, now)
             case HoldingsDigest():
                 return self._hear_digest(author, word, now), None
             case HoldingsWanted():
                 return self._tell_list(author, now), None
             case HoldingsList():
-                return [], self._hear_list(author, word)
+                return [], self._hear_list(author, word, now)
         return [], None
 
     def _may_pass(self, sender: PeerId, size: int, now: float) -> bool:
@@ -287,6 +295,11 @@ class Relaying:
             del self._heard[next(iter(self._heard))]
         return True
 
+    def _heard_from(self, author: PeerId, now: float) -> _Told:
+        told = self._book(author)
+        told.heard_at = now
+        return told
+
     def _book(self, author: PeerId) -> _Told:
         told = self._told.pop(author, None) or _Told()
         self._told[author] = told
@@ -294,8 +307,8 @@ class Relaying:
             del self._told[next(iter(self._told))]
         return told
 
-    def _hear_news(self, author: PeerId, word: Holding) -> Holding:
-        told = self._book(author)
+    def _hear_news(self, author: PeerId, word: Holding, now: float) -> Holding:
+        told = self._heard_from(author, now)
         for entry in _entries(word.added):
             if entry not in told.entries and len(told.entries) < MOST_TOLD:
                 told.entries[entry] = None
@@ -307,15 +320,18 @@ class Relaying:
         return word
 
     def _hear_digest(self, author: PeerId, word: HoldingsDigest, now: float) -> Out:
-        told = self._book(author)
+        told = self._heard_from(author, now)
         agrees = len(told.entries) == word.count and told.xor.to_bytes(16) == word.xor
         if agrees or now < told.asked_at + _PAUSE:
             return []
+        return self._ask(author, told, now)
+
+    def _ask(self, author: PeerId, told: _Told, now: float) -> Out:
         told.asked_at, told.asked, told.coming = now, True, None
         return self._say(author, [HoldingsWanted()], self._any_relay(author))
 
-    def _hear_list(self, author: PeerId, word: HoldingsList) -> Holding | None:
-        told = self._book(author)
+    def _hear_list(self, author: PeerId, word: HoldingsList, now: float) -> Holding | None:
+        told = self._heard_from(author, now)
         if word.first and told.asked:
             told.asked, told.coming = False, {}
         if told.coming is None or len(told.coming) > MOST_TOLD:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 from artifacts import CLUSTER, Origin, manifest_of
@@ -31,6 +32,7 @@ class Someone:
         self.me = NOTARIES[name].certificate.peer_id
         self.holds: list[Record] = []
         self.booked: list[bytes] = []
+        self.counted: list[PeerId] = []
         self.links = list(links)
         self.boots = dict.fromkeys(NAMES, 7) | {self.me: boot}
         self.machine = Relaying(
@@ -42,11 +44,11 @@ class Someone:
             entry_of,
             lambda: self.links,
             lambda peer: peer in self.links,
-            lambda: tuple(NAMES),
             lambda peer: Member(peer, NAMES[peer], "alive", self.boots[peer], 0, MemberFacts(())),
             lambda known: next((peer for peer, its in NAMES.items() if its == known), None),
             lambda peer: NOTARIES[NAMES[peer]].certificate,
             lambda peer: self.booked,
+            lambda: self.counted,
             0.0,
         )
 
@@ -173,9 +175,28 @@ def test_a_list_that_nobody_asked_for_changes_nothing() -> None:
     assert alice.hear(Relayed(BOB, ALICE, 7, 1, body, NOTARIES["bob"].sign(signed)), MIA) == ([], None)
 
 
-def test_whoever_holds_nothing_soon_stops_saying_so() -> None:
-    bob = Someone("bob", MIA)
-    said = 0
-    for _ in range(20):
-        said += len(words(bob.machine.wake(bob.machine.next_wakeup())))
-    assert said == 3 * 2  # to alice and to mallory
+def test_whoever_holds_nothing_says_nothing_and_is_asked_by_whoever_still_counts_it() -> None:
+    alice, bob, mia = three()
+    gone = record("gone.pth")
+    alice.counted, alice.booked = [BOB], [entry_of(gone)]  # of its earlier life
+    assert [words(bob.machine.wake(bob.machine.next_wakeup())) for _ in range(20)] == [[]] * 20
+    at = alice.machine.next_wakeup()
+    [wanted] = words(alice.machine.wake(at))
+    [passed], _ = mia.hear(wanted, ALICE, at)
+    [listed], _ = bob.hear(passed, MIA, at)
+    assert alice.hear(listed, MIA, at) == ([], Holding(b"", entry_of(gone)))
+
+
+def test_a_holder_that_is_counted_is_asked_again_only_after_a_long_silence() -> None:
+    alice, bob, _ = three()
+    [word] = bob.hold(record("best.pth"), 1.0)
+    alice.hear(word, MIA, 1.0)
+    alice.counted = [BOB]
+    asked = []
+    while (at := alice.machine.next_wakeup()) < 300:
+        asked += [at] * len(words(alice.machine.wake(at)))
+    assert asked[0] >= 90 and 30 <= min(b - a for a, b in pairwise(asked)) < 60
+    # What it says itself is as good as an answer.
+    word = bob.hold(record("next.pth"), 300.0)[0]
+    alice.hear(word, MIA, 300.0)
+    assert words(alice.machine.wake(alice.machine.next_wakeup())) == []
