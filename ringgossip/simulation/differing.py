@@ -16,6 +16,7 @@ from ringgossip.simulation.kernel import KIND_NAMES, NOBODY, TraceLine
 
 _BEFORE = 5
 _LONGEST = 400
+_CONTEXT = 40  # letters before the first that differs
 _NO_TRACE = "is no trace; `ringgossip simulate STORY --trace FILE` writes one"
 
 
@@ -29,11 +30,22 @@ class Difference:
     other: str | None
 
 
-def line_text(line: TraceLine) -> str:
-    """Return an event as a person reads it."""
+def line_text(line: TraceLine, shared: int = 0) -> str:
+    """Return an event as a person reads it; `shared` letters of its text are those of another event."""
     when, owner, kind, detail, text = line
     who = "world" if owner == NOBODY else f"peer {owner}"
+    if shared > _LONGEST // 2:
+        # What is alike must not push out of sight what is not.
+        text = f"{text[: _LONGEST // 4]} ... {text[shared - _CONTEXT :]}"
     return f"{when:.6f} s  {who}  {KIND_NAMES[kind]} {detail}  {text}"[:_LONGEST]
+
+
+def _shared(left: TraceLine | None, right: TraceLine | None) -> int:
+    """Return how many letters the texts of two events have in common at their beginning."""
+    if left is None or right is None:
+        return 0
+    pairs = enumerate(zip(left[4], right[4], strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(left[4]), len(right[4])))
 
 
 def first_difference(one: Sequence[TraceLine], other: Sequence[TraceLine]) -> Difference | None:
@@ -41,11 +53,12 @@ def first_difference(one: Sequence[TraceLine], other: Sequence[TraceLine]) -> Di
     for number, (left, right) in enumerate(zip_longest(one, other)):
         if left != right:
             before = tuple(line_text(line) for line in one[max(0, number - _BEFORE) : number])
+            shared = _shared(left, right)
             return Difference(
                 number,
                 before,
-                None if left is None else line_text(left),
-                None if right is None else line_text(right),
+                None if left is None else line_text(left, shared),
+                None if right is None else line_text(right, shared),
             )
     return None
 

@@ -193,6 +193,17 @@ def test_a_shrunk_plan_is_a_story_that_runs_as_the_seed_did(tmp_path: Path) -> N
 # --- comparing -----------------------------------------------------------------------------
 
 
+def test_what_differs_late_in_a_long_event_is_shown() -> None:
+    def event(end: str) -> list[TraceLine]:
+        return [(1.0, 0, 0, 0, "alike " * 500 + end)]
+
+    found = first_difference(event("one"), event("other"))
+    assert found is not None and found.one is not None and found.other is not None
+    assert found.one.endswith("alike one") and found.other.endswith("alike other") and len(found.other) < 400
+    same = first_difference([(1.0, 0, 0, 0, "x" * 1000)], [(2.0, 0, 0, 0, "x" * 1000)])
+    assert same is not None and same.one != same.other
+
+
 def test_two_runs_of_a_seed_are_the_same_and_of_two_seeds_part_somewhere(tmp_path: Path) -> None:
     story = read_story(small(tmp_path))
 
