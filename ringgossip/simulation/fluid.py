@@ -8,10 +8,10 @@ Source: Bertsekas and Gallager, Data Networks (1992), section 6.5.2.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ringgossip.simulation.bandwidth import PIECE, Stream
+from ringgossip.simulation.bandwidth import PIECE, Carrier, Pieces, Stream, Unlimited
 from ringgossip.simulation.kernel import ANY_BOOT, Action, Kernel
 
 INFINITE = float("inf")
@@ -177,3 +177,9 @@ class Fluid:
         if queue:
             queue[0].version += 1
             self._end(queue[0])
+
+
+def carrier_of(word: str | None, kernel: Kernel, *, limited: bool) -> Carrier:
+    """Return the carrier of this name; of none: queues of pieces where a line has a limit."""
+    known: dict[str, Callable[[Kernel], Carrier]] = {"unlimited": Unlimited, "pieces": Pieces, "fluid": Fluid}
+    return known[word or ("pieces" if limited else "unlimited")](kernel)

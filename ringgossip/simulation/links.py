@@ -1,9 +1,9 @@
 """What is a link in a made world? A stream in each direction: whole and in order until it breaks.
 
-Opening costs the round trips of TCP and TLS. A wall, a dead machine or a lost
-mapping stalls a stream; a stall longer than `break_after` breaks the link at
-both ends. A process that dies resets its links at once; a machine that dies
-says nothing, and its partners notice when what they send is not taken.
+Opening costs the round trips of TCP and TLS. A wall or a dead machine stalls a
+stream; a stall longer than `break_after` breaks the link at both ends. A process
+that dies resets its links at once; a machine that dies says nothing, and its
+partners notice when what they send is not taken.
 """
 
 from collections import deque

@@ -24,7 +24,7 @@ from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import Draft, Published, PublishRefused
 from ringgossip.protocol.peer_core import CoreSettings, PeerCore
 from ringgossip.protocol.rules import RuleSettings
-from ringgossip.simulation.bandwidth import Carrier, Pieces, Unlimited
+from ringgossip.simulation.bandwidth import Pieces
 from ringgossip.simulation.checks import Checks
 from ringgossip.simulation.clock import EPOCH, follow_calendar
 from ringgossip.simulation.content import CHUNK_SIZES, changed_content, new_content
@@ -32,7 +32,7 @@ from ringgossip.simulation.convergence import problems
 from ringgossip.simulation.dialects import DIALECTS
 from ringgossip.simulation.disk import Disk, DiskTimes
 from ringgossip.simulation.faults import Fault, Layers
-from ringgossip.simulation.fluid import Fluid
+from ringgossip.simulation.fluid import carrier_of
 from ringgossip.simulation.kernel import FAULT, NOBODY, VERB, Kernel, TraceLine, garbage_seldom_collected
 from ringgossip.simulation.links import Links, Presence
 from ringgossip.simulation.network import Network, Weather
@@ -93,9 +93,6 @@ class FaultSpan:
     end: float | None
 
 
-CARRIERS: dict[str, Callable[[Kernel], Carrier]] = {"unlimited": Unlimited, "pieces": Pieces, "fluid": Fluid}
-
-
 class World:
     """Many nodes and everything between them."""
 
@@ -106,7 +103,7 @@ class World:
         seed: int = 0,
         weather: Weather | None = None,
         settings: CoreSettings | None = None,
-        carrier: str = "unlimited",  # unlimited, pieces or fluid
+        carrier: str | None = None,  # unlimited, pieces or fluid; else pieces where a line has a limit
         wire: str = "sized",  # sized or real
         seeds: Iterable[int] = (0, 1),
         shuffle: bool = False,
@@ -120,7 +117,8 @@ class World:
             peers = [PeerSpec(f"peer-{i}", rules=alike) for i in range(peers)]
         self.kernel = Kernel(seed, shuffle=shuffle, trace=trace)
         self.fair_weather = weather if weather is not None else Weather()
-        self.carrier = CARRIERS[carrier](self.kernel)
+        limited = any(spec.up or spec.down for spec in peers)
+        self.carrier = carrier_of(carrier, self.kernel, limited=limited)
         self.network = Network(self.kernel, self.fair_weather, self.carrier)
         self.links = Links(self.kernel, self.network, self.carrier)
         self.settings = settings if settings is not None else CoreSettings()

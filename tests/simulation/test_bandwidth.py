@@ -8,6 +8,7 @@ import pytest
 from ringgossip.simulation.bandwidth import PIECE, Carrier, Pieces, Unlimited
 from ringgossip.simulation.fluid import Fluid, max_min_rates
 from ringgossip.simulation.kernel import Kernel
+from ringgossip.simulation.world import PeerSpec, World
 
 MB = 1_000_000.0
 
@@ -73,6 +74,12 @@ def test_bodies_of_one_stream_come_in_the_order_sent_and_each_says_when_it_left(
         carrier.body(pipe, item, 100_000)
     kernel.run(100.0)
     assert [item for item, _ in pipe.arrived] == list(range(5)) == [item for item, _ in pipe.left]
+
+
+def test_a_world_queues_where_a_line_has_a_limit() -> None:
+    assert isinstance(World([PeerSpec("a", up=1e6), PeerSpec("b")]).carrier, Pieces)
+    assert isinstance(World([PeerSpec("a", down=1e6)], carrier="fluid").carrier, Fluid)
+    assert isinstance(World(2).carrier, Unlimited)
 
 
 def test_without_limits_there_is_no_queue() -> None:
