@@ -89,9 +89,16 @@ def _text(run: Run, story: Story, replay: str) -> str:
     if not run.passed:
         lines += ["", f"Replay:  {replay}", f"Shrink:  {replay} --shrink"]
     lines += _came_of_it(run)
-    verdict = "Every promise held." if run.passed else "This failed: see BROKEN above."
+    verdict = f"Every promise held{_but(run)}." if run.passed else "This failed: see BROKEN above."
     lines += ["", f"hash {run.hash}", verdict]
     return "\n".join(lines)
+
+
+def _but(run: Run) -> str:
+    left = run.outcome
+    if left is None or not (left.lost or left.short):
+        return ""
+    return f", and yet {len(left.lost)} artifacts are lost and {len(left.short)} have too few copies"
 
 
 def _came_of_it(run: Run) -> list[str]:

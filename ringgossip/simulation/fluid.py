@@ -9,6 +9,7 @@ Source: Bertsekas and Gallager, Data Networks (1992), section 6.5.2.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import fsum
 from typing import Any
 
 from ringgossip.simulation.bandwidth import PIECE, Carrier, Pieces, Stream, Unlimited
@@ -167,7 +168,8 @@ class Fluid:
         return min(float(flow.size), flow.size - flow.left + flow.rate * (self._kernel.now - flow.since))
 
     def sent(self, owner: int) -> float:
-        return self._sent[owner] + sum(self._through(flow) for flow in self._out[owner])
+        # Python 3.12 adds floats in another way than 3.11; exactly is alike on both.
+        return fsum([self._sent[owner], *(self._through(flow) for flow in self._out[owner])])
 
     def delivered(self, stream: Stream, size: int) -> None:
         pass

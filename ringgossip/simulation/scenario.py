@@ -161,7 +161,7 @@ class Planned:
         except ValueError as error:
             raise PlanError(key, str(error)) from None
         if not meant:
-            raise PlanError(key, "names nobody in this story")
+            raise PlanError(key, story.nobody(self.said[key]))
         return meant
 
 
@@ -266,6 +266,16 @@ class Story:
         names = [spec.name for spec in specs]
         listed = who if isinstance(who, tuple) else (who,)
         return [peer_number(each, names) for each in listed]
+
+    def nobody(self, who: Who) -> str:
+        """Say why a task or fault means nobody, and what there is instead."""
+        for key, value in who.items() if isinstance(who, Mapping) else ():
+            known = dict.fromkeys(str(getattr(spec, key)) for spec in self.specs) if key != "share" else {}
+            if known and str(value) not in known:
+                there = [word for word in known if word not in ("", "None")]
+                why = f"its {key} is none of {', '.join(there[:8])}" if there else f"nobody has a {key}"
+                return f"names nobody in this story: {why}"
+        return "names nobody in this story"
 
     def scaled(self, peers: int) -> "Story":
         """Return the story with so many peers: groups keep their shares, at least one each."""

@@ -327,7 +327,7 @@ class _Reader:
                 try:
                     who = getattr(task, key)
                     if who is not None and not story.peers_of(who):
-                        self._problem((*path, key), "names nobody in this story")
+                        self._problem((*path, key), story.nobody(who))
                 except ValueError as error:
                     self._problem((*path, key), str(error))
             if task.at >= story.safety:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ringgossip.cli.simulate_one import _text
 from ringgossip.errors import ConfigError
 from ringgossip.simulation.plans import as_data
 from ringgossip.simulation.running import run_story
@@ -63,7 +64,14 @@ def test_what_is_asked_is_added_to_a_story_when_all_is_well(tmp_path: Path) -> N
         ("crash: {peer: 1, at: 500}", "--if:1:22: faults[0].crash.at: 500 s is after the safety"),
         ("terminate: {peers: {rol: x}}", "--if:1:20: workload[0].terminate.peers: 'rol' is none of role, "),
         ("terminate: {peers: {role: x}}", "--if:1:20: workload[0].terminate.peers: role: 'x' is none of "),
-        ("partition: {group: {provider: moon}}", "--if:1:13: partition.group: names nobody in this story"),
+        (
+            "partition: {group: {provider: moon}}",
+            "--if:1:13: partition.group: names nobody in this story: its provider is none of gpu, big, boss",
+        ),
+        (
+            "terminate: {peers: {storage_group: nfs}}",
+            "--if:1:20: workload[0].terminate.peers: names nobody in this story: nobody has a storage_group",
+        ),
         ("partition: {group: {share: 1}}", "--if:1:13: partition.group: must say of whom"),
         ("crash", "--if:1:1: workload[0]: must be one word and its keys"),
         ("crash: {", "--if:1:9: is not valid YAML"),
@@ -101,12 +109,27 @@ def test_the_answer_names_what_is_gone_lost_and_too_few(tmp_path: Path) -> None:
         "  - publish: {by: gpu-1, kind: games, name: b.db, size: 10 KB, at: 3, every: 5.9, until: 9}\n"
         "  - terminate: {peers: [gpu-1, gpu-2], at: 9}\n  - terminate: {peers: gpu-3, at: 15}\nsafety: 16\n"
     )
-    left = run_story(read_story(story_of(tmp_path, text)), 1).outcome
+    story = read_story(story_of(tmp_path, text))
+    run = run_story(story, 1)
+    left = run.outcome
     assert left is not None and left.gone == ("gpu-1", "gpu-2", "gpu-3")
     [(name, why)] = left.lost.items()
     assert name == "games/gpu-1/b.db"
     assert why.startswith("version 2 of gpu-1 is gone with who had it; version 1 is at ")
     assert left.short == {} and left.whole == 1 and left.full == ()
+    said = _text(run, story, "").splitlines()
+    assert said[-1] == "Every promise held, and yet 1 artifacts are lost and 0 have too few copies."
+    assert "  gone      3 of 4 nodes: gpu-1, gpu-2, gpu-3" in said
+
+
+def test_what_to_do_is_said_of_each_promise_that_broke(tmp_path: Path) -> None:
+    text = "peers: 3\nfaults:\n  - partition: {at: 4, group: [1], seconds: null}\nsafety: 30\n"
+    text += "promises: {eventually: {L2: 0.25}, limits: {suspicions: 0}}\n"
+    story = read_story(story_of(tmp_path, text))
+    said = _text(run_story(story, 1), story, "").splitlines()
+    assert any(line.startswith("  L2        some do not see each other") for line in said)
+    assert any(line.startswith("  suspicions the figure is above the limit") for line in said)
+    assert said[-1] == "This failed: see BROKEN above."
 
 
 def test_the_answer_names_who_is_full_and_what_took_longest(tmp_path: Path) -> None:
