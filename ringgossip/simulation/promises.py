@@ -1,7 +1,8 @@
 """Which promises may a story make, and in which words? Always, eventually, sometimes, and limits.
 
-`always` is checked after every step whatever a story says; a story may add the
-optional ones. `eventually` begins when faults have stopped. `sometimes` says
+`always` is checked whatever a story says: after every step what that touched,
+every half second what needs a look at everything. A story may add the optional
+ones. `eventually` begins when faults have stopped. `sometimes` says
 what must be seen at least once in a batch of seeds, so that a story that never
 gets where it wants to go fails. `limits` bound what is measured.
 """

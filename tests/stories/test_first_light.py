@@ -8,10 +8,10 @@ import pytest
 
 from ringgossip.content.record import ArtifactKey
 from ringgossip.events import ArtifactCompleted, PeerLost, TransferStarted
+from ringgossip.simulation import World
 from ringgossip.simulation.faults import BadWeather, BitRot, Crash, DiskTrouble, Partition, Pause
 from ringgossip.simulation.network import Weather
 from ringgossip.simulation.swarm import between, draw_plan, whole
-from ringgossip.simulation.world import World
 
 MB = 1_000_000
 
