@@ -35,7 +35,9 @@ class MemberChecks:
         self._no_false_death = no_false_death
         # (observer, its boot, member) -> the life and incarnation in which it was when it fell
         self._fallen: dict[tuple[int, int, str], tuple[int, int]] = {}
-        self._seen: dict[tuple[int, int, str], tuple[int, int]] = {}
+        # (observer, its boot) -> what it believes of each: a million beliefs, of a thousand members.
+        self._seen: dict[tuple[int, int], dict[str, tuple[int, int]]] = {}
+        self._beliefs: dict[tuple[int, int], tuple[int, int]] = {}  # each pair of numbers once
         self._looked_at: dict[int, tuple[Member, ...]] = {}
         self._complaints: dict[tuple[int, int], int] = {}  # (observer, minute) -> words about strangers
         # Suspicions that began while a wall stood between the two: what becomes of them is the wall's doing.
@@ -140,9 +142,10 @@ class MemberChecks:
 
     def believes(self, node: "Node", boot: int, name: str, belief: tuple[int, int]) -> None:
         """What is believed of a member never goes back while its observer runs."""
-        key = (node.index, boot, name)
-        before = self._seen.get(key)
+        seen = self._seen.setdefault((node.index, boot), {})
+        before = seen.get(name)
         if before is not None and belief < before:
             text = f"believed {name} to be at boot and incarnation {before}, now at {belief}"
             self._checks.fail("monotone_incarnations", node, text)
-        self._seen[key] = belief
+        if before != belief:
+            seen[name] = self._beliefs.setdefault(belief, belief)
