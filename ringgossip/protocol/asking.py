@@ -14,6 +14,7 @@ from ringgossip.identity import PeerId
 from ringgossip.protocol.core import LINK, NEVER, Draw, Effect, Notice, RouteFailed, RouteWorked, Send
 from ringgossip.protocol.downlink import Downlink
 from ringgossip.protocol.guide import Guide
+from ringgossip.protocol.lateness import Lateness, look_for_late
 from ringgossip.protocol.notices import BY_ASKING
 from ringgossip.protocol.pacing import LATE, TokenBucket
 from ringgossip.protocol.pull import ALL, Phase, Pull
@@ -47,6 +48,7 @@ class Asking:
         self._limits: dict[ArtifactKey, TokenBucket] = {}  # what a user said of single artifacts
         self._request = 0
         self._looked_at = self._look_at = -NEVER  # when idle sources were looked at; when they are again
+        self._found_late: dict[bytes, Lateness] = {}  # of the pull that was looked at last
         self._ask_at = NEVER  # when a bucket or an overdue chunk allows the next request
         self._short = False  # budget or bucket ended the last round: somebody may have been left out
         self._owed = 0  # `outstanding`, kept while one round of asking lasts
@@ -284,34 +286,22 @@ class Asking:
             self._ask_at = min(self._ask_at, self._look_at)
             return []
         source.looked_at = self._looked_at
-        patience = self._patience(pull, settings.second_ask)
-        begun, queued = dict[int, float](), dict[int, float]()
-        for other in self._sources.values():
-            for ask in other.asks.values():
-                if ask.root == pull.root and not ask.pages:
-                    for index in ask.waiting:
-                        if holding == ALL or holding >> index & 1:
-                            at = ask.begun.get(index)
-                            (queued if at is None else begun)[index] = ask.asked_at if at is None else at
-        overdue = {
-            index: asked_at + pause
-            for index, asked_at in queued.items()
-            if index not in begun and pull.asked.get(index, 0) < settings.asked_of
-        }
-        slow = {index: at + patience for index, at in begun.items() if pull.asked.get(index) == 1}
+        found = self._found_late.get(pull.root)
+        if found is None or found.at != now:
+            patience = self._patience(pull, settings.second_ask)
+            found = look_for_late(pull, self._sources.values(), now, pause, patience, settings.asked_of)
+            self._found_late = {pull.root: found}
         # Nothing else becomes late before then, but what is asked for or heard of from now on (`_look_by`).
-        self._look_at = min(self._look_at, max(now + pause, min((*overdue.values(), *slow.values(), NEVER))))
+        self._look_at = min(self._look_at, max(now + pause, found.due))
         self._ask_at = min(self._ask_at, self._look_at)
-        few = [index for index, due in overdue.items() if now >= due]
-        if few:
+        if few := found.of(holding, found.overdue):
             order = sorted((pull.asked.get(index, 0), self._rng.getrandbits(16), index) for index in few)
-            return [index for _, _, index in order[:limit]]
-        late = [index for index, due in slow.items() if now >= due]
-        if not late:
+            return found.take([index for _, _, index in order[:limit]])
+        if not (late := found.of(holding, found.slow)):
             return []
         start = self._rng.getrandbits(16) * len(late) >> 16
-        many = now >= min(begun[index] for index in late) + self._patience(pull, settings.very_late)
-        return (late[start:] + late[:start])[: limit if many else 1]
+        many = now >= min(found.slow[index] for index in late) + self._patience(pull, settings.very_late)
+        return found.take((late[start:] + late[:start])[: limit if many else 1])
 
     def _pause(self, pull: Pull) -> float:
         """Return how many seconds lie between two looks at idle sources."""
