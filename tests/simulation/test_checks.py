@@ -34,6 +34,7 @@ class Witness:
     notary: FakeNotary
     kernel: Kernel = KERNEL
     disk: Disk = field(default_factory=lambda: Disk(DiskTimes()))
+    core: Any = None
 
     @property
     def name(self) -> str:
@@ -136,6 +137,20 @@ def test_s2_a_users_files_stay_as_the_user_left_them(deed: str) -> None:
     else:
         files["/user/b.pth"] = bytes(32)
     court.broken("S2", court.checks.user_files_untouched)
+
+
+def test_s2_what_is_evicted_is_anothers_and_somebody_else_has_it() -> None:
+    court, record = Court(), record_of()
+    hold(court.bob.disk, record)
+    with pytest.raises(PromiseBroken, match=r"S2 .* the last copy there is"):
+        court.checks.before_evict(court.bob, record)
+    hold(court.alice.disk, record)
+    court.checks.before_evict(court.bob, record)
+    with pytest.raises(PromiseBroken, match=r"S2 .* not its own to evict"):
+        court.checks.before_evict(court.alice, record)
+    [held] = court.bob.disk.holdings.values()
+    held.of_user = True
+    court.broken("S2", lambda: court.checks.before_evict(court.bob, record))
 
 
 def test_s3_two_peers_do_not_admit_two_records_of_one_sequence() -> None:
