@@ -24,6 +24,7 @@ from ringgossip.simulation.faults import Crash, Partition, Pause
 from ringgossip.simulation.report import RunReport, Samples, collect, render
 from ringgossip.simulation.report.charts import lanes, matrix, number_text, short, ticks
 from ringgossip.simulation.report.timeline import uses
+from ringgossip.simulation.report.views import use_of_lines
 from ringgossip.simulation.world import PeerSpec, World
 
 
@@ -107,6 +108,14 @@ def test_the_page_shows_the_seed_that_failed_and_every_chart(page: str) -> None:
                     "Membership", "Uplinks", "Downlinks", "Chunk sources", "From whom to whom",
                     "Measures"):  # fmt: skip
         assert f"<h2>{heading}" in page
+
+
+def test_little_use_of_a_wide_line_is_seen_and_its_share_is_said() -> None:
+    timeline = replace(a_run(1).timeline, uplinks=(1e10,) * 5)
+    drawn, most = use_of_lines(timeline)
+    assert 0.0 < most < 0.01 and 'fill-opacity="1.00"' in drawn
+    whole, full = use_of_lines(replace(timeline, uplinks=(10.0,) * 5))
+    assert full == 1.0 and 'fill-opacity="1.00"' in whole
 
 
 def test_what_was_published_and_what_the_busiest_links_carried_is_said_in_numbers() -> None:

@@ -243,9 +243,13 @@ def columns(
     for word, seconds in marks:
         x, said = across(seconds), f"{word} {number_text(seconds)} s"
         parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP + 8}" y2="{bottom}"/>')
-        if x + 4 > free and x + 4 + _wide(said) < sheet.width:
+        wide = _wide(said)
+        if x + 4 > free and x + 4 + wide < sheet.width:
             parts.append(text(x + 4, TOP + 9, said))
-            free = x + 4 + _wide(said)
+            free = x + 4 + wide
+        elif x - 4 - wide > free:
+            parts.append(text(x - 4, TOP + 9, said, "end"))
+            free = x
     return frame(sheet, height, [*parts, *time_axis(sheet, across, bottom)], title)
 
 

@@ -65,6 +65,8 @@ def render(reports: Sequence[RunReport]) -> str:
     shown = (failed or list(reports))[0]
     timeline, runs = shown.timeline, len(reports)
     of_shown = f" Of seed {shown.result['seed']}." if runs > 1 else ""
+    up_map, up_share = views.use_of_lines(timeline)
+    down_map, down_share = views.use_of_downlinks(timeline)
     sections = [
         _head(reports, shown, failed),
         _checks(reports, shown.result),
@@ -95,15 +97,16 @@ def render(reports: Sequence[RunReport]) -> str:
         _section(
             "Uplinks",
             "What left each peer, as a share of what its uplink allows (where nothing limits it, of the "
-            "highest rate of all); full colour: all of it."
+            f"highest rate of all); full colour: {_percent(up_share)}."
             + _some(views.MOST_PEERS, len(timeline.peers)) + of_shown,
-            views.use_of_lines(timeline),
+            up_map,
         ),
         _section(
             "Downlinks",
-            "Chunks that came to each peer, as a share of what its downlink allows; each counts once whole."
+            "Chunks that came to each peer, as a share of what its downlink allows; each counts once whole. "
+            f"Full colour: {_percent(down_share)}."
             + _some(views.MOST_PEERS, len(timeline.peers)) + of_shown,
-            views.use_of_downlinks(timeline),
+            down_map,
         ),
         _section(
             "The busiest of them",
@@ -133,6 +136,10 @@ def render(reports: Sequence[RunReport]) -> str:
         f'<link rel="icon" href="data:,"><title>{title}</title><style>{_STYLE}</style></head>'
         f"<body>{''.join(sections)}</body></html>\n"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.1 else f"{share:.2%}"
 
 
 def _some(shown: int, there: int, what: str = "peers") -> str:

@@ -111,27 +111,28 @@ def membership(timeline: Timeline) -> str:
     return lanes(faults, rows, timeline.faults_stop_at, timeline.seconds, title)
 
 
-def use_of_lines(timeline: Timeline) -> str:
-    """A map of how much of each uplink was in use; without limits, of the highest rate seen."""
+def use_of_lines(timeline: Timeline) -> tuple[str, float]:
+    """A map of how much of each uplink (or of the highest rate) was in use, and what full colour means."""
     return _use_map(timeline, uses(timeline)[:MOST_PEERS], "uplink")
 
 
-def use_of_downlinks(timeline: Timeline) -> str:
+def use_of_downlinks(timeline: Timeline) -> tuple[str, float]:
     """The same of downlinks, if any has a limit."""
     if all(limit is None for limit in timeline.downlinks):
-        return ""
+        return "", 0.0
     return _use_map(timeline, uses(timeline, down=True)[:MOST_PEERS], "downlink")
 
 
-def _use_map(timeline: Timeline, found: Sequence[Use], line: str) -> str:
+def _use_map(timeline: Timeline, found: Sequence[Use], line: str) -> tuple[str, float]:
     top = max((use.highest for use in found), default=0.0)
     if not top:
-        return ""
-    rows: list[list[float | None]] = [
-        [round(min(1.0, rate / (use.limit or top)), 2) for rate in use.course] for use in found
-    ]
-    names = [use.peer for use in found]
-    return heat(names, rows, timeline.seconds, f"share of its {line} that each peer used, over time")
+        return "", 0.0
+    shares = [[min(1.0, rate / (use.limit or top)) for rate in use.course] for use in found]
+    # Where lines are wide, a few percent of them are all that there is to see.
+    most = max(max(row) for row in shares) or 1.0
+    rows: list[list[float | None]] = [[round(share / most, 2) for share in row] for row in shares]
+    names, title = [use.peer for use in found], f"share of its {line} that each peer used, over time"
+    return heat(names, rows, timeline.seconds, title), most
 
 
 def busiest(timeline: Timeline) -> str:
