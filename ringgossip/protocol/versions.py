@@ -1,6 +1,7 @@
 """Which version follows which here: what is kept when a newer one becomes visible.
 
-A superseded version is dropped once nobody pulls it. A version that does not
+A superseded version is dropped once nobody pulls it, and while the newer one is
+whole: if that is lost, the old one is all there is. A version that does not
 follow from its predecessor (another store made it, or it has fewer completed
 games, or fewer games where none is told to be completed) does not replace it:
 the predecessor stays, pinned, under `name@sequence`.
@@ -78,6 +79,8 @@ class Versions:
             self._supersede(record, now)
             return None
         self._visible[record.key] = record
+        if record.key in self._superseded:
+            self._look_at = now  # they stayed for as long as no newer one was whole
         if before is not None and before.sequence == record.sequence:
             self._shelf.remove(before)
             return before
@@ -105,6 +108,8 @@ class Versions:
         self._look_at = NEVER
         gone: list[Record] = []
         for key, versions in list(self._superseded.items()):
+            if key not in self._visible:
+                continue
             keep = [record for record in versions if self._is_pulled(record.root)][-MOST_SUPERSEDED:]
             gone += [record for record in versions if record not in keep]
             if keep:

@@ -91,3 +91,18 @@ def test_where_completed_games_are_not_told_apart_fewer_games_do_not_replace_mor
     assert versions.shrinks(of(9, games_total=300)) is None
     versions.became_visible(of(10, games_total=300, games_completed=5), False, 0.0)
     assert versions.shrinks(of(11, games_total=200, games_completed=5)) is None
+
+
+def test_an_old_version_stays_for_as_long_as_the_newer_one_is_lost() -> None:
+    pulled = {V[0].root}
+    shelf = Shelf()
+    versions = Versions(shelf, lambda root: root in pulled)
+    for record in V[:2]:
+        versions.became_visible(record, False, 1.0)
+    assert versions.drop_unpulled(1.0) == ([], [])
+    versions.lost(V[1])
+    pulled.clear()
+    assert versions.drop_unpulled(10.0) == ([], []) and shelf.holds(V[0])
+    versions.became_visible(V[1], False, 20.0)
+    assert versions.next_wakeup() == 20.0
+    assert versions.drop_unpulled(20.0)[1] == [V[0]] and not shelf.holds(V[0])
