@@ -1,11 +1,13 @@
-"""Which faults does a seed bring? First which kinds exist at all, then how many, then each one.
+"""Which faults does a seed bring? First which kinds exist at all, then how often each, then one by one.
 
 Drawing the kinds first is what makes plans differ: if every kind were always
 there, all runs would look alike, and some bugs need the absence of a fault.
+So with their rates: now a crash comes once, now again and again.
 Source: swarm testing (Groce et al. 2012).
 """
 
 from collections.abc import Callable, Sequence
+from math import fsum
 from random import Random
 
 from ringgossip.simulation.faults import (
@@ -107,6 +109,15 @@ MAKERS: dict[str, Maker] = {
 }
 
 
+def _drawn(generator: Random, kinds: Sequence[str], rates: Sequence[float]) -> str:
+    left = generator.random() * fsum(rates)
+    for kind, rate in zip(kinds, rates, strict=True):
+        left -= rate
+        if left < 0.0:
+            return kind
+    return kinds[-1]
+
+
 def draw_plan(
     generator: Random,
     peers: int,
@@ -119,8 +130,9 @@ def draw_plan(
     existing = [kind for kind in kinds if generator.random() < 0.4]
     if not existing:
         return []
+    rates = [generator.random() for _ in existing]
     plan = [
-        MAKERS[existing[whole(generator, len(existing))]](generator, between(generator, start, end), peers)
+        MAKERS[_drawn(generator, existing, rates)](generator, between(generator, start, end), peers)
         for _ in range(1 + whole(generator, most))
     ]
     return sorted(plan, key=lambda fault: fault.at)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from ringgossip.errors import ConfigError
+from ringgossip.simulation.kernel import Kernel
 from ringgossip.simulation.latency import Constant
 from ringgossip.simulation.network import BurstLoss, Weather
 from ringgossip.simulation.plans import FAULTS, PlanError, as_data, build, plan_text
@@ -162,6 +163,18 @@ def test_a_swarms_plan_becomes_yaml_and_comes_back() -> None:
         plan = draw_plan(World(1, seed=seed).kernel.generator("plan"), 6, 2.0, 30.0)
         again = [next(iter(entry.items())) for entry in yaml.safe_load(plan_text(plan))["faults"]]
         assert [build(word, keys, names) for word, keys in again] == plan
+
+
+def test_a_seed_draws_which_faults_there_are_and_then_how_often_each() -> None:
+    kinds = ("pause", "crash", "reset", "udp")
+    plans = [
+        [type(fault) for fault in draw_plan(Kernel(seed).generator("plan"), 6, 2, 30, kinds, 40)]
+        for seed in range(200)
+    ]
+    assert {len(set(plan)) for plan in plans} == {0, 1, 2, 3, 4}
+    # Of two kinds that are there, one often comes three times as often as the other.
+    pairs = [sorted(map(plan.count, set(plan))) for plan in plans if len(set(plan)) == 2 and len(plan) > 15]
+    assert sum(less * 3 < more for less, more in pairs) > len(pairs) / 5
 
 
 def test_a_fault_without_what_it_needs_is_refused() -> None:
