@@ -8,7 +8,7 @@
     ...
     assert world.settle(within=60) is not None
 
-Every promise is checked after every step; a broken one raises `PromiseBroken`.
+What a step touched is checked after it; a broken promise raises `PromiseBroken`.
 The same arguments and verbs give the same `run_hash`.
 """
 
@@ -131,7 +131,6 @@ class World:
         self._shared = Shared(self.kernel, self.network, self.links, Wire(wire == "real"), cluster, checks)
         self._shared.published = self._published
         self._shared.look = self._look
-        self._workload = self.kernel.generator("workload")
         self._contents: dict[tuple[int, str, str], tuple[int, Manifest]] = {}
         self._names = 0
         self._ending: dict[int, tuple[Callable[[], None], FaultSpan]] = {}
@@ -362,7 +361,7 @@ class World:
         elif before is None or changed >= 1.0:
             manifest = new_content(label, size, chunk_size or CHUNK_SIZES[kind])
         else:
-            manifest = changed_content(before, label, size, changed, self._workload)
+            manifest = changed_content(before, label, size, changed, self.kernel.generator("changed", label))
         self._contents[index, kind, name] = (version + 1, manifest)
         ticket = self._new_number()
         key = ArtifactKey(kind, node.name, name)

@@ -1,6 +1,7 @@
 """Virtual time: events in order, alarms, boots, generators and the run's hash."""
 
 from ringgossip.simulation.kernel import ALARM, ANY_BOOT, NEVER, NOBODY, OTHER, Kernel, derive
+from ringgossip.simulation.world import World
 
 
 def test_events_happen_in_order_of_time_and_those_of_one_instant_in_order_of_asking() -> None:
@@ -99,6 +100,18 @@ def test_generators_differ_by_every_label_and_repeat_for_the_same_ones() -> None
     others = {kernel.generator(*some).random() for some in labels}
     assert len(others | set(first)) == 5
     assert Kernel(8).generator("loss", 3).random() != first[0]
+
+
+def test_who_publishes_less_because_of_a_fault_does_not_change_what_others_publish() -> None:
+    def second_version(also: bool) -> bytes:
+        world = World(2, seed=1)
+        world.start()
+        for size in (9_000_000, 9_100_000):
+            for peer in (1, 0) if also else (0,):
+                world.publish(peer, "models", "best.pth", size=size, changed=0.5)
+        return world._contents[0, "models", "best.pth"][1].root
+
+    assert second_version(also=True) == second_version(also=False)
 
 
 def test_the_first_draws_of_a_seed_are_the_same_on_every_python() -> None:
