@@ -98,7 +98,7 @@ def _but(run: Run) -> str:
     left = run.outcome
     if left is None or not (left.lost or left.short):
         return ""
-    return f", and yet {len(left.lost)} artifacts are lost and {len(left.short)} have too few copies"
+    return f", and yet artifacts are lost ({len(left.lost)}) or have too few copies ({len(left.short)})"
 
 
 def _came_of_it(run: Run) -> list[str]:

@@ -118,7 +118,7 @@ def test_the_answer_names_what_is_gone_lost_and_too_few(tmp_path: Path) -> None:
     assert why.startswith("version 2 of gpu-1 is gone with who had it; version 1 is at ")
     assert left.short == {} and left.whole == 1 and left.full == ()
     said = _text(run, story, "").splitlines()
-    assert said[-1] == "Every promise held, and yet 1 artifacts are lost and 0 have too few copies."
+    assert said[-1] == "Every promise held, and yet artifacts are lost (1) or have too few copies (0)."
     assert "  gone      3 of 4 nodes: gpu-1, gpu-2, gpu-3" in said
 
 
