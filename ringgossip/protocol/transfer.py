@@ -336,6 +336,8 @@ class Transfer(Pulling):
         due, silence, never = self._ask_at, self._settings.silence, -NEVER
         if self._parked:
             due = min(due, self._parked.next_wakeup())
+        if not self._pulls:
+            return due  # nobody is asked for anything, so nobody can be late with it
         for source in self._sources.values():
             if source.chunks and source.last_progress + silence < due:
                 due = source.last_progress + silence
