@@ -127,7 +127,10 @@ class Kernel:
         if when < self._horizon:
             heappush(self._near, (when, order, owner, boot, action, arguments))
             return
-        day = int(when * _DAYS_A_SECOND)
+        at = when * _DAYS_A_SECOND
+        if at == NEVER:
+            return
+        day = int(at)
         events = self._far.get(day)
         if events is None:
             self._far[day] = [(when, order, owner, boot, action, arguments)]
@@ -177,7 +180,7 @@ class Kernel:
     def run(self, until: float) -> None:
         """Let everything happen that is due up to and including `until`."""
         boots = self._boots
-        while self.next_time() <= until:
+        while self.next_time() <= until and self._near:
             near = self._near
             while near and near[0][0] <= until:
                 when, _, owner, boot, action, arguments = heappop(near)

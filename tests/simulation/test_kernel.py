@@ -148,3 +148,13 @@ def test_the_run_hash_depends_on_what_happened_to_whom_and_when() -> None:
         run(1, OTHER, 5, "y", 1.0), run(1, OTHER, 5, "x", 2.0),
     }  # fmt: skip
     assert len(changed | {base}) == 6
+
+
+def test_what_is_asked_for_at_the_end_of_time_never_happens_and_running_until_then_ends() -> None:
+    kernel = Kernel(1)
+    seen: list[str] = []
+    kernel.at(NEVER, NOBODY, ANY_BOOT, seen.append, "never")
+    kernel.at(1e308, NOBODY, ANY_BOOT, seen.append, "as good as never")
+    kernel.at(1.0, NOBODY, ANY_BOOT, seen.append, "soon")
+    kernel.run(NEVER)
+    assert (seen, kernel.now, kernel.next_time()) == (["soon"], 1.0, NEVER)
