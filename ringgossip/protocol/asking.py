@@ -48,7 +48,7 @@ class Asking:
         self._limits: dict[ArtifactKey, TokenBucket] = {}  # what a user said of single artifacts
         self._request = 0
         self._looked_at = self._look_at = -NEVER  # when idle sources were looked at; when they are again
-        self._found_late: dict[bytes, Lateness] = {}  # of the pull that was looked at last
+        self._found_late: dict[bytes, Lateness] = {}  # while one round of asking lasts, by root
         self._ask_at = NEVER  # when a bucket or an overdue chunk allows the next request
         self._short = False  # budget or bucket ended the last round: somebody may have been left out
         self._owed = 0  # `outstanding`, kept while one round of asking lasts
@@ -104,6 +104,7 @@ class Asking:
         """Ask as much as windows, budget and bucket allow; the best source and the first pull first."""
         out: Out = []
         self._ask_at = NEVER
+        self._found_late.clear()
         thin, self._short = self._is_thin(), False
         if not self._pulls:
             return out
@@ -154,6 +155,7 @@ class Asking:
         out: Out = []
         if not self._pulls or not self._is_ready(source, now):
             return out
+        self._found_late.clear()
         self._owed = self.outstanding()
         pulls = self._in_turn(now)
         while self._may_ask(now):
@@ -287,10 +289,10 @@ class Asking:
             return []
         source.looked_at = self._looked_at
         found = self._found_late.get(pull.root)
-        if found is None or found.at != now:
+        if found is None:
             patience = self._patience(pull, settings.second_ask)
             found = look_for_late(pull, self._sources.values(), now, pause, patience, settings.asked_of)
-            self._found_late = {pull.root: found}
+            self._found_late[pull.root] = found
         # Nothing else becomes late before then, but what is asked for or heard of from now on (`_look_by`).
         self._look_at = min(self._look_at, max(now + pause, found.due))
         self._ask_at = min(self._ask_at, self._look_at)

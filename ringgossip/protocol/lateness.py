@@ -1,4 +1,4 @@
-"""What do others owe us for too long? One walk over all that is asked for, for all idle sources of a moment.
+"""What do others owe us for too long? One walk over all that is asked for, for all idle sources of a round.
 
 A chunk is *queued* until the first byte of it comes, then it has *begun*. Which of both is late, and after
 how long, is for `asking` to say: this only finds them.
@@ -14,9 +14,8 @@ from ringgossip.protocol.sources import Source
 
 @dataclass(slots=True)
 class Lateness:
-    """What is late of one pull, at one moment."""
+    """What is late of one pull, in one round of asking."""
 
-    at: float
     overdue: dict[int, None]  # nobody has begun these
     slow: dict[int, float]  # somebody has, since then
     due: float  # when the next one becomes late
@@ -56,4 +55,4 @@ def look_for_late(
             due = min(due, at + patience)
             if now >= at + patience:
                 slow[index] = at
-    return Lateness(now, overdue, slow, due)
+    return Lateness(overdue, slow, due)

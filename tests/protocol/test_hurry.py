@@ -108,3 +108,20 @@ def test_a_chunk_that_comes_by_a_forgotten_request_ends_the_others_for_it() -> N
         puller.check()
     sources = puller.transfer._sources.values()
     assert all(index not in ask.waiting for each in sources for ask in each.asks.values())
+
+
+def test_what_came_since_the_look_of_the_same_moment_is_not_asked_again() -> None:
+    puller, record = pulling(manifest_of(4), A, request_chunks=1)
+    late = puller.asked()
+    puller.known[record.root] += [B, C]
+    puller.now = 3.0
+    puller.link(B)
+    taken = puller.asked()[len(late) :]
+    [(who, _, first)] = taken
+    assert who == B
+    came = next(entry for entry in late if entry[2] != first)
+    begin(puller, came)
+    puller.see(puller.transfer.chunk_stored(A, came[1], record.root, came[2], 65536, puller.now))
+    puller.link(C)
+    assert came[2] not in [index for who, _, index in puller.asked() if who == C]
+    puller.check()
