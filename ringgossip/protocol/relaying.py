@@ -59,6 +59,7 @@ class _Told:
     xor: int = 0
     heard_at: float = -NEVER
     asked_at: float = -NEVER
+    listed: bool = False  # else more may stand in its book than it told us: of a link that is no more
     asked: bool = False  # for a list that has not begun to come
     coming: dict[bytes, None] | None = None  # the list, as far as it has come
 
@@ -191,11 +192,19 @@ class Relaying:
     def _ask_silent(self, now: float) -> Out:
         """Ask whom we count, and who has long said nothing, what it holds."""
         out: Out = []
+        unknown: list[PeerId] = []
         for holder in self._counted():
             if self._is_far(holder):
-                told = self._book(holder)
-                if now >= max(told.heard_at + _SILENT * self._interval, told.asked_at + self._interval):
+                told = self._told.get(holder)
+                if told is None:
+                    unknown.append(holder)
+                elif now >= max(told.heard_at + _SILENT * self._interval, told.asked_at + self._interval):
                     out += self._ask(holder, told, now)
+        # Where more are counted than there is room for, a few a round: else all would displace each other.
+        room = max(_CHOICE, MOST_HOLDERS - len(self._told))
+        start = int(self._rng.random() * len(unknown)) if len(unknown) > room else 0
+        for holder in (unknown[start:] + unknown[:start])[:room]:
+            out += self._ask(holder, self._book(holder), now)
         return out
 
     def _entries_by_origin(self) -> dict[str, list[bytes]]:
@@ -321,8 +330,8 @@ class Relaying:
 
     def _hear_digest(self, author: PeerId, word: HoldingsDigest, now: float) -> Out:
         told = self._heard_from(author, now)
-        agrees = len(told.entries) == word.count and told.xor.to_bytes(16) == word.xor
-        if agrees or now < told.asked_at + _PAUSE:
+        same = len(told.entries) == word.count and told.xor.to_bytes(16) == word.xor
+        if (told.listed and same) or now < told.asked_at + _PAUSE:
             return []
         return self._ask(author, told, now)
 
@@ -340,7 +349,7 @@ class Relaying:
             told.coming[entry] = None
         if not word.last:
             return None
-        told.entries, told.coming = told.coming, None
+        told.entries, told.coming, told.listed = told.coming, None, True
         told.xor = _xor(told.entries)
         stale = [entry for entry in self._booked(author) if entry not in told.entries]
         return Holding(b"".join(told.entries), b"".join(stale))

@@ -5,10 +5,12 @@ from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
+import pytest
 from artifacts import CLUSTER, Origin, manifest_of
 
 from ringgossip.content.record import Record
 from ringgossip.identity import PeerId
+from ringgossip.protocol import relaying
 from ringgossip.protocol.cards import MemberFacts
 from ringgossip.protocol.core import Effect, Notice, Send
 from ringgossip.protocol.member_views import Member
@@ -200,3 +202,32 @@ def test_a_holder_that_is_counted_is_asked_again_only_after_a_long_silence() -> 
     word = bob.hold(record("next.pth"), 300.0)[0]
     alice.hear(word, MIA, 300.0)
     assert words(alice.machine.wake(alice.machine.next_wakeup())) == []
+
+
+def test_a_copy_of_a_link_that_is_no_more_is_not_counted_for_ever_by_whoever_hears_news_only() -> None:
+    alice, bob, mia = three()
+    gone, best = record("gone.pth"), record("best.pth")
+    alice.counted, alice.booked = [BOB], [entry_of(gone)]  # bob lost it, and that word was lost too
+    alice.hear(bob.hold(best, 1.0)[0], MIA, 1.0)
+    at = 2.0
+    said: list[Relayed] = []
+    while not said:
+        at = bob.machine.next_wakeup()
+        said = words(bob.machine.wake(at))
+    [wanted], _ = alice.hear(said[0], MIA, at)  # though the digest is that of what it told
+    [passed], _ = mia.hear(wanted, ALICE, at)
+    [listed], _ = bob.hear(passed, MIA, at)
+    assert alice.hear(listed, MIA, at) == ([], Holding(entry_of(best), entry_of(gone)))
+
+
+def test_more_silent_holders_than_there_is_room_for_are_asked_a_few_a_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relaying, "MOST_HOLDERS", 1)
+    monkeypatch.setattr(relaying, "_CHOICE", 1)
+    alice = Someone("alice", MIA)
+    alice.counted = [BOB, MALLORY]
+    asked = [[word.to for word in words(alice.machine.wake(alice.machine.next_wakeup()))] for _ in range(40)]
+    assert max(map(len, asked)) <= 2
+    assert {each[0] for each in asked if each} == {BOB, MALLORY}
+    assert len(alice.machine._told) == 1
