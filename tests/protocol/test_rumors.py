@@ -69,6 +69,18 @@ def test_what_its_author_tells_all_is_told_once_more_and_not_at_once() -> None:
     assert len(rumors(wide=5).tell(RECORDS[0], 0.0, but=author)) == 3
 
 
+def test_the_more_there_are_beyond_those_its_author_tells_the_more_often_it_is_told() -> None:
+    for members, calls in ((64, 6), (65, 9), (1000, 12), (20_000, 15)):
+        machine = rumors()
+        machine._members = lambda count=members: count  # type: ignore[misc]
+        machine.tell(RECORDS[0], 0.0, but=PEERS[0])
+        rounds = 1
+        while machine.next_wakeup() < NEVER:
+            machine.wake(machine.next_wakeup())
+            rounds += 1
+        assert rounds * 3 == calls, members
+
+
 def test_it_is_told_until_enough_of_those_told_knew_it() -> None:
     machine = rumors(answered=True)
     machine.tell(RECORDS[0], 0.0)
