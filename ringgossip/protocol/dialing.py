@@ -48,8 +48,13 @@ class _Line:
     opened_at: float = -NEVER
     trying: list[Address] | None = None  # addresses left in this round; None: no round under way
     failures: int = 0
+    hung_up: int = 0  # so often in a row a link ended as soon as it was open
     retry_at: float = -NEVER
     needed_until: float = -NEVER
+
+
+_HUNG_UP = 1.0  # seconds: who ends a link sooner wants none
+_MOST_HUNG_UP = 6  # times that double the pause before we dial again: to some 13 seconds
 
 
 class Dialing:
@@ -172,8 +177,10 @@ class Dialing:
         self._next = None
         line = self._lines[peer]
         line.link = None
-        # Do not dial a peer that has just hung up in a tight loop.
-        line.retry_at = now + 0.1 + 0.2 * self._rng.random()
+        # Do not dial a peer that has just hung up in a tight loop: it may have no room for us.
+        hung_up = now - line.opened_at < _HUNG_UP
+        line.hung_up = min(line.hung_up + 1, _MOST_HUNG_UP) if hung_up else 0
+        line.retry_at = now + (0.1 + 0.2 * self._rng.random()) * 2**line.hung_up
         return peer
 
     def forget(self, peer: PeerId) -> None:
@@ -187,7 +194,7 @@ class Dialing:
         """It is back, perhaps elsewhere: earlier failures say nothing."""
         line = self._lines.get(peer)
         if line is not None and line.link is None:
-            line.failures, line.retry_at = 0, now
+            line.failures, line.hung_up, line.retry_at = 0, 0, now
             self._next = None
 
     def wake(self, now: float) -> Out:
