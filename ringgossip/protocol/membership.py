@@ -240,12 +240,12 @@ class Membership(MemberViews):
         handler = _HANDLERS.get(type(message))
         if handler is None or self._closed:
             return []
+        if now > self._prober.due + self._settings.probe.stalled_after:
+            self._beliefs.back_at = now  # what waited in the socket may be heard before we are woken
         if sender == self.me:
             return self._finish(self._hear_ourselves(message, source, now), now)
         out: Out = handler(self, message, sender, source, now)
-        if self._beliefs.dirty or self._myself.dirty:
-            return self._finish(out, now)
-        return out
+        return self._finish(out, now) if self._beliefs.dirty or self._myself.dirty else out
 
     def _finish(self, out: Out, now: float) -> Out:
         """After an input that changed what we believe: let what follows from it follow."""

@@ -32,7 +32,7 @@ class Waking(Refusing):
         super().__init__(**everything)
         for name in (*_TIMED, "versions"):
             self.dues.add(name, getattr(self, name))
-        self._seen = beheld(self)
+        self._itself = beheld(self)
 
     def wake(self, now: float) -> list[Effect]:
         """Do what is due."""
@@ -54,7 +54,7 @@ class Waking(Refusing):
 
     def _of_membership(self, out: Out, now: float) -> list[Effect]:
         """Settle what membership says all the time: probes and roots of catalogs concern nobody else."""
-        seen = self._seen
+        seen = self._itself
         if not seen.authorship.ready:
             return self._settle(out, now)
         effects: list[Effect] = []

@@ -17,7 +17,7 @@ from ringgossip.protocol.deadlines import beheld
 _TABLES = (dict, list, deque, set)
 _DEEPEST = 4
 # The made world's own: it holds every certificate of a cluster; and a core as it sees itself.
-_NOT_OURS = ("_notary", "_seen")
+_NOT_OURS = ("_notary", "_itself")
 
 
 @cache
