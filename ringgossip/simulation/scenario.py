@@ -141,7 +141,10 @@ class Planned:
         try:
             said, each = dict(self.said), [dict(self.said)]
             for key in (*SOME_PEERS, "peer"):
-                if not isinstance(said.get(key), Mapping) and said.get(key) != "all":
+                value = said.get(key)
+                # One number or name of a `peer`, and a list of others, are for `build`.
+                alone = value is None or isinstance(value, int | str if key == "peer" else list)
+                if alone and value != "all":
                     continue
                 meant = self._meant(story, key)
                 if key == "peer":

@@ -104,7 +104,14 @@ def read_story(path: Path) -> Story:
     """Read a story, or a cluster file; raises `ConfigError` with one line for each thing that is wrong."""
     document = read_document(path)
     if is_hosts_file(document.value):
-        document = read_text(ordinary_day(path, read_hosts_file(path, document)), str(path))
+        rules = read_hosts_file(path, document)
+        ready = [host for host in rules.hosts.values() if host.state == "ready"]
+        if not any(host.reachable for host in ready):
+            why = "that is ready can be dialled" if ready else "is ready"
+            place = document.place_of(("hosts",))
+            where = f"{path}:{place.line}:{place.column}"
+            raise ConfigError(f"{where}: hosts: none {why}: there is no day to tell")
+        document = read_text(ordinary_day(path, rules), str(path))
     return _Reader(path, document).story()
 
 

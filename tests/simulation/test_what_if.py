@@ -43,6 +43,18 @@ def test_a_cluster_file_is_an_ordinary_day_of_its_hosts(tmp_path: Path) -> None:
         read_story(hosts_of(tmp_path, "hosts:\n  a: {bandwidth_mbps: much}\n"))
 
 
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [("status: retired", "is ready"), ("status: ready, nat_blocked: true", "that is ready can be dialled")],
+)
+def test_a_cluster_file_of_which_nobody_can_be_found_is_one_line_of_that_file(
+    tmp_path: Path, host: str, why: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_story(hosts_of(tmp_path, f"hosts:\n  a: {{ssh_host: 10.0.0.1, role: coordinator, {host}}}\n"))
+    assert str(caught.value).endswith(f"hosts.yaml:2:3: hosts: none {why}: there is no day to tell")
+
+
 def test_what_is_asked_is_added_to_a_story_when_all_is_well(tmp_path: Path) -> None:
     story = suppose(read_story(hosts_of(tmp_path)), "power_cut: {peers: {accepts: false, share: 0.5}}")
     [cut] = story.plan()
@@ -93,12 +105,17 @@ def test_a_fault_of_one_peer_may_name_many_and_happens_to_each(tmp_path: Path) -
     text = "peers: [{count: 3, name: a, storage_group: nfs}, {count: 3, name: b, accepts: false}]\nfaults:\n"
     text += "  - disk_trouble: {at: 2, peer: {storage_group: nfs}}\n"
     text += "  - partition: {at: 3, group: {accepts: false}}\n"
-    text += "  - thin_line: {at: 4, peer: 1}\n"
+    text += "  - thin_line: {at: 4, peer: 1}\n  - pause: {at: 5, peer: [5, a-1]}\n"
+    text += "  - ring_cut: {at: 6}\n  - power_cut: {at: 7, peers: b-1}\n"
     story = read_story(story_of(tmp_path, text))
     assert [as_data(fault) for fault in story.plan()][:4] == [
         *({"disk_trouble": {"at": 2.0, "peer": peer}} for peer in (0, 1, 2)),
         {"partition": {"at": 3.0, "group": [3, 4, 5]}},
     ]
+    assert [as_data(fault) for fault in story.plan()][5:] == [
+        {"pause": {"at": 5.0, "peer": 5}}, {"pause": {"at": 5.0, "peer": 1}}, {"ring_cut": {"at": 6.0}},
+        {"power_cut": {"at": 7.0, "peers": [4]}},
+    ]  # fmt: skip
     assert story.carrier == "pieces", "a thin line is a queue"
 
 
