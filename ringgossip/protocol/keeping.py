@@ -232,7 +232,7 @@ class Keeping(Verbs):
     def evict(self, record: Record, reason: str, holders: Iterable[PeerId], now: float) -> Out:
         """Let a copy go: others pledged to keep theirs."""
         names = tuple(sorted(self.name_of(peer) for peer in holders))
-        self.versions.lost(record)
+        self.versions.lost(record, let_go=True)
         self.rules.forget(record.key)
         out = self.marks.evict(record) + self._no_longer_held(record, now)
         return [*out, Evict(record), Tell(ArtifactEvicted(record.key.text, record.sequence, reason, names))]

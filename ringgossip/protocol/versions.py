@@ -1,7 +1,7 @@
 """Which version follows which here: what is kept when a newer one becomes visible.
 
-A superseded version is dropped once nobody pulls it, and while the newer one is
-whole: if that is lost, the old one is all there is. A version that does not
+A superseded version is dropped once nobody pulls it, unless the newer one was lost
+meanwhile: then the old one is all there is. A version that does not
 follow from its predecessor (another store made it, or it has fewer completed
 games, or fewer games where none is told to be completed) does not replace it:
 the predecessor stays, pinned, under `name@sequence`.
@@ -25,6 +25,7 @@ class Versions:
         self._is_pulled = is_pulled
         self._visible: dict[ArtifactKey, Record] = {}
         self._superseded: dict[ArtifactKey, list[Record]] = {}
+        self._alone: dict[ArtifactKey, None] = {}  # of these, the newer one was lost
         self._look_at = NEVER
 
     def restore(self, holdings: tuple[Record, ...]) -> None:
@@ -79,8 +80,9 @@ class Versions:
             self._supersede(record, now)
             return None
         self._visible[record.key] = record
-        if record.key in self._superseded:
-            self._look_at = now  # they stayed for as long as no newer one was whole
+        if record.key in self._alone:
+            del self._alone[record.key]
+            self._look_at = now
         if before is not None and before.sequence == record.sequence:
             self._shelf.remove(before)
             return before
@@ -92,14 +94,20 @@ class Versions:
         self._superseded.setdefault(record.key, []).append(record)
         self._look_at = now
 
-    def lost(self, record: Record) -> None:
-        """The copy is damaged or gone."""
+    def lost(self, record: Record, *, let_go: bool = False) -> None:
+        """The copy is damaged or gone; or we let it go, and older ones with it."""
+        key = record.key
         self._shelf.remove(record)
-        if self._visible.get(record.key) == record:
-            del self._visible[record.key]
-        superseded = self._superseded.get(record.key, [])
+        superseded = self._superseded.get(key, [])
         if record in superseded:
             superseded.remove(record)
+            if not superseded:
+                del self._superseded[key]
+                self._alone.pop(key, None)
+        if self._visible.get(key) == record:
+            del self._visible[key]
+            if superseded and not let_go:
+                self._alone[key] = None
 
     def drop_unpulled(self, now: float) -> tuple[list[Effect | Notice], list[Record]]:
         """Drop superseded versions that nobody pulls; return effects and what is no longer held."""
@@ -108,7 +116,7 @@ class Versions:
         self._look_at = NEVER
         gone: list[Record] = []
         for key, versions in list(self._superseded.items()):
-            if key not in self._visible:
+            if key in self._alone:
                 continue
             keep = [record for record in versions if self._is_pulled(record.root)][-MOST_SUPERSEDED:]
             gone += [record for record in versions if record not in keep]

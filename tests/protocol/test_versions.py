@@ -106,3 +106,25 @@ def test_an_old_version_stays_for_as_long_as_the_newer_one_is_lost() -> None:
     versions.became_visible(V[1], False, 20.0)
     assert versions.next_wakeup() == 20.0
     assert versions.drop_unpulled(20.0)[1] == [V[0]] and not shelf.holds(V[0])
+
+
+def test_old_versions_go_with_the_newest_when_that_is_let_go_as_soon_as_nobody_pulls_them() -> None:
+    pulled = {V[0].root}
+    shelf = Shelf()
+    versions = Versions(shelf, lambda root: root in pulled)
+    for record in V[:2]:
+        versions.became_visible(record, False, 1.0)
+    assert versions.drop_unpulled(1.0) == ([], [])
+    versions.lost(V[1], let_go=True)
+    pulled.clear()
+    assert versions.drop_unpulled(versions.next_wakeup())[1] == [V[0]] and not shelf.holds(V[0])
+
+
+def test_nothing_is_remembered_of_an_artifact_of_which_every_version_was_lost() -> None:
+    versions = Versions(Shelf(), lambda root: True)
+    for record in V[:2]:
+        versions.became_visible(record, False, 1.0)
+    versions.drop_unpulled(1.0)
+    versions.lost(V[1])
+    versions.lost(V[0])
+    assert not versions._superseded and not versions._alone
