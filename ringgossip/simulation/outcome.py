@@ -36,12 +36,12 @@ class Outcome:
 
 def outcome(world: "World", history: History) -> Outcome:
     """Look at everything that was published, newest versions only."""
-    members = [node for node in world.nodes if not node.stranger]
-    there = [node for node in members if node.running]
+    members = {node.name: node for node in world.nodes if not node.stranger}
+    there = [node for node in members.values() if node.running]
     newest: dict[str, Record] = {}
     for publication in world.publications.values():
         record = publication.record
-        if record is not None:
+        if record is not None and record.origin in members:
             before = newest.get(record.key.text)
             if before is None or before.sequence < record.sequence:
                 newest[record.key.text] = record
@@ -61,12 +61,11 @@ def outcome(world: "World", history: History) -> Outcome:
         if not holders:
             lost[name] = _lost(there, record)
             continue
-        origin = next(node for node in members if node.name == record.origin)
-        wanted, have = _copies(world, there, origin, record, holders)
+        wanted, have = _copies(world, there, members[record.origin], record, holders)
         if have < wanted:
             names = _some([node.name for node in holders])
             short[name] = f"version {record.sequence} has {have} of {wanted} copies; it is at {names}"
-    gone = tuple(node.name for node in members if not node.running)
+    gone = tuple(node.name for node in members.values() if not node.running)
     whole = len(newest) - len(lost) - len(short) - len(withdrawn & set(newest))
     full = tuple(node.name for node in there if _is_full(node, list(newest.values())))
     return Outcome(gone, lost, short, whole, full, _slowest(world, history))

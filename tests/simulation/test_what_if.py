@@ -171,3 +171,10 @@ def test_simulated_hosts_keep_every_rule_of_the_cluster_file(tmp_path: Path) -> 
     assert spot.max_concurrent == 2 and spot.rules.bandwidth.send_bytes_per_second == 3e6
     assert (spot.rules.copies, spot.rules.min_games, spot.rules.disk.stop_percent) == (2, 7, 80)
     assert dict(boss.rules.bandwidth.globs) == {"gpu-3": 3e6}, "and what others give it"
+
+
+def test_what_a_stranger_publishes_is_nobodys_and_not_lost(tmp_path: Path) -> None:
+    text = "peers: [{count: 2, name: a}, {name: foreign, stranger: true}]\nsafety: 6\nworkload:\n"
+    text += "  - publish: {by: foreign, kind: games, name: x.db, size: 10 KB, at: 3}\n"
+    left = run_story(read_story(story_of(tmp_path, text)), 1).outcome
+    assert left is not None and (left.lost, left.short, left.whole) == ({}, {}, 0)
