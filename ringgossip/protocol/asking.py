@@ -284,10 +284,12 @@ class Asking:
             self._looked_at, self._look_at = now, now + max(pause, settings.look_at_least)
         if not pull.asked:
             return []
-        if source.looked_at == self._looked_at:
+        if source.looked_at.get(pull.root) == self._looked_at:
             self._ask_at = min(self._ask_at, self._look_at)
             return []
-        source.looked_at = self._looked_at
+        if self._looked_at not in source.looked_at.values():
+            source.looked_at.clear()
+        source.looked_at[pull.root] = self._looked_at
         found = self._found_late.get(pull.root)
         if found is None:
             patience = self._patience(pull, settings.second_ask)

@@ -51,7 +51,7 @@ class Source:
     bucket: TokenBucket = field(default_factory=lambda: TokenBucket(None, 0.0))  # what it may send us
     # Given back to the limits, and may come: request, chunk -> root, bytes.
     cancelled: dict[tuple[int, int], tuple[bytes, int]] = field(default_factory=dict)
-    looked_at: float = -NEVER  # when it was last considered for a second ask
+    looked_at: dict[bytes, float] = field(default_factory=dict)  # when for a second ask, of which pull
     taken: float = 0.0  # of our line, when it is too thin for all: see `downlink`
     _good: int = 0
     _sample_start: float = -NEVER

@@ -4,7 +4,7 @@ from artifacts import manifest_of, peer
 from puller import Puller, pulling
 
 from ringgossip.identity import PeerId
-from ringgossip.wire.messages import CancelChunks
+from ringgossip.wire.messages import CancelChunks, GetChunks
 
 A, B, C = peer(1), peer(2), peer(3)
 
@@ -124,4 +124,21 @@ def test_what_came_since_the_look_of_the_same_moment_is_not_asked_again() -> Non
     puller.see(puller.transfer.chunk_stored(A, came[1], record.root, came[2], 65536, puller.now))
     puller.link(C)
     assert came[2] not in [index for who, _, index in puller.asked() if who == C]
+    puller.check()
+
+
+def test_an_idle_source_is_considered_for_every_pull_and_not_only_for_the_first() -> None:
+    puller, first = pulling(manifest_of(1, "one"), A)
+    other = manifest_of(1, "two")
+    second = puller.origin.record(other, "two.db")
+    puller.manifests[second.root] = other
+    puller.link(B)
+    puller.want(second, B)
+    begin(puller, puller.asked()[0])  # A gives, slowly; B does not begin
+    for record in (first, second):
+        puller.known[record.root].append(C)
+    puller.link(C)
+    puller.wake(1.0)
+    [ask] = [send.message for send in puller.sent(GetChunks) if send.to == C]
+    assert isinstance(ask, GetChunks) and ask.root == second.root
     puller.check()
