@@ -3,7 +3,7 @@
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing import get_context
@@ -22,6 +22,11 @@ class Here(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def is_lost(error: Exception) -> bool:
+    """Tell whether what failed is a worker, and not what it ran."""
+    return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"  # as Dask calls it
 
 
 def _ignore_interrupts() -> None:

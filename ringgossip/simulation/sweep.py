@@ -7,11 +7,11 @@ never gets where it wants to go tests nothing.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from ringgossip.simulation.engines import Here
+from ringgossip.simulation.engines import Here, is_lost
 from ringgossip.simulation.kernel import derive
 from ringgossip.simulation.running import Progress, Run, run_story
 from ringgossip.simulation.scenario import Story
@@ -140,7 +140,9 @@ def sweep(
             # In the order in which they were sent: a set has none.
             for future in [future for future in under_way if future in done]:
                 take(future)
-    except (KeyboardInterrupt, BrokenExecutor) as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, Exception) and not is_lost(error):
+            raise
         batch.interrupted = isinstance(error, KeyboardInterrupt)
         batch.broken = "" if batch.interrupted else str(error)
         for future in list(under_way):

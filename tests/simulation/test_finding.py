@@ -125,6 +125,31 @@ def test_a_killed_worker_does_not_take_what_is_finished_with_it(tmp_path: Path) 
     assert batch.broken and not batch.interrupted and not batch.passed
 
 
+class KilledWorker(Exception):
+    """What Dask raises, of this name."""
+
+
+@pytest.mark.parametrize("error", [KilledWorker("gone"), ZeroDivisionError("a bug")])
+def test_a_worker_of_dask_that_is_killed_leaves_what_is_finished_and_a_bug_is_no_such(
+    tmp_path: Path, error: Exception
+) -> None:
+    class Killing(Here):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            if args[1] < 2:
+                return super().submit(fn, *args, **kwargs)
+            future: Future[Any] = Future()
+            future.set_exception(error)
+            return future
+
+    story = read_story(small(tmp_path))
+    if isinstance(error, ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError):
+            sweep(story, range(4), Killing())
+    else:
+        batch = sweep(story, range(4), Killing())
+        assert sorted(batch.outcomes) == [0, 1] and batch.broken == "gone" and batch.resume_at == 2
+
+
 def test_a_sweep_in_this_process_tells_of_each_seed_before_the_next_begins(tmp_path: Path) -> None:
     told: list[object] = []
 
