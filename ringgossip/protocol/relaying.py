@@ -47,6 +47,7 @@ PASS_RATE = 64 * 1024
 PASS_BURST = 1 << 20
 _WORD_COST = 4096
 _SILENT = 3  # rounds without a word after which a holder is asked: it may have lost everything
+_FEW = 8  # silent holders for which there is no room that are asked in a round
 
 _DOMAIN = b"ringgossip relayed 1\0"
 
@@ -201,7 +202,7 @@ class Relaying:
                 elif now >= max(told.heard_at + _SILENT * self._interval, told.asked_at + self._interval):
                     out += self._ask(holder, told, now)
         # Where more are counted than there is room for, a few a round: else all would displace each other.
-        room = max(_CHOICE, MOST_HOLDERS - len(self._told))
+        room = max(_FEW, MOST_HOLDERS - len(self._told))
         start = int(self._rng.random() * len(unknown)) if len(unknown) > room else 0
         for holder in (unknown[start:] + unknown[:start])[:room]:
             out += self._ask(holder, self._book(holder), now)

@@ -224,7 +224,7 @@ def test_more_silent_holders_than_there_is_room_for_are_asked_a_few_a_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(relaying, "MOST_HOLDERS", 1)
-    monkeypatch.setattr(relaying, "_CHOICE", 1)
+    monkeypatch.setattr(relaying, "_FEW", 1)
     alice = Someone("alice", MIA)
     alice.counted = [BOB, MALLORY]
     asked = [[word.to for word in words(alice.machine.wake(alice.machine.next_wakeup()))] for _ in range(40)]
