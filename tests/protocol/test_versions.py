@@ -93,13 +93,17 @@ def test_where_completed_games_are_not_told_apart_fewer_games_do_not_replace_mor
     assert versions.shrinks(of(11, games_total=200, games_completed=5)) is None
 
 
-def test_an_old_version_stays_for_as_long_as_the_newer_one_is_lost() -> None:
-    pulled = {V[0].root}
-    shelf = Shelf()
+def an_old_one_that_is_pulled() -> tuple[set[bytes], Shelf, Versions]:
+    pulled, shelf = {V[0].root}, Shelf()
     versions = Versions(shelf, lambda root: root in pulled)
     for record in V[:2]:
         versions.became_visible(record, False, 1.0)
     assert versions.drop_unpulled(1.0) == ([], [])
+    return pulled, shelf, versions
+
+
+def test_an_old_version_stays_for_as_long_as_the_newer_one_is_lost() -> None:
+    pulled, shelf, versions = an_old_one_that_is_pulled()
     versions.lost(V[1])
     pulled.clear()
     assert versions.drop_unpulled(10.0) == ([], []) and shelf.holds(V[0])
@@ -109,12 +113,7 @@ def test_an_old_version_stays_for_as_long_as_the_newer_one_is_lost() -> None:
 
 
 def test_old_versions_go_with_the_newest_when_that_is_let_go_as_soon_as_nobody_pulls_them() -> None:
-    pulled = {V[0].root}
-    shelf = Shelf()
-    versions = Versions(shelf, lambda root: root in pulled)
-    for record in V[:2]:
-        versions.became_visible(record, False, 1.0)
-    assert versions.drop_unpulled(1.0) == ([], [])
+    pulled, shelf, versions = an_old_one_that_is_pulled()
     versions.lost(V[1], let_go=True)
     pulled.clear()
     assert versions.drop_unpulled(versions.next_wakeup())[1] == [V[0]] and not shelf.holds(V[0])
