@@ -275,8 +275,9 @@ class Story:
         for key, value in who.items() if isinstance(who, Mapping) else ():
             known = dict.fromkeys(str(getattr(spec, key)) for spec in self.specs) if key != "share" else {}
             if known and str(value) not in known:
-                there = [word for word in known if word not in ("", "None")]
-                why = f"its {key} is none of {', '.join(there[:8])}" if there else f"nobody has a {key}"
+                as_said = {"True": "true", "False": "false"}
+                there = [as_said.get(word, word) for word in known if word not in ("", "None")]
+                why = f"{key} is {' or '.join(there[:8])} here" if there else f"nobody has a {key}"
                 return f"names nobody in this story: {why}"
         return "names nobody in this story"
 

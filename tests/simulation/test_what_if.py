@@ -78,7 +78,7 @@ def test_what_is_asked_is_added_to_a_story_when_all_is_well(tmp_path: Path) -> N
         ("terminate: {peers: {role: x}}", "--if:1:20: workload[0].terminate.peers: role: 'x' is none of "),
         (
             "partition: {group: {provider: moon}}",
-            "--if:1:13: partition.group: names nobody in this story: its provider is none of gpu, big, boss",
+            "--if:1:13: partition.group: names nobody in this story: provider is gpu or big or boss here",
         ),
         (
             "terminate: {peers: {storage_group: nfs}}",
@@ -93,6 +93,9 @@ def test_what_cannot_be_asked_is_one_line(tmp_path: Path, text: str, line: str) 
     with pytest.raises(ConfigError) as caught:
         suppose(read_story(hosts_of(tmp_path)), text)
     assert str(caught.value).startswith(line) and "\n" not in str(caught.value)
+    alone = read_story(hosts_of(tmp_path, "hosts: {a: {ssh_host: 10.0.0.1, role: coordinator}}\n"))
+    with pytest.raises(ConfigError, match="names nobody in this story: ephemeral is false here"):
+        suppose(alone, "terminate: {peers: {ephemeral: true}}")
 
 
 def story_of(tmp_path: Path, text: str) -> Path:
