@@ -48,12 +48,12 @@ class _Line:
     opened_at: float = -NEVER
     trying: list[Address] | None = None  # addresses left in this round; None: no round under way
     failures: int = 0
-    hung_up: int = 0  # so often in a row a link ended as soon as it was open
+    greeted: bool = False  # the other said its hello on this link
+    hung_up: int = 0  # so often in a row a link ended without a hello
     retry_at: float = -NEVER
     needed_until: float = -NEVER
 
 
-_HUNG_UP = 1.0  # seconds: who ends a link sooner wants none
 _MOST_HUNG_UP = 6  # times that double the pause before we dial again: to some 13 seconds
 
 
@@ -165,9 +165,15 @@ class Dialing:
             line.trying, line.retry_at = None, now + self._settings.longest_retry
             return [CloseLink(link, "too many links")], False
         line.link, line.dialled, line.opened_at = link, dialled, now
-        line.trying, line.failures, line.retry_at = None, 0, -NEVER
+        line.trying, line.failures, line.retry_at, line.greeted = None, 0, -NEVER, False
         self._links[link] = peer
         return out, True
+
+    def greeted(self, peer: PeerId) -> None:
+        """It said its hello: it has room for our link."""
+        line = self._lines.get(peer)
+        if line is not None:
+            line.greeted = True
 
     def link_broken(self, link: LinkId, now: float) -> PeerId | None:
         """Return the peer whose link in use this was, or None."""
@@ -177,9 +183,8 @@ class Dialing:
         self._next = None
         line = self._lines[peer]
         line.link = None
-        # Do not dial a peer that has just hung up in a tight loop: it may have no room for us.
-        hung_up = now - line.opened_at < _HUNG_UP
-        line.hung_up = min(line.hung_up + 1, _MOST_HUNG_UP) if hung_up else 0
+        # Do not dial a peer that has just hung up in a tight loop: without a hello, it has no room for us.
+        line.hung_up = 0 if line.greeted else min(line.hung_up + 1, _MOST_HUNG_UP)
         line.retry_at = now + (0.1 + 0.2 * self._rng.random()) * 2**line.hung_up
         return peer
 

@@ -280,6 +280,7 @@ class PeerCore(Waking):
             case Hello():
                 if message.version < 1:
                     raise PeerMisbehaved(f"speaks protocol version {message.version}")
+                self.dialing.greeted(sender)
                 return self.membership.card_heard(message.card, sender, now)
             case DialMe():
                 # It wants a link and cannot make one: a better time to try than any other.

@@ -133,6 +133,7 @@ class MembersCore:
         if kind is Ping or kind is Ack:
             out = self.membership.receive(message, sender, source, now)
         elif kind is Hello:
+            self.dialing.greeted(sender)
             out = self.membership.card_heard(message.card, sender, now)  # type: ignore[attr-defined]
         elif kind is DialMe:
             out = self.dialing.need(sender, now)
