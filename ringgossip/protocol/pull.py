@@ -174,18 +174,17 @@ class Pull:
         if before != ALL:
             self.set_holder(peer, before | chunks)
 
-    def add_to_holder(self, peer: PeerId, indices: tuple[int, ...]) -> int:
-        """A peer verified more chunks; return those that we did not know of. None that does not exist."""
+    def add_to_holder(self, peer: PeerId, indices: tuple[int, ...]) -> None:
+        """A peer verified more chunks; those that do not exist are ignored."""
         before = self.holders.get(peer, 0)
         if before == ALL:
-            return 0
+            return
         self.partial_holders += peer not in self.holders
         more = 0
         if self.proven:
             more = without(set_of(index for index in indices if index < self.count), before)
         self.holders[peer] = before | more
         self.availability.add(more)
-        return more
 
     def remove_from_holder(self, peer: PeerId, indices: tuple[int, ...]) -> None:
         """A peer does not have these after all; no indices: it has nothing."""

@@ -124,11 +124,9 @@ class Transfer(Pulling):
             case HaveMore():
                 pull = self._pulls.get(message.root)
                 if pull is not None:
-                    more = pull.add_to_holder(sender, message.indices)
+                    pull.add_to_holder(sender, message.indices)
                     self._look_by(max(now, self._looked_at + self._pause(pull)))
-                    # Whoever is busy for us and has nothing new that we need is asked when it has given.
-                    if not (pull.proven and giver.outstanding) or more & pull.needed:
-                        return self._refill(giver, now)
+                    return self._refill(giver, now)
             case Page():
                 return self._heard_page(giver, message, now)
             case Busy():
