@@ -9,7 +9,7 @@ sockets, TLS, stores and files, one core for all of them. The one that crashes i
 a process of its own, and gets SIGKILL. Partitions are in `tests/protocol/`, in
 virtual time: loopback cannot be cut without root.
 
-Join is not met: 2.9 s once all are open. Of what the one core does in a join a third is verifying
+Join is not met: 1.9 to 2.8 s once all are open. Of what the one core does in a join a third is verifying
 2,450 cards (132 us each), a quarter datagrams, a fifth 49 handshakes. To open fifty stores takes 1.4 s
 before that, mostly in their threads. News reaches all in one hop: the median hears of it in the very turn
 of the loop in which the last does, so in one process both are what one turn of all peers takes.

@@ -8,19 +8,18 @@ python benchmarks/simulator.py --only stories
 Measured in full size on 2 cores with nothing else to do: real codec 5.8 to 6.3 CPU s (5.3 to 7.1
 for the code of a day before, in turns: this host's caches are shared), 99 MB; sized wire 14.8, 244 MB;
 self-play 43 beside 53 for that code, 515,000 events, 71 MB; small stories 3.1 to 3.3 a second; the suite 86 s
-for 228 seeds. `flash_crowd.yaml`, a thousand peers: 195 and 201 CPU s beside a gate, 919 MB.
+for 228 seeds. `flash_crowd.yaml`, a thousand peers: 188 CPU s, 926 MB.
 
 Where the time goes is flat: 50 to 80 us and 100 calls an event, no function above 4 %. Of small stories
-(share of samples): looks of the promises 10 %, deadlines 7 %, node, kernel and network 25 %, the machines
-the rest, none above 5 %; 600 probes of 120 s are a third of the events and a fifth of the time, what 38
-records, 217 chunks and 160 words of copies lead to a third of it. Of self-play's messages News are 30 %,
-probes 21, Holding 21, digests of holdings 11.
+(share of samples): the machines 42 %, node, kernel, network and disk 21, looks of the promises 16, deadlines
+9; 600 probes of 120 s are a third of the events, what 38 records, 217 chunks and 160 words of copies lead to
+is a third of the time. Of self-play's messages News are 30 %, probes 21, Holding 21, digests of holdings 11.
 The Python is one built without profiles; Debian's own took 0.84 of the time for the same stories.
 
 A probe and its answer are four events, and cost 58 us at N=30 and 75 to 87 at N=1000, where no cache holds
 what they touch. A prototype that does all of it in three hand-written functions on the same tables, with the
-same history, takes 62 us there. Compiled with mypyc, all machines and the hot half of the simulation took
-0.59 of the time at N=30 and 0.67 at N=1000: not enough for the target, and not worth a second build.
+same history, takes 62 us there. Compiled with mypyc (-O1; membership and the hot half of the simulation,
+messages and codec not), it took 0.59 of the time at N=30 and 0.67 at N=1000: not enough, for a second build.
 """
 
 import argparse

@@ -27,7 +27,8 @@ NOBODY = 0xFFFFFFFF  # The owner of events that belong to no peer.
 ALARM, DATAGRAM, STREAM, DISK, FAULT, VERB, TOLD, OTHER = range(8)
 KIND_NAMES = ("alarm", "datagram", "stream", "disk", "fault", "verb", "told", "other")
 
-# Events are put in order when their time comes near: a heap of thousands costs a miss of the cache a step.
+# A calendar queue (Brown 1988, "Calendar queues: a fast O(1) priority queue"): events are put in order when
+# their day comes, since a heap of thousands costs a miss of the cache a step.
 _DAYS_A_SECOND = 64  # a power of two, by which a time is divided exactly
 
 _ENTRY = "dIBq"
@@ -129,7 +130,7 @@ class Kernel:
             return
         at = when * _DAYS_A_SECOND
         if at == NEVER:
-            return
+            return  # it never comes
         day = int(at)
         events = self._far.get(day)
         if events is None:

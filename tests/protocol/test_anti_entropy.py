@@ -187,3 +187,25 @@ def test_a_member_that_walks_without_end_is_answered_with_its_share_and_others_a
     # In long stretches: beginnings of walks, one at a time, would find nothing.
     assert max(map(len, "".join("y" if each else "n" for each in answered).split("n"))) > 80
     assert machine.receive(wanted, B, ON, 160.0) != []
+
+
+def test_who_differs_and_has_a_link_is_compared_with_when_that_has_lasted_and_not_sooner() -> None:
+    side, settings = Side(1, [0], [0]), AntiEntropySettings()
+    side.machine.link_opened(A, 0.0)
+    before = side.machine.next_wakeup()
+    side.machine.heard_root(B, b"not ours", 0.0)
+    side.machine.heard_root(A, b"not ours", 0.1)
+    assert before > settings.settle and side.machine.next_wakeup() == settings.settle
+    side.machine.member_down(B)
+    assert side.machine.next_wakeup() == 0.1 + settings.settle
+
+
+def test_who_differed_and_agrees_again_is_not_compared_with() -> None:
+    side = Side(1, [0], [0])
+    side.machine.link_opened(A, 0.0)
+    before, root = side.machine.next_wakeup(), side.catalog.root
+    side.machine.heard_root(A, b"not ours", 0.1)
+    assert not side.machine.agrees(A, root, 0.2), "its difference is to be forgotten first"
+    assert side.machine.heard_root(A, root, 0.2) == []
+    assert side.machine.next_wakeup() == before
+    assert side.machine.agrees(A, root, 0.3) and not side.machine.agrees(A, b"not ours", 0.3)

@@ -1,5 +1,7 @@
 """Virtual time: events in order, alarms, boots, generators and the run's hash."""
 
+from random import Random
+
 from ringgossip.simulation.kernel import ALARM, ANY_BOOT, NEVER, NOBODY, OTHER, Kernel, derive
 from ringgossip.simulation.world import World
 
@@ -158,3 +160,25 @@ def test_what_is_asked_for_at_the_end_of_time_never_happens_and_running_until_th
     kernel.at(1.0, NOBODY, ANY_BOOT, seen.append, "soon")
     kernel.run(NEVER)
     assert (seen, kernel.now, kernel.next_time()) == (["soon"], 1.0, NEVER)
+
+
+def test_whenever_events_are_asked_for_they_happen_in_order() -> None:
+    kernel, generator = Kernel(1), Random(5)
+    asked: list[tuple[float, int]] = []
+    happened: list[tuple[float, int]] = []
+
+    def happen(number: int) -> None:
+        happened.append((kernel.now, number))
+        if len(asked) < 3000:
+            # From the same instant to far beyond what is put in order at a time.
+            ask(kernel.now + generator.choice((0.0, 0.001, 0.02, 0.5)) * generator.random())
+
+    def ask(when: float) -> None:
+        asked.append((when, len(asked)))
+        kernel.at(when, NOBODY, ANY_BOOT, happen, len(asked) - 1)
+
+    for _ in range(20):
+        ask(0.0)
+    while len(happened) < len(asked):
+        kernel.run(kernel.now + 0.013)
+    assert happened == sorted(asked)

@@ -5,6 +5,7 @@ performs its effects, and is planted here and nowhere else. Beside it stands how
 many of the first 1,000 seeds it takes until the first that shows it.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,9 +114,15 @@ network: {loss: 0.2}
 safety: 40
 promises: {always: [no_false_death]}
 """
+BRIEF = """
+peers: 5
+safety: 4
+liveness: {within: 3}
+promises: {eventually: {L2: 3}}
+"""
 STORIES = {
     "plain": PLAIN, "lying": LYING, "power": POWER, "large": LARGE, "strangers": STRANGERS, "roles": ROLES,
-    "gone": GONE, "lossy": LOSSY,
+    "gone": GONE, "lossy": LOSSY, "brief": BRIEF,
 }  # fmt: skip
 
 
@@ -330,6 +337,18 @@ def no_time_to_refute(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Suspicion, "deadline", property(lambda suspicion: suspicion.started))
 
 
+def a_table_that_grows(patch: pytest.MonkeyPatch) -> None:
+    """Whatever is heard is remembered, in a table that nobody named."""
+    receive = PeerCore.receive
+
+    def remembered(core: PeerCore, *heard: Any) -> list[Any]:
+        table: list[Any] = vars(core.offering).setdefault("heard", [])
+        table += heard
+        return receive(core, *heard)
+
+    patch.setattr(PeerCore, "receive", remembered)
+
+
 @dataclass(frozen=True)
 class Bug:
     """A bug, the promises any of which it may break first, and the first seed of its story that shows it."""
@@ -349,6 +368,8 @@ BUGS = [
     Bug(wrong_chunk_given, ("S4",), "plain"),
     Bug(eligibility_not_asked, ("S4",), "roles"),
     Bug(budget_ignored, ("S5",), "large"),
+    Bug(a_table_that_grows, ("S5",), "plain"),
+    Bug(a_table_that_grows, ("S5",), "brief"),
     Bug(copy_not_synced, ("S6",), "plain"),
     Bug(receipt_before_the_rename, ("S6",), "plain"),
     Bug(key_not_asked_on_links, ("S7",), "strangers"),
@@ -369,3 +390,12 @@ def test_a_planted_bug_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     bug.plant(monkeypatch)
     run = run_story(story, bug.seed)
     assert run.failure in bug.promises, (run.failure, run.crash)
+
+
+def test_a_table_that_grows_is_found_long_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_table_that_grows(monkeypatch)
+    [broken] = [each for each in run_story(story_of(tmp_path, "plain"), 0).promises if not each.passed]
+    match = re.search(r"is broken at ([0-9.]+) s", broken.detail)
+    assert match is not None and float(match[1]) < 18
